@@ -1,0 +1,77 @@
+/* err.h - the one list of what can go wrong, and the sentence that goes with it.
+ * Why: every error has a stable code that scripts may match and a sentence for people.
+ * What can fail returns `enum err` (0 is OK); results leave through ret_ pointers, written only on
+ * success. Where the outside world is touched, a caller-owned err_detail carries the sentence.
+ * Threads: all functions are pure. */
+#pragma once
+
+#define MUST_USE __attribute__((warn_unused_result))
+
+/* Code, stable machine code, what to do in general. Order is not part of the contract; names are.
+ */
+#define ERR_LIST(X)                                                                                \
+    X(OK, "OK", "")                                                                                \
+    X(ERR_NOMEM, "OUT_OF_MEMORY", "the server is out of memory; retry later")                      \
+    X(ERR_INVALID, "INVALID_VALUE", "a value is not valid; see the message")                       \
+    X(ERR_NOT_FINITE, "NOT_FINITE", "send finite numbers only")                                    \
+    X(ERR_OUT_OF_RANGE, "OUT_OF_RANGE", "send a value inside the stated range")                    \
+    X(ERR_WRONG_DIMENSION, "WRONG_DIMENSION", "send as many values as the router declares")        \
+    X(ERR_BAD_NAME, "BAD_NAME", "names are 1 to 64 of A-Z a-z 0-9 . _ / -")                        \
+    X(ERR_BAD_ID, "BAD_DECISION_ID", "send a UUID of 36 characters")                               \
+    X(ERR_TOO_LARGE, "TOO_LARGE", "send less; the limit is in the message")                        \
+    X(ERR_PARSE, "PARSE", "the message or file cannot be read; see where")                         \
+    X(ERR_ROUTER_NOT_FOUND, "ROUTER_NOT_FOUND", "create the router first or check its name")       \
+    X(ERR_ARM_NOT_FOUND, "ARM_NOT_FOUND", "add the arm first or check its name")                   \
+    X(ERR_METRIC_NOT_FOUND, "METRIC_NOT_FOUND", "use a metric of the router's table")              \
+    X(ERR_DECISION_NOT_FOUND, "DECISION_NOT_FOUND",                                                \
+      "send the id and token that RouteRequest gave")                                              \
+    X(ERR_DECISION_LATE, "DECISION_LATE", "report within the router's reward_wait_s")              \
+    X(ERR_NO_ELIGIBLE_ARM, "NO_ELIGIBLE_ARM", "see the reason of each arm in the message")         \
+    X(ERR_ROUTER_EXISTS, "ROUTER_EXISTS", "update the router or choose another name")              \
+    X(ERR_ARM_EXISTS, "ARM_EXISTS", "update the arm, or remove it first")                          \
+    X(ERR_EXISTS, "EXISTS", "choose a path that does not exist yet")                               \
+    X(ERR_ID_REUSED, "DECISION_ID_REUSED", "use a new decision_id for another request")            \
+    X(ERR_FIXED_AT_CREATION, "FIXED_AT_CREATION", "create a new router for this")                  \
+    X(ERR_SPEC_MISMATCH, "SPEC_MISMATCH", "the statistics belong to another feature spec")         \
+    X(ERR_LIMIT, "LIMIT", "a documented limit is reached; remove something first")                 \
+    X(ERR_QUEUE_FULL, "QUEUE_FULL", "the writer's queue is full; retry after a pause")             \
+    X(ERR_OVERLOADED, "OVERLOADED", "too many requests in flight; retry after a pause")            \
+    X(ERR_DISK_FULL, "DISK_FULL", "free disk space for the data directory and retry")              \
+    X(ERR_MAP_FULL, "MAP_FULL", "the store's map is full; it is grown and retried")                \
+    X(ERR_IO, "IO", "the data directory cannot be written; see the server's log")                  \
+    X(ERR_CORRUPT, "CORRUPT", "restore the data directory from a backup")                          \
+    X(ERR_SCHEMA, "SCHEMA", "the data directory was written by another version")                   \
+    X(ERR_LOCKED, "LOCKED", "another server has this data directory open")                         \
+    X(ERR_NOT_FOUND, "NOT_FOUND", "check what was named")                                          \
+    X(ERR_CANCELLED, "CANCELLED", "the caller went away")                                          \
+    X(ERR_SHUTTING_DOWN, "SHUTTING_DOWN", "the server is draining; use another or retry")          \
+    X(ERR_UNSUPPORTED, "UNSUPPORTED", "this build or machine cannot do it")                        \
+    X(ERR_INTERNAL, "INTERNAL", "a mistake of ours; please report it with the log")
+
+enum err {
+#define X(name, code, text) name,
+    ERR_LIST(X)
+#undef X
+        ERR_N
+};
+
+/* The sentence for people. Filled only together with a non-OK code. */
+struct err_detail {
+    char text[1024];
+};
+
+/* "ARM_NOT_FOUND" and the like; never NULL. */
+const char *err_code(enum err e);
+/* The general advice for a code; never NULL. */
+const char *err_text(enum err e);
+/* Formats the sentence (truncating) and returns e, so that `return err_say(d, ERR_X, "...")` reads
+ * well. d may be NULL. */
+enum err err_say(struct err_detail *d, enum err e, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#define TRY(expr)                                                                                  \
+    do {                                                                                           \
+        enum err try_err_ = (expr);                                                                \
+        if (try_err_ != OK)                                                                        \
+            return try_err_;                                                                       \
+    } while (0)

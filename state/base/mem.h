@@ -1,0 +1,18 @@
+/* mem.h - allocation that tests can make fail.
+ * Why: "the n-th allocation fails" must be a test for every n, not a hope. With SHUNT_FAULTS off
+ * these are malloc and friends.
+ * Threads: any. The fault counter is shared by all threads. */
+#pragma once
+
+#include <stddef.h>
+
+void *mem_alloc(size_t size);
+void *mem_calloc(size_t n, size_t size);
+void *mem_realloc(void *p, size_t size);
+void mem_free(void *p);
+
+/* Tests only: the n-th allocation from now (1-based) fails, once; 0 disarms. A no-op without
+ * SHUNT_FAULTS. */
+void mem_fail_nth(long n);
+/* Tests only: allocations seen since the last mem_fail_nth. 0 without SHUNT_FAULTS. */
+long mem_count(void);

@@ -1,0 +1,105 @@
+#include "state/base/name.h"
+
+static bool name_char(char c)
+{
+    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
+           c == '_' || c == '/' || c == '-';
+}
+
+bool name_valid(const char *s, size_t len)
+{
+    if (len == 0 || len > NAME_CAP - 1)
+        return false;
+    size_t part = 0; /* Length of the part since the last slash, while it is dots only. */
+    bool dots = true;
+    for (size_t i = 0; i <= len; i++) {
+        if (i == len || s[i] == '/') {
+            if (dots && part >= 1 && part <= 2)
+                return false;
+            part = 0;
+            dots = true;
+            continue;
+        }
+        if (!name_char(s[i]))
+            return false;
+        dots = dots && s[i] == '.';
+        part++;
+    }
+    return true;
+}
+
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    if (c >= 'A' && c <= 'F')
+        return c - 'A' + 10;
+    return -1;
+}
+
+static bool dash_at(size_t i)
+{
+    return i == 8 || i == 13 || i == 18 || i == 23;
+}
+
+enum err id_parse(const char *s, size_t len, uint8_t ret_id[ID_BYTES])
+{
+    if (len != ID_TEXT_CAP - 1)
+        return ERR_BAD_ID;
+    uint8_t id[ID_BYTES] = {0};
+    size_t nibble = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (dash_at(i)) {
+            if (s[i] != '-')
+                return ERR_BAD_ID;
+            continue;
+        }
+        int v = hex_digit(s[i]);
+        if (v < 0)
+            return ERR_BAD_ID;
+        id[nibble / 2] = (uint8_t)(id[nibble / 2] << 4 | v);
+        nibble++;
+    }
+    for (size_t i = 0; i < ID_BYTES; i++)
+        ret_id[i] = id[i];
+    return OK;
+}
+
+void id_format(const uint8_t id[ID_BYTES], char ret_text[ID_TEXT_CAP])
+{
+    static const char digits[] = "0123456789abcdef";
+    size_t nibble = 0;
+    for (size_t i = 0; i < ID_TEXT_CAP - 1; i++) {
+        if (dash_at(i)) {
+            ret_text[i] = '-';
+            continue;
+        }
+        uint8_t byte = id[nibble / 2];
+        ret_text[i] = digits[nibble % 2 ? byte & 15 : byte >> 4];
+        nibble++;
+    }
+    ret_text[ID_TEXT_CAP - 1] = '\0';
+}
+
+void id_make_v7(int64_t unix_us, const uint8_t random[10], uint8_t ret_id[ID_BYTES])
+{
+    uint64_t ms = unix_us > 0 ? (uint64_t)unix_us / 1000 : 0;
+    for (size_t i = 0; i < 6; i++)
+        ret_id[i] = (uint8_t)(ms >> (40 - 8 * i));
+    for (size_t i = 0; i < 10; i++)
+        ret_id[6 + i] = random[i];
+    ret_id[6] = (uint8_t)(0x70 | (ret_id[6] & 0x0f));
+    ret_id[8] = (uint8_t)(0x80 | (ret_id[8] & 0x3f));
+}
+
+int64_t id_v7_ms(const uint8_t id[ID_BYTES])
+{
+    if (id[6] >> 4 != 7)
+        return -1;
+    uint64_t ms = 0;
+    for (size_t i = 0; i < 6; i++)
+        ms = ms << 8 | id[i];
+    return (int64_t)ms;
+}
