@@ -1,0 +1,218 @@
+/* engine.h - the one place where a request meets snapshot, accounts, policy, token and decision log,
+ * and where an outcome becomes an event. Plain values in and out: no gRPC, no protobuf.
+ * Why: the main job can then be tested, and checked by the thread sanitizer, without a wire.
+ * Owns: everything behind it: ledger, published snapshot, live accounts, writer thread, decision log.
+ * Threads: engine_route and engine_report from any thread that holds an engine_worker (one each,
+ * registered with RCU); admin calls may block until the writer answered.
+ * Invariant: OK from a report means durable and folded once, and published. */
+#pragma once
+
+#include "server/loop/inbox.h"
+#include "state/base/err.h"
+#include "state/base/slice.h"
+#include "state/model/event.h"
+#include "state/model/snapshot.h"
+
+struct engine;
+struct engine_worker;
+struct log;
+
+struct engine_options {
+    const char *data_dir;
+    uint64_t map_bytes;
+    uint32_t inbox_capacity;
+    uint32_t max_text_bytes;
+    uint64_t checkpoint_every_events;
+    int64_t checkpoint_every_us;
+    int64_t journal_keep_us;
+    uint64_t journal_max_bytes;
+    const char *decisions_dir;
+    int64_t decisions_keep_us;
+    uint64_t decisions_max_bytes;
+    uint64_t decisions_ring_bytes;
+    struct log *log;
+    /* Called on the writer's thread when the disk can no longer be believed (failed fsync, corrupt
+     * store): the process must stop, non-zero. */
+    void (*fatal)(void *ctx, const char *why);
+    void *fatal_ctx;
+};
+
+/* Opens the data directory, recovers, starts the writer. A fresh directory gets a key and no router. */
+MUST_USE enum err engine_open(const struct engine_options *o, struct engine **ret_engine,
+                              struct err_detail *detail);
+/* Refuses new events, writes what waits, takes a checkpoint, stops the threads. No worker may be
+ * inside a call. */
+void engine_close(struct engine *e);
+
+MUST_USE enum err engine_worker_new(struct engine *e, struct engine_worker **ret_worker);
+void engine_worker_free(struct engine_worker *w); /* On the thread that used it. */
+
+/* ---- RouteRequest ---- */
+
+struct engine_weight {
+    struct slice name;
+    double value;
+};
+
+struct route_in {
+    struct slice router; /* Empty: "default". */
+    struct slice text, task;
+    const float *features;
+    size_t features_n;
+    const float *embedding;
+    size_t embedding_n;
+    const struct engine_weight *weights;
+    size_t weights_n;
+    const struct slice *candidates;
+    size_t candidates_n;
+    const struct slice *exclude;
+    size_t exclude_n;
+    struct slice decision_id; /* Empty: the server makes one. */
+    struct slice body;        /* The request's bytes; hashed when decision_id is given. */
+    bool dry_run;
+    uint32_t max_ranked;
+    bool explain;
+};
+
+struct ranked_arm {
+    char name[NAME_CAP];
+    double propensity, mean, width;
+    uint64_t pending;
+    float predicted[MAX_METRICS]; /* z units, of the metrics in weighted_mask; only with explain. */
+};
+
+struct route_out {
+    char decision_id[ID_TEXT_CAP];
+    uint8_t token[DECISION_BYTES_MAX + 64];
+    size_t token_len; /* 0 for a dry run. */
+    char arm[NAME_CAP];
+    uint32_t arm_version;
+    double propensity;
+    int reason; /* enum reason of server/route/decide.h; the same numbers as shunt.v1.Reason. */
+    uint64_t position;
+    uint32_t ranked_n;
+    struct ranked_arm ranked[MAX_RANKED];
+    uint16_t weighted_mask; /* Bit m: metric m had weight. */
+    uint32_t metrics_n;
+    char metric_names[MAX_METRICS][NAME_CAP]; /* Only with explain. */
+};
+
+/* Decides. ret_out is the caller's (large: keep one per slot or worker). Fills every header field it
+ * names and ranked[0..ranked_n). Answers a known decision_id with the same decision. */
+MUST_USE enum err engine_route(struct engine_worker *w, const struct route_in *in,
+                               struct route_out *ret_out, struct err_detail *detail);
+
+/* ---- ReportReward ---- */
+
+struct report_in {
+    struct slice decision_id; /* Text; may be empty when a token is given. */
+    struct slice token;       /* May be empty: joined through the decision log. */
+    const struct engine_weight *metrics;
+    size_t metrics_n;
+    int status; /* enum outcome_status. */
+};
+
+struct report_out {
+    bool duplicate, unweighted, orphaned;
+    uint32_t counted_n;
+    char counted[MAX_METRICS][NAME_CAP];
+    uint64_t position;
+};
+
+/* One report in flight; the caller's, alive until `done` was called. Zero it once, report_call_done
+ * frees its buffer; it may be used again and again. */
+struct report_call {
+    struct inbox_item item; /* Private. */
+    struct buf record;      /* Private; kept between uses. */
+    struct engine *engine;  /* Private. */
+    uint16_t weighted_mask; /* Private. */
+    uint32_t metrics_n;     /* Private. */
+    uint16_t sent_mask;     /* Private. */
+    char names[MAX_METRICS][NAME_CAP]; /* Private. */
+    /* On the writer's thread (or inside engine_report for a plain duplicate). */
+    void (*done)(struct report_call *call, enum err e, const struct report_out *out,
+                 const struct err_detail *detail);
+    void *ctx;
+};
+
+void report_call_done(struct report_call *call);
+
+/* OK: `done` will be called, once, or already was. Else nothing was queued and `done` is not called. */
+MUST_USE enum err engine_report(struct engine_worker *w, const struct report_in *in,
+                                struct report_call *call, struct err_detail *detail);
+
+/* ---- Admin: each waits until its event is durable, folded and published ---- */
+
+/* `config` as settings_check wants it; ret_uid may be NULL. settings.seed 0: a random one. */
+MUST_USE enum err engine_router_create(struct engine_worker *w, const struct router_config *config,
+                                       struct err_detail *detail);
+/* New settings and weights of an existing router; `config` must agree in all that is fixed. */
+MUST_USE enum err engine_router_update(struct engine_worker *w, const struct router_config *config,
+                                       struct err_detail *detail);
+MUST_USE enum err engine_router_remove(struct engine_worker *w, struct slice name,
+                                       struct err_detail *detail);
+MUST_USE enum err engine_arm_add(struct engine_worker *w, struct slice router,
+                                 const struct arm_config *arm, struct err_detail *detail);
+MUST_USE enum err engine_arm_update(struct engine_worker *w, struct slice router,
+                                    const struct arm_config *arm, struct err_detail *detail);
+MUST_USE enum err engine_arm_pause(struct engine_worker *w, struct slice router, struct slice arm,
+                                   bool paused, struct err_detail *detail);
+MUST_USE enum err engine_arm_remove(struct engine_worker *w, struct slice router, struct slice arm,
+                                    struct err_detail *detail);
+MUST_USE enum err engine_keys_rotate(struct engine_worker *w, uint32_t *ret_key_id,
+                                     uint32_t *ret_keys, struct err_detail *detail);
+
+/* Between acquire and release the snapshot and all it reaches stay; do not wait in between. */
+const struct snapshot *engine_snapshot_acquire(struct engine_worker *w);
+void engine_snapshot_release(struct engine_worker *w);
+/* Decisions issued for an arm or made by a router, now (live, not the tally). */
+uint64_t engine_issued(struct engine *e, uint32_t uid);
+
+struct engine_positions {
+    uint64_t journal, checkpoint, folded;
+};
+struct engine_positions engine_positions(struct engine *e);
+
+MUST_USE enum err engine_checkpoint(struct engine_worker *w, uint64_t *ret_position,
+                                    struct err_detail *detail);
+struct verify_result {
+    bool ok;
+    uint64_t base_position, position, events, state_bytes;
+    char detail[256];
+};
+/* Takes seconds; niced thread of the caller. cancelled may be NULL; polled. */
+MUST_USE enum err engine_verify(struct engine_worker *w, const _Atomic bool *cancelled,
+                                struct verify_result *ret_result, struct err_detail *detail);
+MUST_USE enum err engine_backup(struct engine_worker *w, const char *path, uint64_t *ret_position,
+                                uint64_t *ret_bytes, struct err_detail *detail);
+
+struct explained_arm {
+    char name[NAME_CAP]; /* Empty: removed since. */
+    double propensity, mean, width;
+    uint64_t pending;
+};
+struct explain_out {
+    struct decision decision;
+    char router[NAME_CAP], arm[NAME_CAP]; /* Empty: removed since. */
+    uint64_t position, seed;
+    uint32_t weights_n;
+    char metric_names[MAX_METRICS][NAME_CAP];
+    double weights[MAX_METRICS];
+    uint32_t arms_n;
+    struct explained_arm *arms; /* Best score first; freed by explain_out_done. */
+};
+MUST_USE enum err engine_explain(struct engine_worker *w, struct slice decision_id,
+                                 struct explain_out *ret_out, struct err_detail *detail);
+void explain_out_done(struct explain_out *out);
+
+/* For /metrics; cheap, any thread. */
+struct engine_gauges {
+    uint32_t inbox_depth;
+    uint64_t fold_lag; /* Events durable but not yet published. */
+    uint64_t audit_dropped;
+    uint64_t journal_bytes;
+};
+struct engine_gauges engine_gauges(struct engine *e);
+/* Called by the writer after each commit: seconds it took, records in it. Set before traffic. */
+void engine_on_commit(struct engine *e, void (*f)(void *ctx, double seconds, uint32_t records),
+                      void *ctx);

@@ -1,0 +1,33 @@
+/* inbox.h - the bounded queue between those who bring events and the one writer.
+ * Owns: nothing but its list; an item belongs to the caller until `done` was called on it.
+ * Threads: put from any, take from the writer. */
+#pragma once
+
+#include "state/base/err.h"
+#include "state/base/slice.h"
+#include "state/model/fold.h"
+
+struct inbox;
+
+/* What a caller brings: the record's bytes (kept alive by the caller until done) and who to tell.
+ * `done` runs on the writer's thread after commit, fold and publish (or on failure); it must be
+ * quick and must not wait. */
+struct inbox_item {
+    struct slice record;
+    void (*done)(struct inbox_item *item, enum err e, const struct fold_result *result,
+                 uint64_t position);
+    struct inbox_item *next; /* The inbox's. */
+};
+
+MUST_USE enum err inbox_new(uint32_t capacity, struct inbox **ret_inbox);
+void inbox_free(struct inbox *b);
+
+/* ERR_QUEUE_FULL when `capacity` items wait; ERR_SHUTTING_DOWN after inbox_close. The item was then
+ * not taken. */
+MUST_USE enum err inbox_put(struct inbox *b, struct inbox_item *item);
+/* Takes up to max items in order; waits up to wait_us for the first. *ret_n 0: timed out, or closed
+ * and empty (then *ret_closed). The list is linked by next. */
+void inbox_take(struct inbox *b, uint32_t max, int64_t wait_us, struct inbox_item **ret_list,
+                uint32_t *ret_n, bool *ret_closed);
+void inbox_close(struct inbox *b);
+uint32_t inbox_depth(struct inbox *b);

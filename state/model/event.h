@@ -1,0 +1,115 @@
+/* event.h - everything that changes what is known, and its byte form.
+ * Why: "anything that changes what is learned is an event, and every event passes one gate". The
+ * same bytes are queued, journalled and folded again after a crash.
+ * Owns: an event borrows from the record it was decoded from.
+ * Threads: pure.
+ * Invariant: event_decode(event_encode(e)) == e; a record that does not decode is ERR_CORRUPT. */
+#pragma once
+
+#include "state/base/err.h"
+#include "state/base/slice.h"
+#include "state/model/settings.h"
+
+enum event_kind {
+    EVENT_OUTCOME = 1,
+    EVENT_TALLY = 2,
+    EVENT_ROUTER_CREATE = 3,
+    EVENT_ROUTER_UPDATE = 4,
+    EVENT_ROUTER_REMOVE = 5,
+    EVENT_LABEL_ADD = 6,
+    EVENT_ARM_ADD = 7,
+    EVENT_ARM_UPDATE = 8,
+    EVENT_ARM_STATE = 9,
+    EVENT_ARM_REMOVE = 10,
+    EVENT_KEY_ADD = 11,
+};
+
+enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
+enum { OUTCOME_STATUS_N = 4 };
+
+/* What fold must know of a decision, hours later: the content of the sealed token. */
+struct decision {
+    uint8_t id[ID_BYTES];
+    uint32_t router_uid;
+    uint32_t arm_uid;   /* Names arm and version: uids are never used twice. */
+    uint64_t spec_hash; /* Of the router's feature spec. */
+    int64_t issued_us;  /* Unix time. */
+    float propensity;   /* (0, 1]. */
+    uint8_t reason;     /* enum reason of server/route. */
+    uint8_t evaluable;  /* Whether an off-policy estimate may use it. */
+    uint16_t d;
+    float x[MAX_D]; /* The context, d values. */
+};
+
+struct outcome_metric {
+    uint8_t index; /* In the router's metric table. */
+    double raw;    /* As reported. */
+    double z;      /* On the unit interval. */
+};
+
+struct event_outcome {
+    struct decision decision;
+    enum outcome_status status;
+    uint8_t metrics_n;
+    struct outcome_metric metrics[MAX_METRICS];
+};
+
+/* Cumulative counters of server/live; folding takes the larger value, so order does not matter. */
+struct event_tally {
+    uint32_t router_uid;
+    uint64_t requests;
+    uint32_t n;
+    const uint8_t *pairs; /* n times (u32 arm uid, u64 issued), packed, borrowed. */
+};
+
+struct event_router_update {
+    uint32_t router_uid;
+    struct router_settings settings; /* The whole new settings. */
+    uint32_t metrics_n;
+    double weights[MAX_METRICS];
+};
+
+struct event_label {
+    uint32_t router_uid;
+    char label[NAME_CAP];
+};
+
+struct event_arm {
+    uint32_t router_uid;
+    struct arm_config config;
+};
+
+struct event_arm_state {
+    uint32_t router_uid, arm_uid;
+    bool paused;
+};
+
+enum { KEY_BYTES = 32 };
+
+struct event {
+    enum event_kind kind;
+    int64_t at_us; /* When the server took it; fold's only clock. */
+    union {
+        struct event_outcome outcome;
+        struct event_tally tally;
+        struct router_config router;       /* ROUTER_CREATE */
+        struct event_router_update update; /* ROUTER_UPDATE */
+        uint32_t router_uid;               /* ROUTER_REMOVE */
+        struct event_label label;
+        struct event_arm arm;          /* ARM_ADD, ARM_UPDATE */
+        struct event_arm_state state;  /* ARM_STATE, ARM_REMOVE (paused unused) */
+        uint8_t key[KEY_BYTES];        /* KEY_ADD; its id is given by fold. */
+    } u;
+};
+
+/* Appends the record; check buf_error. */
+void event_encode(const struct event *event, struct buf *out);
+MUST_USE enum err event_decode(struct slice record, struct event *ret_event);
+/* Reads only the kind; 0 when empty. */
+enum event_kind event_peek(struct slice record);
+
+/* The decision alone: the plain text of a token, and the head of an OUTCOME. */
+void decision_encode(const struct decision *decision, struct buf *out);
+MUST_USE enum err decision_decode(struct reader *r, struct decision *ret_decision);
+/* Largest byte form of a decision. */
+enum { DECISION_BYTES_MAX = 64 + 4 * MAX_D };

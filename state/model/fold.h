@@ -1,0 +1,27 @@
+/* fold.h - how an event changes the model. Total and deterministic.
+ * Why: recovery is "fold again"; the same events from the same base give the same bytes on any
+ * x86-64 with the same build. So fold calls no BLAS and no libm but sqrt.
+ * Threads: the writer only.
+ * Invariant: a record that fold_check accepted cannot fail to fold; one that means nothing to this
+ * model (its router is gone) changes nothing but the clock and a counter. */
+#pragma once
+
+#include "state/model/event.h"
+
+struct model;
+
+struct fold_result {
+    enum err err;          /* OK, or why the event changed nothing (ERR_DECISION_LATE, ERR_ARM_EXISTS...). */
+    uint32_t uid;          /* Of a created router or arm, or the id of an added key. */
+    bool duplicate;        /* OUTCOME: nothing in it was new. */
+    bool orphaned;         /* OUTCOME: its arm version is gone. */
+    uint16_t counted_mask; /* OUTCOME: bit m, metric m was counted by this event. */
+};
+
+/* What fold would say, without changing anything: lets the writer refuse before journalling.
+ * ERR_NOMEM cannot happen in fold: model_reserve makes room first. */
+enum err fold_check(const struct model *model, const struct event *event,
+                    struct fold_result *ret_result);
+/* Folds one event at `position`. */
+void fold_event(struct model *model, const struct event *event, uint64_t position,
+                struct fold_result *ret_result);

@@ -1,0 +1,19 @@
+/* limits.h - every bound on what callers can make grow, in one table. The README prints it. */
+#pragma once
+
+enum {
+    MAX_ROUTERS = 1000,
+    MAX_ARMS = 10000,
+    MAX_ARM_NAMES = 100000, /* Names ever used in one router; versions are counted per name. */
+    MAX_METRICS = 16,
+    MAX_TASKS = 64,
+    MAX_TAGS = 16,
+    MAX_D = 512,
+    MAX_EMBEDDING = 8192,
+    MAX_CANDIDATES = 256,
+    MAX_RANKED = 256,
+    MAX_KEYS = 16,
+    DESCRIPTION_CAP = 257, /* 256 bytes and the NUL. */
+    EMBEDDING_D = 32,      /* What an embedding is projected to. */
+    SCALARS_N = 9,         /* Text scalars of ctx.v0. */
+};

@@ -1,0 +1,79 @@
+/* snapshot.h - what deciding reads: an immutable picture of the model at one position.
+ * Why: scoring takes no lock and reads no page; the writer publishes, readers never wait.
+ * Owns: views are counted; an unchanged arm's view is shared by successive snapshots. Everything
+ * reachable from a snapshot lives until it is freed.
+ * Threads: built and released by the writer (and whoever reclaims); read by any.
+ * Invariant: nothing reachable from a published snapshot ever changes. */
+#pragma once
+
+#include "state/model/event.h"
+
+#include <stdatomic.h>
+
+struct model;
+
+/* One arm version. Matrices are packed lower triangles, row-major: element (i,j), j <= i, stands at
+ * i(i+1)/2 + j. Statistics are on the unit interval z of each metric. */
+struct arm_view {
+    _Atomic uint32_t refs;
+    uint32_t uid, version;
+    bool paused;
+    int64_t cooldown_until_us; /* 0: not in cooldown. */
+    uint64_t answered, failures, cooldowns;
+    uint64_t folded[METRIC_GROUPS]; /* Decisions in each matrix. */
+    uint64_t tallied;               /* Issued pulls as of the last TALLY. */
+    uint16_t seen_mask;             /* Bit m: metric m has an observation or a declared prior. */
+    uint64_t n[MAX_METRICS];
+    double mean_raw[MAX_METRICS]; /* 0 while n = 0. */
+    double mean_z[MAX_METRICS];
+    const struct arm_config *config; /* Lives as long as the view. */
+    uint32_t d, metrics_n;
+    float *theta;             /* (metrics_n, d): predicted z = theta_m . x. */
+    float *P[METRIC_GROUPS];  /* (d(d+1)/2) each: inverse information matrices. */
+    float *prior_share;       /* (d): h = prior_share . x is what is left of the rated prior, about 1 for an untried arm. */
+    void *storage;
+};
+
+struct router_view {
+    _Atomic uint32_t refs;
+    uint32_t uid;
+    const struct router_config *config; /* Lives as long as the view. */
+    uint64_t hash;                      /* spec_hash(&config->spec). */
+    uint32_t d;
+    uint32_t arms_n;
+    struct arm_view **arms;  /* In order of uid. */
+    uint32_t *by_name;       /* Indices into arms, in order of name. */
+    double noise[MAX_METRICS * MAX_METRICS]; /* (metrics_n, metrics_n) residual second moments, z units. */
+    uint64_t pooled_n[MAX_METRICS];
+    double pooled_mean_z[MAX_METRICS];
+    uint64_t outcomes_folded, orphaned, requests_tallied;
+    void *storage;
+};
+
+struct key_view {
+    uint32_t id;
+    uint8_t secret[KEY_BYTES];
+};
+
+struct snapshot {
+    uint64_t position; /* Of the last event folded. */
+    int64_t clock_us;
+    uint32_t routers_n;
+    struct router_view **routers; /* In order of uid. */
+    uint32_t *by_name;
+    uint32_t keys_n;
+    struct key_view keys[MAX_KEYS]; /* Oldest first; the last seals. */
+};
+
+/* Builds the picture; views that `last` holds and the model has not touched since are shared.
+ * Clears the model's touched marks only on success. */
+MUST_USE enum err snapshot_build(struct model *model, const struct snapshot *last,
+                                 struct snapshot **ret_snapshot);
+/* Drops its references; NULL is fine. */
+void snapshot_free(struct snapshot *snapshot);
+
+const struct router_view *snapshot_router(const struct snapshot *s, const char *name, size_t len);
+const struct router_view *snapshot_router_uid(const struct snapshot *s, uint32_t uid);
+/* Index into r->arms; -1 when absent. */
+int router_view_arm(const struct router_view *r, const char *name, size_t len);
+int router_view_arm_uid(const struct router_view *r, uint32_t uid);
