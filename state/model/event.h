@@ -96,14 +96,17 @@ struct event {
         struct event_router_update update; /* ROUTER_UPDATE */
         uint32_t router_uid;               /* ROUTER_REMOVE */
         struct event_label label;
-        struct event_arm arm;          /* ARM_ADD, ARM_UPDATE */
-        struct event_arm_state state;  /* ARM_STATE, ARM_REMOVE (paused unused) */
-        uint8_t key[KEY_BYTES];        /* KEY_ADD; its id is given by fold. */
+        struct event_arm arm;         /* ARM_ADD, ARM_UPDATE */
+        struct event_arm_state state; /* ARM_STATE, ARM_REMOVE (paused unused) */
+        uint8_t key[KEY_BYTES];       /* KEY_ADD; its id is given by fold. */
     } u;
 };
 
 /* Appends the record; check buf_error. */
 void event_encode(const struct event *event, struct buf *out);
+/* Checks form, not the ranges of settings_check: a narrower range in a later release must not make
+ * an old journal unreadable. On failure *ret_event holds nothing of use. An event has one byte
+ * form: what decodes, encodes to the same bytes again. */
 MUST_USE enum err event_decode(struct slice record, struct event *ret_event);
 /* Reads only the kind; 0 when empty. */
 enum event_kind event_peek(struct slice record);
@@ -111,5 +114,13 @@ enum event_kind event_peek(struct slice record);
 /* The decision alone: the plain text of a token, and the head of an OUTCOME. */
 void decision_encode(const struct decision *decision, struct buf *out);
 MUST_USE enum err decision_decode(struct reader *r, struct decision *ret_decision);
+
+/* The declared part of a router and of an arm, as checkpoints keep it. A decoder fails with
+ * ERR_CORRUPT and leaves the reader failed. */
+void event_put_router(const struct router_config *config, struct buf *out);
+MUST_USE enum err event_get_router(struct reader *r, struct router_config *ret_config);
+void event_put_arm(const struct arm_config *config, struct buf *out);
+MUST_USE enum err event_get_arm(struct reader *r, struct arm_config *ret_config);
+
 /* Largest byte form of a decision. */
 enum { DECISION_BYTES_MAX = 64 + 4 * MAX_D };

@@ -1,0 +1,416 @@
+#include "state/model/event.h"
+
+#include <assert.h>
+#include <math.h>
+#include <string.h>
+
+/* Record: version u8 | kind u8 | at_us u64 | the kind's fields in the order of its struct.
+ * One event has exactly one byte form: booleans are 0 or 1, texts hold no NUL, nothing follows.
+ *
+ * Decoding checks form, not the ranges of settings_check: a range that gets narrower in a later
+ * release must not make an acknowledged journal unreadable. */
+enum { EVENT_VERSION = 1, DECISION_VERSION = 1 };
+
+static void put_bool(struct buf *b, bool v)
+{
+    buf_put_u8(b, v ? 1 : 0);
+}
+
+static bool get_bool(struct reader *r)
+{
+    uint8_t v = reader_u8(r);
+    if (v > 1)
+        r->failed = true;
+    return v == 1;
+}
+
+/* Yields 0 (and fails) for anything not below n. */
+static uint32_t get_below(struct reader *r, uint32_t v, uint32_t n)
+{
+    if (v < n)
+        return v;
+    r->failed = true;
+    return 0;
+}
+
+static double get_finite(struct reader *r)
+{
+    double v = reader_f64(r);
+    if (isfinite(v))
+        return v;
+    r->failed = true;
+    return 0;
+}
+
+static void get_text(struct reader *r, char *dst, size_t cap)
+{
+    const uint8_t *start = r->p;
+    reader_str(r, dst, cap);
+    if (!r->failed && strlen(dst) + 2 != (size_t)(r->p - start))
+        r->failed = true; /* A NUL inside. */
+}
+
+/* A place of one type and a limit, or failure: never an index past an array. */
+static uint32_t get_count(struct reader *r, uint32_t max)
+{
+    return get_below(r, reader_u32(r), max + 1);
+}
+
+void decision_encode(const struct decision *d, struct buf *out)
+{
+    assert(d->d <= MAX_D);
+    buf_put_u8(out, DECISION_VERSION);
+    buf_put(out, d->id, ID_BYTES);
+    buf_put_u32(out, d->router_uid);
+    buf_put_u32(out, d->arm_uid);
+    buf_put_u64(out, d->spec_hash);
+    buf_put_u64(out, (uint64_t)d->issued_us);
+    buf_put_f32(out, d->propensity);
+    buf_put_u8(out, d->reason);
+    put_bool(out, d->evaluable != 0);
+    buf_put_u16(out, d->d);
+    buf_put(out, d->x, (size_t)d->d * sizeof *d->x);
+}
+
+static_assert(49 <= DECISION_BYTES_MAX - 4 * MAX_D, "the head of a decision is 49 bytes");
+
+enum err decision_decode(struct reader *r, struct decision *ret)
+{
+    if (reader_u8(r) != DECISION_VERSION)
+        r->failed = true;
+    reader_copy(r, ret->id, ID_BYTES);
+    ret->router_uid = reader_u32(r);
+    ret->arm_uid = reader_u32(r);
+    ret->spec_hash = reader_u64(r);
+    ret->issued_us = (int64_t)reader_u64(r);
+    ret->propensity = reader_f32(r);
+    if (!(ret->propensity > 0 && ret->propensity <= 1))
+        r->failed = true;
+    ret->reason = reader_u8(r);
+    ret->evaluable = get_bool(r);
+    ret->d = (uint16_t)get_below(r, reader_u16(r), MAX_D + 1);
+    reader_copy(r, ret->x, (size_t)ret->d * sizeof *ret->x);
+    for (uint16_t i = 0; i < ret->d; i++)
+        if (!isfinite(ret->x[i]))
+            r->failed = true;
+    return r->failed ? ERR_CORRUPT : OK;
+}
+
+static void put_outcome(const struct event_outcome *o, struct buf *out)
+{
+    assert(o->metrics_n <= MAX_METRICS);
+    decision_encode(&o->decision, out);
+    buf_put_u8(out, (uint8_t)o->status);
+    buf_put_u8(out, o->metrics_n);
+    for (uint8_t i = 0; i < o->metrics_n; i++) {
+        buf_put_u8(out, o->metrics[i].index);
+        buf_put_f64(out, o->metrics[i].raw);
+        buf_put_f64(out, o->metrics[i].z);
+    }
+}
+
+static void get_outcome(struct reader *r, struct event_outcome *ret)
+{
+    if (decision_decode(r, &ret->decision) != OK)
+        return; /* The reader remembers. */
+    ret->status = (enum outcome_status)get_below(r, reader_u8(r), OUTCOME_STATUS_N);
+    ret->metrics_n = (uint8_t)get_below(r, reader_u8(r), MAX_METRICS + 1);
+    uint32_t seen = 0;
+    for (uint8_t i = 0; i < ret->metrics_n; i++) {
+        struct outcome_metric *m = &ret->metrics[i];
+        m->index = (uint8_t)get_below(r, reader_u8(r), MAX_METRICS);
+        m->raw = get_finite(r);
+        m->z = get_finite(r);
+        if (seen >> m->index & 1 || m->z < 0 || m->z > 1)
+            r->failed = true; /* Twice in one report, or off the unit interval. */
+        seen |= 1U << m->index;
+    }
+}
+
+/* Bytes of one (arm uid, issued) pair. */
+enum { TALLY_PAIR_BYTES = 12 };
+
+static void put_tally(const struct event_tally *t, struct buf *out)
+{
+    assert(t->n <= MAX_ARMS);
+    buf_put_u32(out, t->router_uid);
+    buf_put_u64(out, t->requests);
+    buf_put_u32(out, t->n);
+    buf_put(out, t->pairs, (size_t)t->n * TALLY_PAIR_BYTES);
+}
+
+static void get_tally(struct reader *r, struct event_tally *ret)
+{
+    ret->router_uid = reader_u32(r);
+    ret->requests = reader_u64(r);
+    ret->n = get_count(r, MAX_ARMS);
+    ret->pairs = reader_take(r, (size_t)ret->n * TALLY_PAIR_BYTES);
+}
+
+static void put_settings(const struct router_settings *s, struct buf *out)
+{
+    buf_put_f64(out, s->alpha);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        for (int k = 0; k < 2; k++)
+            buf_put_f64(out, s->ridge[g][k]);
+    buf_put_f64(out, s->explore_floor);
+    buf_put_u32(out, s->newcomer_pulls);
+    buf_put_u32(out, s->newcomer_every);
+    buf_put_u32(out, s->cooldown_failures);
+    buf_put_u32(out, s->cooldown_window);
+    buf_put_f64(out, s->cooldown_s);
+    buf_put_f64(out, s->reward_wait_s);
+    buf_put_u64(out, s->dedup_max);
+    buf_put_u8(out, (uint8_t)s->decision_log);
+    buf_put_f64(out, s->decision_log_sample);
+    buf_put_u64(out, s->seed);
+    put_bool(out, s->pooled_slopes);
+}
+
+static void get_settings(struct reader *r, struct router_settings *ret)
+{
+    ret->alpha = get_finite(r);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        for (int k = 0; k < 2; k++)
+            ret->ridge[g][k] = get_finite(r);
+    ret->explore_floor = get_finite(r);
+    ret->newcomer_pulls = reader_u32(r);
+    ret->newcomer_every = reader_u32(r);
+    ret->cooldown_failures = reader_u32(r);
+    ret->cooldown_window = reader_u32(r);
+    ret->cooldown_s = get_finite(r);
+    ret->reward_wait_s = get_finite(r);
+    ret->dedup_max = reader_u64(r);
+    ret->decision_log = (enum decision_log)get_below(r, reader_u8(r), DECISION_LOG_KEEP_NONE + 1);
+    ret->decision_log_sample = get_finite(r);
+    ret->seed = reader_u64(r);
+    ret->pooled_slopes = get_bool(r);
+}
+
+static void put_metric(const struct metric_def *m, struct buf *out)
+{
+    buf_put_str(out, m->name);
+    put_bool(out, m->lower_is_better);
+    put_bool(out, m->logarithmic);
+    buf_put_u8(out, (uint8_t)m->group);
+    buf_put_f64(out, m->min);
+    buf_put_f64(out, m->max);
+    buf_put_f64(out, m->norm_low);
+    buf_put_f64(out, m->norm_high);
+    buf_put_f64(out, m->weight);
+}
+
+static void get_metric(struct reader *r, struct metric_def *ret)
+{
+    get_text(r, ret->name, sizeof ret->name);
+    ret->lower_is_better = get_bool(r);
+    ret->logarithmic = get_bool(r);
+    ret->group = (enum metric_group)get_below(r, reader_u8(r), METRIC_GROUPS);
+    ret->min = get_finite(r);
+    ret->max = get_finite(r);
+    ret->norm_low = get_finite(r);
+    ret->norm_high = get_finite(r);
+    ret->weight = get_finite(r);
+}
+
+void event_put_router(const struct router_config *c, struct buf *out)
+{
+    assert(c->metrics_n <= MAX_METRICS && c->tasks_n <= MAX_TASKS);
+    buf_put_str(out, c->name);
+    put_bool(out, c->ephemeral);
+    buf_put_u16(out, c->spec.task_slots);
+    put_bool(out, c->spec.scalars);
+    buf_put_u16(out, c->spec.features_n);
+    buf_put_u16(out, c->spec.embedding_n);
+    put_settings(&c->settings, out);
+    buf_put_u32(out, c->metrics_n);
+    for (uint32_t i = 0; i < c->metrics_n; i++)
+        put_metric(&c->metrics[i], out);
+    buf_put_u32(out, c->tasks_n);
+    for (uint32_t i = 0; i < c->tasks_n; i++)
+        buf_put_str(out, c->tasks[i]);
+}
+
+enum err event_get_router(struct reader *r, struct router_config *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    get_text(r, ret->name, sizeof ret->name);
+    ret->ephemeral = get_bool(r);
+    ret->spec.task_slots = (uint16_t)get_below(r, reader_u16(r), MAX_TASKS + 1);
+    ret->spec.scalars = get_bool(r);
+    ret->spec.features_n = (uint16_t)get_below(r, reader_u16(r), MAX_D + 1);
+    ret->spec.embedding_n = (uint16_t)get_below(r, reader_u16(r), MAX_EMBEDDING + 1);
+    if (spec_d(&ret->spec) > MAX_D)
+        r->failed = true; /* Every x of this router would overrun. */
+    get_settings(r, &ret->settings);
+    ret->metrics_n = get_count(r, MAX_METRICS);
+    for (uint32_t i = 0; i < ret->metrics_n; i++)
+        get_metric(r, &ret->metrics[i]);
+    ret->tasks_n = get_count(r, ret->spec.task_slots);
+    for (uint32_t i = 0; i < ret->tasks_n; i++)
+        get_text(r, ret->tasks[i], sizeof ret->tasks[i]);
+    return r->failed ? ERR_CORRUPT : OK;
+}
+
+static void put_update(const struct event_router_update *u, struct buf *out)
+{
+    assert(u->metrics_n <= MAX_METRICS);
+    buf_put_u32(out, u->router_uid);
+    put_settings(&u->settings, out);
+    buf_put_u32(out, u->metrics_n);
+    for (uint32_t i = 0; i < u->metrics_n; i++)
+        buf_put_f64(out, u->weights[i]);
+}
+
+static void get_update(struct reader *r, struct event_router_update *ret)
+{
+    ret->router_uid = reader_u32(r);
+    get_settings(r, &ret->settings);
+    ret->metrics_n = get_count(r, MAX_METRICS);
+    for (uint32_t i = 0; i < ret->metrics_n; i++)
+        ret->weights[i] = get_finite(r);
+}
+
+void event_put_arm(const struct arm_config *c, struct buf *out)
+{
+    assert(c->tags_n <= MAX_TAGS);
+    buf_put_str(out, c->name);
+    buf_put_str(out, c->description);
+    buf_put_u8(out, (uint8_t)c->tags_n);
+    for (uint32_t i = 0; i < c->tags_n; i++)
+        buf_put_str(out, c->tags[i]);
+    buf_put_u16(out, c->prior_mask);
+    for (uint32_t m = 0; m < MAX_METRICS; m++) {
+        if (!(c->prior_mask >> m & 1))
+            continue;
+        buf_put_f64(out, c->prior_raw[m]);
+        buf_put_f64(out, c->prior_z[m]);
+    }
+}
+
+enum err event_get_arm(struct reader *r, struct arm_config *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    get_text(r, ret->name, sizeof ret->name);
+    get_text(r, ret->description, sizeof ret->description);
+    ret->tags_n = get_below(r, reader_u8(r), MAX_TAGS + 1);
+    for (uint32_t i = 0; i < ret->tags_n; i++)
+        get_text(r, ret->tags[i], sizeof ret->tags[i]);
+    ret->prior_mask = reader_u16(r);
+    for (uint32_t m = 0; m < MAX_METRICS; m++) {
+        if (!(ret->prior_mask >> m & 1))
+            continue;
+        ret->prior_raw[m] = get_finite(r);
+        ret->prior_z[m] = get_finite(r);
+    }
+    return r->failed ? ERR_CORRUPT : OK;
+}
+
+void event_encode(const struct event *event, struct buf *out)
+{
+    buf_put_u8(out, EVENT_VERSION);
+    buf_put_u8(out, (uint8_t)event->kind);
+    buf_put_u64(out, (uint64_t)event->at_us);
+    switch (event->kind) {
+    case EVENT_OUTCOME:
+        put_outcome(&event->u.outcome, out);
+        return;
+    case EVENT_TALLY:
+        put_tally(&event->u.tally, out);
+        return;
+    case EVENT_ROUTER_CREATE:
+        event_put_router(&event->u.router, out);
+        return;
+    case EVENT_ROUTER_UPDATE:
+        put_update(&event->u.update, out);
+        return;
+    case EVENT_ROUTER_REMOVE:
+        buf_put_u32(out, event->u.router_uid);
+        return;
+    case EVENT_LABEL_ADD:
+        buf_put_u32(out, event->u.label.router_uid);
+        buf_put_str(out, event->u.label.label);
+        return;
+    case EVENT_ARM_ADD:
+    case EVENT_ARM_UPDATE:
+        buf_put_u32(out, event->u.arm.router_uid);
+        event_put_arm(&event->u.arm.config, out);
+        return;
+    case EVENT_ARM_STATE:
+    case EVENT_ARM_REMOVE:
+        buf_put_u32(out, event->u.state.router_uid);
+        buf_put_u32(out, event->u.state.arm_uid);
+        put_bool(out, event->kind == EVENT_ARM_STATE && event->u.state.paused);
+        return;
+    case EVENT_KEY_ADD:
+        buf_put(out, event->u.key, KEY_BYTES);
+        return;
+    }
+    assert(0 && "an event of no kind");
+}
+
+/* Which member of the union is alive follows from the kind, which is set before. */
+static void get_body(struct reader *r, struct event *ret)
+{
+    switch (ret->kind) {
+    case EVENT_OUTCOME:
+        get_outcome(r, &ret->u.outcome);
+        return;
+    case EVENT_TALLY:
+        get_tally(r, &ret->u.tally);
+        return;
+    case EVENT_ROUTER_CREATE:
+        if (event_get_router(r, &ret->u.router) != OK)
+            r->failed = true;
+        return;
+    case EVENT_ROUTER_UPDATE:
+        memset(&ret->u.update, 0, sizeof ret->u.update);
+        get_update(r, &ret->u.update);
+        return;
+    case EVENT_ROUTER_REMOVE:
+        ret->u.router_uid = reader_u32(r);
+        return;
+    case EVENT_LABEL_ADD:
+        ret->u.label.router_uid = reader_u32(r);
+        get_text(r, ret->u.label.label, sizeof ret->u.label.label);
+        return;
+    case EVENT_ARM_ADD:
+    case EVENT_ARM_UPDATE:
+        ret->u.arm.router_uid = reader_u32(r);
+        if (event_get_arm(r, &ret->u.arm.config) != OK)
+            r->failed = true;
+        return;
+    case EVENT_ARM_STATE:
+    case EVENT_ARM_REMOVE:
+        ret->u.state.router_uid = reader_u32(r);
+        ret->u.state.arm_uid = reader_u32(r);
+        ret->u.state.paused = get_bool(r);
+        if (ret->kind == EVENT_ARM_REMOVE && ret->u.state.paused)
+            r->failed = true;
+        return;
+    case EVENT_KEY_ADD:
+        reader_copy(r, ret->u.key, KEY_BYTES);
+        return;
+    }
+    r->failed = true; /* A kind that this release does not know. */
+}
+
+enum err event_decode(struct slice record, struct event *ret_event)
+{
+    struct reader r;
+    reader_init(&r, record);
+    if (reader_u8(&r) != EVENT_VERSION)
+        return ERR_CORRUPT;
+    ret_event->kind = (enum event_kind)reader_u8(&r);
+    ret_event->at_us = (int64_t)reader_u64(&r);
+    if (r.failed)
+        return ERR_CORRUPT;
+    get_body(&r, ret_event);
+    return r.failed || reader_left(&r) != 0 ? ERR_CORRUPT : OK;
+}
+
+enum event_kind event_peek(struct slice record)
+{
+    const uint8_t *bytes = record.data;
+    return record.len < 2 ? (enum event_kind)0 : (enum event_kind)bytes[1];
+}
