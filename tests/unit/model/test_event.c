@@ -1,0 +1,304 @@
+#include "state/model/event.h"
+
+#include "state/base/mem.h"
+#include "tests/unit/cmocka_all.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const uint8_t tally_pairs[24] = {1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0,
+                                        2, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0x80};
+
+static void fill_decision(struct decision *d, uint16_t len)
+{
+    for (int i = 0; i < ID_BYTES; i++)
+        d->id[i] = (uint8_t)(i * 17);
+    d->router_uid = 3;
+    d->arm_uid = UINT32_MAX;
+    d->spec_hash = 0x0123456789abcdef;
+    d->issued_us = -5; /* Before 1970, as a broken clock may say. */
+    d->propensity = .25F;
+    d->reason = 2;
+    d->evaluable = 1;
+    d->d = len;
+    for (uint16_t i = 0; i < len; i++)
+        d->x[i] = (float)i / 8 - 1;
+}
+
+static void fill_arm(struct arm_config *a)
+{
+    strcpy(a->name, "org/model-7b");
+    memset(a->description, 'd', DESCRIPTION_CAP - 1);
+    a->tags_n = 2;
+    strcpy(a->tags[0], "small");
+    memset(a->tags[1], 't', NAME_CAP - 1);
+    a->prior_mask = 0x8001;
+    a->prior_raw[0] = .5;
+    a->prior_z[0] = .5;
+    a->prior_raw[15] = -3;
+    a->prior_z[15] = 1;
+}
+
+/* One event of each kind; kinds are 1..11. Zeroed first, so that equal events have equal bytes. */
+static void fill_event(struct event *e, enum event_kind kind)
+{
+    memset(e, 0, sizeof *e);
+    e->kind = kind;
+    e->at_us = 1700000000000000;
+    switch (kind) {
+    case EVENT_OUTCOME:
+        fill_decision(&e->u.outcome.decision, 26);
+        e->u.outcome.status = OUTCOME_TIMEOUT;
+        e->u.outcome.metrics_n = 2;
+        e->u.outcome.metrics[0] = (struct outcome_metric){.index = 15, .raw = -1e300, .z = 0};
+        e->u.outcome.metrics[1] = (struct outcome_metric){.index = 0, .raw = .125, .z = 1};
+        return;
+    case EVENT_TALLY:
+        e->u.tally = (struct event_tally){.router_uid = 1, .requests = UINT64_MAX, .n = 2};
+        e->u.tally.pairs = tally_pairs;
+        return;
+    case EVENT_ROUTER_CREATE:
+        settings_defaults(&e->u.router, "r/1");
+        e->u.router.ephemeral = true;
+        e->u.router.metrics[1].logarithmic = true;
+        e->u.router.metrics[1].norm_low = .1;
+        e->u.router.tasks_n = 16;
+        for (uint32_t i = 0; i < 16; i++)
+            e->u.router.tasks[i][0] = (char)('a' + i);
+        e->u.router.settings.seed = 77;
+        return;
+    case EVENT_ROUTER_UPDATE:
+        settings_defaults(&e->u.router, "r");
+        struct router_settings s = e->u.router.settings;
+        memset(&e->u, 0, sizeof e->u);
+        e->u.update.router_uid = 4;
+        e->u.update.settings = s;
+        e->u.update.metrics_n = 3;
+        e->u.update.weights[2] = 1e6;
+        return;
+    case EVENT_ROUTER_REMOVE:
+        e->u.router_uid = 9;
+        return;
+    case EVENT_LABEL_ADD:
+        e->u.label.router_uid = 2;
+        strcpy(e->u.label.label, "code/review");
+        return;
+    case EVENT_ARM_ADD:
+    case EVENT_ARM_UPDATE:
+        e->u.arm.router_uid = 6;
+        fill_arm(&e->u.arm.config);
+        return;
+    case EVENT_ARM_STATE:
+    case EVENT_ARM_REMOVE:
+        e->u.state = (struct event_arm_state){1, 2, kind == EVENT_ARM_STATE};
+        return;
+    case EVENT_KEY_ADD:
+        memset(e->u.key, 0xa5, KEY_BYTES);
+        return;
+    }
+}
+
+static bool same_event(const struct event *a, const struct event *b)
+{
+    if (a->kind != b->kind || a->at_us != b->at_us)
+        return false;
+    if (a->kind == EVENT_TALLY) /* Holds a pointer: compare what it points at. */
+        return a->u.tally.router_uid == b->u.tally.router_uid &&
+               a->u.tally.requests == b->u.tally.requests && a->u.tally.n == b->u.tally.n &&
+               memcmp(a->u.tally.pairs, b->u.tally.pairs, 12 * (size_t)a->u.tally.n) == 0;
+    return memcmp(&a->u, &b->u, sizeof a->u) == 0;
+}
+
+static void every_kind_comes_back_as_it_went(void **unused)
+{
+    (void)unused;
+    static struct event e, again;
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_KEY_ADD; kind++) {
+        struct buf b, c;
+        buf_init(&b);
+        buf_init(&c);
+        fill_event(&e, (enum event_kind)kind);
+        event_encode(&e, &b);
+        assert_int_equal(buf_error(&b), OK);
+        memset(&again, 0, sizeof again);
+        assert_int_equal(event_decode((struct slice){b.data, b.len}, &again), OK);
+        assert_true(same_event(&e, &again));
+        assert_int_equal(event_peek((struct slice){b.data, b.len}), kind);
+        event_encode(&again, &c);
+        assert_int_equal(b.len, c.len);
+        assert_memory_equal(b.data, c.data, b.len);
+        buf_done(&b);
+        buf_done(&c);
+    }
+}
+
+/* Decodes from a block of exactly `len` bytes, so that the address sanitizer sees one byte too far.
+ */
+static enum err decode_exact(const uint8_t *data, size_t len)
+{
+    static struct event e;
+    uint8_t *copy = malloc(len ? len : 1);
+    assert_non_null(copy);
+    memcpy(copy, data, len);
+    enum err err = event_decode((struct slice){copy, len}, &e);
+    free(copy);
+    return err;
+}
+
+static void a_record_cut_anywhere_or_too_long_is_corrupt(void **unused)
+{
+    (void)unused;
+    static struct event e;
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_KEY_ADD; kind++) {
+        struct buf b;
+        buf_init(&b);
+        fill_event(&e, (enum event_kind)kind);
+        event_encode(&e, &b);
+        for (size_t len = 0; len < b.len; len++)
+            assert_int_equal(decode_exact(b.data, len), ERR_CORRUPT);
+        buf_put_u8(&b, 0);
+        assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
+        buf_done(&b);
+    }
+}
+
+static void a_record_with_any_byte_changed_never_crashes_and_stays_canonical(void **unused)
+{
+    (void)unused;
+    static struct event e, again;
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_KEY_ADD; kind++) {
+        struct buf b, c;
+        buf_init(&b);
+        buf_init(&c);
+        fill_event(&e, (enum event_kind)kind);
+        event_encode(&e, &b);
+        for (size_t at = 0; at < b.len; at++) {
+            uint8_t was = b.data[at];
+            for (int v = 0; v < 256; v += 5) {
+                b.data[at] = (uint8_t)v;
+                if (event_decode((struct slice){b.data, b.len}, &again) != OK)
+                    continue;
+                buf_reset(&c);
+                event_encode(&again, &c);
+                assert_int_equal(b.len, c.len);
+                assert_memory_equal(b.data, c.data, b.len);
+            }
+            b.data[at] = was;
+        }
+        buf_done(&b);
+        buf_done(&c);
+    }
+}
+
+static enum err decode_again(const struct event *e)
+{
+    struct buf b;
+    buf_init(&b);
+    event_encode(e, &b);
+    enum err err = decode_exact(b.data, b.len);
+    buf_done(&b);
+    return err;
+}
+
+static void an_outcome_with_values_that_fold_cannot_take_is_corrupt(void **unused)
+{
+    (void)unused;
+    static struct event e;
+#define CORRUPT_WITH(change)                                                                       \
+    do {                                                                                           \
+        fill_event(&e, EVENT_OUTCOME);                                                             \
+        assert_int_equal(decode_again(&e), OK);                                                    \
+        change;                                                                                    \
+        assert_int_equal(decode_again(&e), ERR_CORRUPT);                                           \
+    } while (0)
+    CORRUPT_WITH(e.u.outcome.decision.x[7] = NAN);
+    CORRUPT_WITH(e.u.outcome.decision.x[25] = -INFINITY);
+    CORRUPT_WITH(e.u.outcome.decision.propensity = 0);
+    CORRUPT_WITH(e.u.outcome.decision.propensity = 1.5F);
+    CORRUPT_WITH(e.u.outcome.decision.propensity = NAN);
+    CORRUPT_WITH(e.u.outcome.status = (enum outcome_status)OUTCOME_STATUS_N);
+    CORRUPT_WITH(e.u.outcome.metrics[0].index = MAX_METRICS);
+    CORRUPT_WITH(e.u.outcome.metrics[0].index = e.u.outcome.metrics[1].index);
+    CORRUPT_WITH(e.u.outcome.metrics[0].raw = (double)NAN);
+    CORRUPT_WITH(e.u.outcome.metrics[1].z = (double)NAN);
+    CORRUPT_WITH(e.u.outcome.metrics[1].z = 1.0000001);
+    CORRUPT_WITH(e.u.outcome.metrics[1].z = -1e-9);
+}
+
+static void counts_past_their_arrays_are_corrupt(void **unused)
+{
+    (void)unused;
+    struct buf b;
+    buf_init(&b);
+    static struct event e;
+    fill_event(&e, EVENT_OUTCOME);
+    event_encode(&e, &b);
+    /* Head 10, decision 49 + 4 d: d stands at 57, metrics_n after x and the status. */
+    const size_t d_at = 57, metrics_at = 10 + 49 + 4 * 26 + 1;
+    assert_int_equal(b.data[d_at], 26);
+    assert_int_equal(b.data[metrics_at], 2);
+    struct buf longer;
+    buf_init(&longer);
+    buf_put(&longer, b.data, b.len);
+    uint8_t zeros[4 * (MAX_D + 1)] = {0};
+    buf_put(&longer, zeros, sizeof zeros); /* Long enough for what the count claims. */
+    longer.data[d_at] = (MAX_D + 1) & 255;
+    longer.data[d_at + 1] = (MAX_D + 1) >> 8;
+    assert_int_equal(decode_exact(longer.data, longer.len), ERR_CORRUPT);
+    b.data[metrics_at] = MAX_METRICS + 1;
+    assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
+    buf_done(&longer);
+    buf_done(&b);
+}
+
+static void the_widest_context_fits_a_decision(void **unused)
+{
+    (void)unused;
+    struct decision d, again;
+    memset(&d, 0, sizeof d);
+    memset(&again, 0, sizeof again);
+    fill_decision(&d, MAX_D);
+    struct buf b;
+    buf_init(&b);
+    decision_encode(&d, &b);
+    assert_in_range(b.len, 1, DECISION_BYTES_MAX);
+    struct reader r;
+    reader_init(&r, (struct slice){b.data, b.len});
+    assert_int_equal(decision_decode(&r, &again), OK);
+    assert_int_equal(reader_left(&r), 0);
+    assert_memory_equal(&d, &again, sizeof d);
+    buf_done(&b);
+}
+
+static void a_failed_allocation_is_told_at_the_end(void **unused)
+{
+    (void)unused;
+    static struct event e;
+    fill_event(&e, EVENT_ROUTER_CREATE);
+    struct buf b;
+    bool finished = false;
+    for (long n = 1; n < 100 && !finished; n++) {
+        buf_init(&b);
+        mem_fail_nth(n);
+        event_encode(&e, &b);
+        finished = buf_error(&b) == OK;
+        mem_fail_nth(0);
+        buf_done(&b);
+    }
+    assert_true(finished);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_kind_comes_back_as_it_went),
+        cmocka_unit_test(a_record_cut_anywhere_or_too_long_is_corrupt),
+        cmocka_unit_test(a_record_with_any_byte_changed_never_crashes_and_stays_canonical),
+        cmocka_unit_test(an_outcome_with_values_that_fold_cannot_take_is_corrupt),
+        cmocka_unit_test(counts_past_their_arrays_are_corrupt),
+        cmocka_unit_test(the_widest_context_fits_a_decision),
+        cmocka_unit_test(a_failed_allocation_is_told_at_the_end),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
