@@ -27,6 +27,17 @@ enum event_kind {
 enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
 enum { OUTCOME_STATUS_N = 4 };
 
+/* Why an arm was chosen; the numbers of shunt.v1.Reason. */
+enum reason {
+    REASON_NONE = 0,
+    REASON_EXPLOIT = 1,
+    REASON_EXPLORE = 2,
+    REASON_NEWCOMER = 3,
+    REASON_ONLY_ELIGIBLE = 4,
+    REASON_COOLDOWN_PROBE = 5,
+    REASON_ALL_COOLING = 6,
+};
+
 /* What fold must know of a decision, hours later: the content of the sealed token. */
 struct decision {
     uint8_t id[ID_BYTES];
@@ -35,7 +46,7 @@ struct decision {
     uint64_t spec_hash; /* Of the router's feature spec. */
     int64_t issued_us;  /* Unix time. */
     float propensity;   /* (0, 1]. */
-    uint8_t reason;     /* enum reason of server/route. */
+    uint8_t reason;     /* enum reason. */
     uint8_t evaluable;  /* Whether an off-policy estimate may use it. */
     uint16_t d;
     float x[MAX_D]; /* The context, d values. */

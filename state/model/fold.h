@@ -11,8 +11,8 @@
 struct model;
 
 struct fold_result {
-    enum err err;          /* OK, or why the event changed nothing (ERR_DECISION_LATE, ERR_ARM_EXISTS...). */
-    uint32_t uid;          /* Of a created router or arm, or the id of an added key. */
+    enum err err; /* OK, or why the event changed nothing (ERR_DECISION_LATE, ERR_ARM_EXISTS...). */
+    uint32_t uid; /* Of a created router or arm, or the id of an added key. */
     bool duplicate;        /* OUTCOME: nothing in it was new. */
     bool orphaned;         /* OUTCOME: its arm version is gone. */
     uint16_t counted_mask; /* OUTCOME: bit m, metric m was counted by this event. */

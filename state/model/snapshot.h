@@ -28,9 +28,10 @@ struct arm_view {
     double mean_z[MAX_METRICS];
     const struct arm_config *config; /* Lives as long as the view. */
     uint32_t d, metrics_n;
-    float *theta;             /* (metrics_n, d): predicted z = theta_m . x. */
-    float *P[METRIC_GROUPS];  /* (d(d+1)/2) each: inverse information matrices. */
-    float *prior_share;       /* (d): h = prior_share . x is what is left of the rated prior, about 1 for an untried arm. */
+    float *theta;            /* (metrics_n, d): predicted z = theta_m . x. */
+    float *P[METRIC_GROUPS]; /* (d(d+1)/2) each: inverse information matrices. */
+    float *prior_share; /* (d): h = prior_share . x is what is left of the rated prior, about 1 for
+                           an untried arm. */
     void *storage;
 };
 
@@ -41,9 +42,10 @@ struct router_view {
     uint64_t hash;                      /* spec_hash(&config->spec). */
     uint32_t d;
     uint32_t arms_n;
-    struct arm_view **arms;  /* In order of uid. */
-    uint32_t *by_name;       /* Indices into arms, in order of name. */
-    double noise[MAX_METRICS * MAX_METRICS]; /* (metrics_n, metrics_n) residual second moments, z units. */
+    struct arm_view **arms; /* In order of uid. */
+    uint32_t *by_name;      /* Indices into arms, in order of name. */
+    double noise[MAX_METRICS *
+                 MAX_METRICS]; /* (metrics_n, metrics_n) residual second moments, z units. */
     uint64_t pooled_n[MAX_METRICS];
     double pooled_mean_z[MAX_METRICS];
     uint64_t outcomes_folded, orphaned, requests_tallied;

@@ -1,0 +1,47 @@
+/* dedup.h - one entry per decision that was ever reported: what counted, so that it counts once.
+ * Why: an outcome may be sent any number of times, before and after a crash; it is folded once.
+ * Entries stand in order of arrival and leave in that order: by age, or when the table is full
+ * (then the caller refuses decisions issued before the evicted one as late, so none can be counted
+ * twice). Owns: its memory. Threads: the writer. Only dedup_reserve allocates. */
+#pragma once
+
+#include "state/base/err.h"
+#include "state/base/name.h"
+#include "state/base/slice.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct dedup_entry {
+    uint8_t id[ID_BYTES];
+    int64_t at_us, issued_us;
+    uint32_t arm_uid;
+    uint16_t reported; /* Bit m: metric m was counted. */
+    uint8_t groups;    /* Bit g: the matrix of group g has this decision. */
+    uint8_t status;    /* Of the first report. */
+    float fills[];     /* (fills_n): what entered b for each metric. */
+};
+
+struct dedup {
+    uint32_t fills_n;
+    size_t stride;
+    uint8_t *ring;   /* capacity entries of stride bytes. */
+    uint32_t *index; /* Open addressing, slot + 1; 0 empty. index_n is a power of two. */
+    uint64_t capacity, index_n;
+    uint64_t head, n; /* Oldest entry's slot; entries held. */
+};
+
+void dedup_init(struct dedup *t, uint32_t fills_n);
+void dedup_done(struct dedup *t);
+/* Room for `more` entries beyond n, but never for more than max in all. */
+MUST_USE enum err dedup_reserve(struct dedup *t, uint64_t more, uint64_t max);
+/* NULL when unknown. Valid until the next add or drop. */
+struct dedup_entry *dedup_find(const struct dedup *t, const uint8_t id[ID_BYTES]);
+/* A zeroed entry at the end; the id must be unknown and room must have been reserved. */
+struct dedup_entry *dedup_add(struct dedup *t, const uint8_t id[ID_BYTES]);
+/* NULL when empty. */
+struct dedup_entry *dedup_oldest(const struct dedup *t);
+void dedup_drop_oldest(struct dedup *t);
+/* Entries in order of arrival, as the checkpoint keeps them. */
+void dedup_encode(const struct dedup *t, struct buf *out);
+MUST_USE enum err dedup_decode(struct dedup *t, struct reader *r);

@@ -1,0 +1,423 @@
+#include "state/model/fold.h"
+
+#include "state/model/model_build.h"
+#include "state/model/snapshot.h"
+
+#include <string.h>
+
+static const int64_t second_us = 1000000;
+static const int64_t grace_us = 86400 * 1000000LL; /* Entries outlive reward_wait by a day. */
+enum { COOLDOWN_LEVEL_MAX = 4 };                   /* 16 times the first. */
+
+static int64_t seconds_us(double s)
+{
+    return (int64_t)(s * (double)second_us);
+}
+
+/* ---- OUTCOME ---- */
+
+static bool too_late(const struct router *r, const struct event *ev)
+{
+    const struct decision *d = &ev->u.outcome.decision;
+    return d->issued_us < r->late_before_us ||
+           ev->at_us - d->issued_us > seconds_us(r->config.settings.reward_wait_s);
+}
+
+static uint16_t metrics_mask(const struct event_outcome *o)
+{
+    uint16_t mask = 0;
+    for (uint8_t i = 0; i < o->metrics_n; i++)
+        mask = (uint16_t)(mask | 1u << o->metrics[i].index);
+    return mask;
+}
+
+/* Why an outcome cannot change this router, or OK. Also says what would be a plain duplicate. */
+static enum err check_outcome(const struct model *m, const struct event *ev,
+                              struct fold_result *ret)
+{
+    const struct event_outcome *o = &ev->u.outcome;
+    const struct router *r = model_router(m, o->decision.router_uid);
+    if (!r)
+        return ERR_DECISION_NOT_FOUND;
+    if (o->decision.spec_hash != r->hash || o->decision.d != r->d)
+        return ERR_SPEC_MISMATCH;
+    uint16_t mask = metrics_mask(o);
+    if (mask >> r->config.metrics_n)
+        return ERR_METRIC_NOT_FOUND;
+    const struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
+    if (entry && !(mask & ~entry->reported)) {
+        ret->duplicate = true;
+        return OK;
+    }
+    return too_late(r, ev) ? ERR_DECISION_LATE : OK;
+}
+
+static uint32_t failures_within(const struct arm *a, uint32_t window)
+{
+    if (window > a->recent_n)
+        window = a->recent_n;
+    uint64_t bits = window < 64 ? a->recent & ((1ULL << window) - 1) : a->recent;
+    return (uint32_t)__builtin_popcountll(bits);
+}
+
+static void end_cooldown(struct arm *a)
+{
+    a->cooldown_until_us = 0;
+    a->cooldown_level = 0;
+    a->recent = 0;
+    a->recent_n = 0;
+}
+
+/* n failures within the last m answers start a cooldown; a probe that succeeds ends it, one that
+ * fails doubles it. Answers to requests sent before the cooldown began say nothing new. */
+static void learn_health(struct arm *a, const struct router_settings *s,
+                         const struct event_outcome *o, int64_t at_us)
+{
+    bool failed = o->status == OUTCOME_ERROR || o->status == OUTCOME_TIMEOUT;
+    a->answered++;
+    a->failures += failed;
+    if (a->cooldown_until_us) {
+        bool probe =
+            o->decision.reason == REASON_COOLDOWN_PROBE || o->decision.reason == REASON_ALL_COOLING;
+        if (probe && !failed) {
+            end_cooldown(a);
+        } else if (probe) {
+            a->cooldown_level += a->cooldown_level < COOLDOWN_LEVEL_MAX;
+            a->cooldown_until_us = at_us + (seconds_us(s->cooldown_s) << a->cooldown_level);
+        }
+        return;
+    }
+    a->recent = a->recent << 1 | failed;
+    a->recent_n += a->recent_n < 64;
+    if (s->cooldown_failures && failures_within(a, s->cooldown_window) >= s->cooldown_failures) {
+        a->cooldowns++;
+        a->cooldown_until_us = at_us + seconds_us(s->cooldown_s);
+        a->recent = 0;
+        a->recent_n = 0;
+    }
+}
+
+static struct dedup_entry *remember(struct router *r, const struct event *ev)
+{
+    const struct decision *d = &ev->u.outcome.decision;
+    struct dedup *t = &r->dedup;
+    int64_t keep_us = seconds_us(r->config.settings.reward_wait_s) + grace_us;
+    struct dedup_entry *old;
+    while ((old = dedup_oldest(t)) && old->at_us + keep_us < ev->at_us)
+        dedup_drop_oldest(t);
+    while (t->n > 0 && t->n >= r->config.settings.dedup_max) {
+        old = dedup_oldest(t);
+        if (old->issued_us >= r->late_before_us)
+            r->late_before_us = old->issued_us + 1;
+        dedup_drop_oldest(t);
+    }
+    struct dedup_entry *entry = dedup_add(t, d->id);
+    entry->at_us = ev->at_us;
+    entry->issued_us = d->issued_us;
+    entry->arm_uid = d->arm_uid;
+    entry->status = (uint8_t)ev->u.outcome.status;
+    return entry;
+}
+
+static void learn_metrics(struct model *m, struct router *r, struct arm *a,
+                          struct dedup_entry *entry, const struct event_outcome *o, uint16_t fresh)
+{
+    double z[MAX_METRICS] = {0}, raw[MAX_METRICS] = {0};
+    for (uint8_t i = 0; i < o->metrics_n; i++) {
+        z[o->metrics[i].index] = o->metrics[i].z;
+        raw[o->metrics[i].index] = o->metrics[i].raw;
+    }
+    for (uint32_t i = 0; i < r->d; i++)
+        m->vector[i] = (double)o->decision.x[i];
+    for (int g = 0; g < METRIC_GROUPS; g++) {
+        uint16_t has = fresh & stats_group_mask(&r->config, (enum metric_group)g);
+        if (!has)
+            continue;
+        struct stats_input in = {m->vector, has, z, raw};
+        if (entry->groups >> g & 1) {
+            stats_amend(a, r->pooled, &r->config, &in, entry->fills);
+        } else {
+            stats_learn(a, r->pooled, &r->config, (enum metric_group)g, &in, m->scratch,
+                        entry->fills);
+            entry->groups = (uint8_t)(entry->groups | 1u << g);
+        }
+    }
+}
+
+static void fold_outcome(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    const struct event_outcome *o = &ev->u.outcome;
+    ret->err = check_outcome(m, ev, ret);
+    if (ret->err != OK || ret->duplicate) {
+        m->ignored += ret->err != OK;
+        return;
+    }
+    struct router *r = model_router(m, o->decision.router_uid);
+    struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
+    bool first = !entry;
+    if (first)
+        entry = remember(r, ev);
+    ret->counted_mask = (uint16_t)(metrics_mask(o) & ~entry->reported);
+    entry->reported |= ret->counted_mask;
+    r->touched = true;
+    /* The arm of the first report holds: an id names one decision. */
+    struct arm *a = router_arm(r, entry->arm_uid);
+    if (!a) {
+        ret->orphaned = true;
+        r->orphaned += first;
+        return;
+    }
+    a->touched = true;
+    if (first) {
+        r->outcomes_folded++;
+        learn_health(a, &r->config.settings, o, ev->at_us);
+    }
+    learn_metrics(m, r, a, entry, o, ret->counted_mask);
+}
+
+/* ---- the rest ---- */
+
+static void fold_tally(struct model *m, const struct event *ev)
+{
+    const struct event_tally *t = &ev->u.tally;
+    struct router *r = model_router(m, t->router_uid);
+    if (!r) {
+        m->ignored++;
+        return;
+    }
+    r->touched = true;
+    if (t->requests > r->requests)
+        r->requests = t->requests;
+    struct reader pairs;
+    reader_init(&pairs, (struct slice){t->pairs, (size_t)t->n * 12});
+    for (uint32_t i = 0; i < t->n; i++) {
+        struct arm *a = router_arm(r, reader_u32(&pairs));
+        uint64_t issued = reader_u64(&pairs);
+        if (a && issued > a->issued) {
+            a->issued = issued;
+            a->touched = true;
+        }
+    }
+}
+
+static enum err check_router_create(const struct model *m, const struct event *ev)
+{
+    if (model_router_named(m, ev->u.router.name))
+        return ERR_ROUTER_EXISTS;
+    return m->routers_n >= MAX_ROUTERS ? ERR_LIMIT : OK;
+}
+
+static void fold_router_create(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    ret->err = check_router_create(m, ev);
+    if (ret->err != OK)
+        return;
+    struct router *r = m->spare_router;
+    m->spare_router = NULL;
+    r->uid = ret->uid = m->next_uid++;
+    m->routers[m->routers_n++] = r;
+}
+
+static void fold_router_update(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    const struct event_router_update *u = &ev->u.update;
+    struct router *r = model_router(m, u->router_uid);
+    if (!r) {
+        ret->err = ERR_ROUTER_NOT_FOUND;
+        return;
+    }
+    struct router_settings next = u->settings;
+    /* The statistics are built on these. */
+    memcpy(next.ridge, r->config.settings.ridge, sizeof next.ridge);
+    r->config.settings = next;
+    for (uint32_t i = 0; i < u->metrics_n && i < r->config.metrics_n; i++)
+        r->config.metrics[i].weight = u->weights[i];
+    while (r->dedup.n > next.dedup_max) {
+        struct dedup_entry *old = dedup_oldest(&r->dedup);
+        if (old->issued_us >= r->late_before_us)
+            r->late_before_us = old->issued_us + 1;
+        dedup_drop_oldest(&r->dedup);
+    }
+    r->touched = r->arms_changed = true;
+}
+
+static void fold_router_remove(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    for (uint32_t i = 0; i < m->routers_n; i++) {
+        if (m->routers[i]->uid != ev->u.router_uid)
+            continue;
+        router_free(m->routers[i]);
+        memmove(&m->routers[i], &m->routers[i + 1],
+                (m->routers_n - i - 1) * sizeof(struct router *));
+        m->routers_n--;
+        return;
+    }
+    ret->err = ERR_ROUTER_NOT_FOUND;
+}
+
+static void fold_label(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    struct router *r = model_router(m, ev->u.label.router_uid);
+    if (!r) {
+        ret->err = ERR_ROUTER_NOT_FOUND;
+        return;
+    }
+    struct router_config *c = &r->config;
+    for (uint32_t i = 0; i < c->tasks_n; i++) {
+        if (strcmp(c->tasks[i], ev->u.label.label) == 0) {
+            ret->duplicate = true;
+            return;
+        }
+    }
+    /* The last slot is kept for `other`. */
+    if (c->tasks_n + 1 >= c->spec.task_slots) {
+        ret->err = ERR_LIMIT;
+        return;
+    }
+    memcpy(c->tasks[c->tasks_n++], ev->u.label.label, NAME_CAP);
+    r->touched = r->arms_changed = true;
+}
+
+static enum err check_arm(const struct model *m, const struct event *ev)
+{
+    const struct event_arm *e = &ev->u.arm;
+    const struct router *r = model_router(m, e->router_uid);
+    if (!r)
+        return ERR_ROUTER_NOT_FOUND;
+    bool there = router_arm_named(r, e->config.name) != NULL;
+    if (ev->kind == EVENT_ARM_UPDATE)
+        return there ? OK : ERR_ARM_NOT_FOUND;
+    if (there)
+        return ERR_ARM_EXISTS;
+    return r->arms_n >= MAX_ARMS || r->names_n >= MAX_ARM_NAMES ? ERR_LIMIT : OK;
+}
+
+static uint32_t next_version(struct router *r, const char *name)
+{
+    for (uint32_t i = 0; i < r->names_n; i++)
+        if (strcmp(r->names[i].name, name) == 0)
+            return ++r->names[i].version;
+    struct arm_name *fresh = &r->names[r->names_n++];
+    memset(fresh, 0, sizeof *fresh);
+    memcpy(fresh->name, name, strlen(name) + 1);
+    return fresh->version = 1;
+}
+
+static void fold_arm(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    ret->err = check_arm(m, ev);
+    if (ret->err != OK)
+        return;
+    const struct event_arm *e = &ev->u.arm;
+    struct router *r = model_router(m, e->router_uid);
+    r->touched = r->arms_changed = true;
+    if (ev->kind == EVENT_ARM_UPDATE) {
+        struct arm *a = router_arm_named(r, e->config.name);
+        arm_set_config(a, &r->config, &e->config);
+        ret->uid = a->uid;
+        return;
+    }
+    struct arm *a = m->spare_arm;
+    m->spare_arm = NULL;
+    a->uid = ret->uid = m->next_uid++;
+    a->version = next_version(r, e->config.name);
+    r->arms[r->arms_n++] = a;
+}
+
+static void fold_arm_state(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    const struct event_arm_state *e = &ev->u.state;
+    struct router *r = model_router(m, e->router_uid);
+    ret->err = r ? ERR_ARM_NOT_FOUND : ERR_ROUTER_NOT_FOUND;
+    for (uint32_t i = 0; r && i < r->arms_n; i++) {
+        struct arm *a = r->arms[i];
+        if (a->uid != e->arm_uid)
+            continue;
+        ret->err = OK;
+        ret->uid = a->uid;
+        r->touched = r->arms_changed = true;
+        if (ev->kind == EVENT_ARM_STATE) {
+            a->paused = e->paused;
+            a->touched = true;
+            return;
+        }
+        arm_free(a);
+        memmove(&r->arms[i], &r->arms[i + 1], (r->arms_n - i - 1) * sizeof(struct arm *));
+        r->arms_n--;
+        return;
+    }
+}
+
+static void fold_key(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    if (m->keys_n == MAX_KEYS) {
+        memmove(&m->keys[0], &m->keys[1], (MAX_KEYS - 1) * sizeof *m->keys);
+        m->keys_n--;
+    }
+    struct key_view *k = &m->keys[m->keys_n++];
+    k->id = ret->uid = m->next_key++;
+    memcpy(k->secret, ev->u.key, KEY_BYTES);
+}
+
+enum err fold_check(const struct model *model, const struct event *event,
+                    struct fold_result *ret_result)
+{
+    memset(ret_result, 0, sizeof *ret_result);
+    switch (event->kind) {
+    case EVENT_OUTCOME:
+        return check_outcome(model, event, ret_result);
+    case EVENT_ROUTER_CREATE:
+        return check_router_create(model, event);
+    case EVENT_ARM_ADD:
+    case EVENT_ARM_UPDATE:
+        return check_arm(model, event);
+    case EVENT_TALLY:
+    case EVENT_ROUTER_UPDATE:
+    case EVENT_ROUTER_REMOVE:
+    case EVENT_LABEL_ADD:
+    case EVENT_ARM_STATE:
+    case EVENT_ARM_REMOVE:
+    case EVENT_KEY_ADD:
+        return OK;
+    }
+    return ERR_INVALID;
+}
+
+void fold_event(struct model *model, const struct event *event, uint64_t position,
+                struct fold_result *ret_result)
+{
+    memset(ret_result, 0, sizeof *ret_result);
+    model->position = position;
+    model->clock_us = event->at_us;
+    switch (event->kind) {
+    case EVENT_OUTCOME:
+        fold_outcome(model, event, ret_result);
+        break;
+    case EVENT_TALLY:
+        fold_tally(model, event);
+        break;
+    case EVENT_ROUTER_CREATE:
+        fold_router_create(model, event, ret_result);
+        break;
+    case EVENT_ROUTER_UPDATE:
+        fold_router_update(model, event, ret_result);
+        break;
+    case EVENT_ROUTER_REMOVE:
+        fold_router_remove(model, event, ret_result);
+        break;
+    case EVENT_LABEL_ADD:
+        fold_label(model, event, ret_result);
+        break;
+    case EVENT_ARM_ADD:
+    case EVENT_ARM_UPDATE:
+        fold_arm(model, event, ret_result);
+        break;
+    case EVENT_ARM_STATE:
+    case EVENT_ARM_REMOVE:
+        fold_arm_state(model, event, ret_result);
+        break;
+    case EVENT_KEY_ADD:
+        fold_key(model, event, ret_result);
+        break;
+    }
+}

@@ -1,0 +1,376 @@
+/* form.c - the model as bytes and back: what a checkpoint holds and what `verify` compares.
+ * Declared configuration goes as the very events that declare it; numbers go as they stand in
+ * memory. Each router is preceded by its length, so that a differing byte can be named. */
+#include "state/base/mem.h"
+#include "state/math/packed.h"
+#include "state/model/model_build.h"
+#include "state/model/snapshot.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const uint32_t form_magic = 0x4d4e4853; /* "SHNM" */
+static const uint32_t form_version = 1;
+
+static void put_event(const struct event *ev, struct buf *out)
+{
+    size_t at = out->len;
+    buf_put_u32(out, 0);
+    event_encode(ev, out);
+    if (out->failed)
+        return;
+    uint32_t len = (uint32_t)(out->len - at - 4);
+    memcpy(out->data + at, &len, sizeof len);
+}
+
+static void take_event(struct reader *r, enum event_kind kind, struct event *ret_event)
+{
+    uint32_t len = reader_u32(r);
+    const void *bytes = reader_take(r, len);
+    if (!bytes || event_decode((struct slice){bytes, len}, ret_event) != OK ||
+        ret_event->kind != kind)
+        r->failed = true;
+}
+
+static void put_arm(const struct router *r, const struct arm *a, struct event *scratch,
+                    struct buf *out)
+{
+    scratch->kind = EVENT_ARM_ADD;
+    scratch->at_us = 0;
+    scratch->u.arm.router_uid = r->uid;
+    scratch->u.arm.config = a->config;
+    put_event(scratch, out);
+    buf_put_u32(out, a->uid);
+    buf_put_u32(out, a->version);
+    buf_put_u8(out, a->paused);
+    buf_put_u64(out, a->issued);
+    buf_put_u64(out, a->answered);
+    buf_put_u64(out, a->failures);
+    buf_put_u64(out, a->cooldowns);
+    buf_put_u64(out, a->recent);
+    buf_put_u32(out, a->recent_n);
+    buf_put_u64(out, (uint64_t)a->cooldown_until_us);
+    buf_put_u32(out, a->cooldown_level);
+    for (int g = 0; g < METRIC_GROUPS; g++) {
+        buf_put_u64(out, a->groups[g].n);
+        buf_put_u64(out, a->groups[g].since);
+    }
+    for (uint32_t m = 0; m < r->config.metrics_n; m++) {
+        const struct metric_stats *s = &a->metrics[m];
+        buf_put_u64(out, s->n);
+        buf_put_f64(out, s->sum_raw);
+        buf_put_f64(out, s->sum_z);
+        buf_put_f64(out, s->prior_z);
+        buf_put_u8(out, s->has_prior);
+    }
+    buf_put(out, a->block, a->block_n * sizeof *a->block);
+}
+
+static enum err take_arm(struct router *r, struct event *scratch, struct reader *in)
+{
+    take_event(in, EVENT_ARM_ADD, scratch);
+    if (in->failed)
+        return ERR_CORRUPT;
+    TRY(router_reserve_arm(r));
+    struct arm *a = arm_new(&r->config, &scratch->u.arm.config);
+    if (!a)
+        return ERR_NOMEM;
+    r->arms[r->arms_n++] = a;
+    a->uid = reader_u32(in);
+    a->version = reader_u32(in);
+    a->paused = reader_u8(in) != 0;
+    a->issued = reader_u64(in);
+    a->answered = reader_u64(in);
+    a->failures = reader_u64(in);
+    a->cooldowns = reader_u64(in);
+    a->recent = reader_u64(in);
+    a->recent_n = reader_u32(in);
+    a->cooldown_until_us = (int64_t)reader_u64(in);
+    a->cooldown_level = reader_u32(in);
+    for (int g = 0; g < METRIC_GROUPS; g++) {
+        a->groups[g].n = reader_u64(in);
+        a->groups[g].since = reader_u64(in);
+    }
+    for (uint32_t m = 0; m < r->config.metrics_n; m++) {
+        struct metric_stats *s = &a->metrics[m];
+        s->n = reader_u64(in);
+        s->sum_raw = reader_f64(in);
+        s->sum_z = reader_f64(in);
+        s->prior_z = reader_f64(in);
+        s->has_prior = reader_u8(in) != 0;
+    }
+    reader_copy(in, a->block, a->block_n * sizeof *a->block);
+    bool ordered = r->arms_n < 2 || r->arms[r->arms_n - 2]->uid < a->uid;
+    return in->failed || !ordered || a->recent_n > 64 || a->cooldown_level > 4 ? ERR_CORRUPT : OK;
+}
+
+static void put_pooled(const struct router *r, struct buf *out)
+{
+    const struct pooled *p = r->pooled;
+    uint32_t n = r->config.metrics_n;
+    buf_put_u64(out, p->n);
+    buf_put_u64(out, p->since);
+    buf_put(out, p->metric_n, n * sizeof *p->metric_n);
+    buf_put(out, p->metric_sum_z, n * sizeof *p->metric_sum_z);
+    buf_put(out, p->noise_n, (size_t)n * n * sizeof *p->noise_n);
+    buf_put(out, p->noise, (size_t)n * n * sizeof *p->noise);
+    buf_put(out, p->block, p->block_n * sizeof *p->block);
+}
+
+static void take_pooled(struct router *r, struct reader *in)
+{
+    struct pooled *p = r->pooled;
+    uint32_t n = r->config.metrics_n;
+    p->n = reader_u64(in);
+    p->since = reader_u64(in);
+    reader_copy(in, p->metric_n, n * sizeof *p->metric_n);
+    reader_copy(in, p->metric_sum_z, n * sizeof *p->metric_sum_z);
+    reader_copy(in, p->noise_n, (size_t)n * n * sizeof *p->noise_n);
+    reader_copy(in, p->noise, (size_t)n * n * sizeof *p->noise);
+    reader_copy(in, p->block, p->block_n * sizeof *p->block);
+}
+
+static void put_router(const struct router *r, struct event *scratch, struct buf *out)
+{
+    scratch->kind = EVENT_ROUTER_CREATE;
+    scratch->at_us = 0;
+    scratch->u.router = r->config;
+    put_event(scratch, out);
+    buf_put_u32(out, r->uid);
+    buf_put_u64(out, (uint64_t)r->late_before_us);
+    buf_put_u64(out, r->outcomes_folded);
+    buf_put_u64(out, r->orphaned);
+    buf_put_u64(out, r->requests);
+    buf_put_u32(out, r->names_n);
+    for (uint32_t i = 0; i < r->names_n; i++) {
+        buf_put_str(out, r->names[i].name);
+        buf_put_u32(out, r->names[i].version);
+    }
+    put_pooled(r, out);
+    buf_put_u32(out, r->arms_n);
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        put_arm(r, r->arms[i], scratch, out);
+    dedup_encode(&r->dedup, out);
+}
+
+static enum err take_names(struct router *r, struct reader *in)
+{
+    uint32_t n = reader_u32(in);
+    if (in->failed || n > MAX_ARM_NAMES)
+        return ERR_CORRUPT;
+    r->names = mem_calloc(n, sizeof *r->names);
+    if (!r->names)
+        return ERR_NOMEM;
+    r->names_cap = n;
+    for (; r->names_n < n; r->names_n++) {
+        reader_str(in, r->names[r->names_n].name, NAME_CAP);
+        r->names[r->names_n].version = reader_u32(in);
+    }
+    return in->failed ? ERR_CORRUPT : OK;
+}
+
+/* The router is in m already, so that model_free finds whatever was built. */
+static enum err take_router_body(struct router *r, struct event *scratch, struct reader *in)
+{
+    r->uid = reader_u32(in);
+    r->late_before_us = (int64_t)reader_u64(in);
+    r->outcomes_folded = reader_u64(in);
+    r->orphaned = reader_u64(in);
+    r->requests = reader_u64(in);
+    TRY(take_names(r, in));
+    take_pooled(r, in);
+    uint32_t arms = reader_u32(in);
+    if (in->failed || arms > MAX_ARMS)
+        return ERR_CORRUPT;
+    for (uint32_t i = 0; i < arms; i++)
+        TRY(take_arm(r, scratch, in));
+    return dedup_decode(&r->dedup, in);
+}
+
+static enum err take_router(struct model *m, struct event *scratch, struct reader *in)
+{
+    take_event(in, EVENT_ROUTER_CREATE, scratch);
+    if (in->failed)
+        return ERR_CORRUPT;
+    TRY(model_reserve_router(m));
+    struct router *r = router_new(&scratch->u.router);
+    if (!r)
+        return ERR_NOMEM;
+    m->routers[m->routers_n++] = r;
+    TRY(model_reserve_scratch(m, r->d));
+    TRY(take_router_body(r, scratch, in));
+    return m->routers_n < 2 || m->routers[m->routers_n - 2]->uid < r->uid ? OK : ERR_CORRUPT;
+}
+
+void model_encode(const struct model *m, struct buf *out)
+{
+    struct event *scratch = mem_calloc(1, sizeof *scratch);
+    if (!scratch) {
+        out->failed = true;
+        return;
+    }
+    buf_put_u32(out, form_magic);
+    buf_put_u32(out, form_version);
+    buf_put_u64(out, m->position);
+    buf_put_u64(out, (uint64_t)m->clock_us);
+    buf_put_u32(out, m->next_uid);
+    buf_put_u32(out, m->next_key);
+    buf_put_u64(out, m->ignored);
+    buf_put_u32(out, m->keys_n);
+    for (uint32_t i = 0; i < m->keys_n; i++) {
+        buf_put_u32(out, m->keys[i].id);
+        buf_put(out, m->keys[i].secret, KEY_BYTES);
+    }
+    buf_put_u32(out, m->routers_n);
+    for (uint32_t i = 0; i < m->routers_n; i++) {
+        size_t at = out->len;
+        buf_put_u64(out, 0);
+        put_router(m->routers[i], scratch, out);
+        if (out->failed)
+            break;
+        uint64_t len = out->len - at - 8;
+        memcpy(out->data + at, &len, sizeof len);
+    }
+    mem_free(scratch);
+}
+
+static enum err take_model(struct model *m, struct event *scratch, struct reader *in)
+{
+    if (reader_u32(in) != form_magic || reader_u32(in) != form_version)
+        return ERR_CORRUPT;
+    m->position = reader_u64(in);
+    m->clock_us = (int64_t)reader_u64(in);
+    m->next_uid = reader_u32(in);
+    m->next_key = reader_u32(in);
+    m->ignored = reader_u64(in);
+    m->keys_n = reader_u32(in);
+    if (in->failed || m->keys_n > MAX_KEYS)
+        return ERR_CORRUPT;
+    for (uint32_t i = 0; i < m->keys_n; i++) {
+        m->keys[i].id = reader_u32(in);
+        reader_copy(in, m->keys[i].secret, KEY_BYTES);
+    }
+    uint32_t routers = reader_u32(in);
+    if (in->failed || routers > MAX_ROUTERS)
+        return ERR_CORRUPT;
+    for (uint32_t i = 0; i < routers; i++) {
+        (void)reader_u64(in);
+        TRY(take_router(m, scratch, in));
+    }
+    return in->failed || reader_left(in) ? ERR_CORRUPT : OK;
+}
+
+enum err model_decode(struct slice bytes, struct model **ret_model, struct err_detail *detail)
+{
+    struct model *m = NULL;
+    struct event *scratch = mem_calloc(1, sizeof *scratch);
+    if (!scratch)
+        return ERR_NOMEM;
+    enum err e = model_new(&m);
+    if (e == OK) {
+        struct reader in;
+        reader_init(&in, bytes);
+        e = take_model(m, scratch, &in);
+        if (e == ERR_CORRUPT)
+            (void)err_say(detail, e, "the checkpoint cannot be read near byte %zu of %zu",
+                          (size_t)(in.p - (const uint8_t *)bytes.data), bytes.len);
+    }
+    mem_free(scratch);
+    if (e == OK)
+        *ret_model = m;
+    else
+        model_free(m);
+    return e;
+}
+
+void model_describe_offset(struct slice bytes, size_t offset, char *ret_text, size_t cap)
+{
+    struct reader in;
+    reader_init(&in, bytes);
+    (void)reader_take(&in, 40);
+    uint32_t keys = reader_u32(&in);
+    (void)reader_take(&in, (size_t)keys * (4 + KEY_BYTES));
+    uint32_t routers = reader_u32(&in);
+    for (uint32_t i = 0; i < routers && !in.failed; i++) {
+        uint64_t len = reader_u64(&in);
+        size_t start = (size_t)(in.p - (const uint8_t *)bytes.data);
+        if (!reader_take(&in, len) || offset < start)
+            break;
+        if (offset < start + len) {
+            (void)snprintf(ret_text, cap, "router %u of %u, byte %zu of its %llu", i + 1, routers,
+                           offset - start, (unsigned long long)len);
+            return;
+        }
+    }
+    (void)snprintf(ret_text, cap, "the head, byte %zu", offset);
+}
+
+/* ---- the invariant checker ---- */
+
+static bool all_finite(const double *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(v[i]))
+            return false;
+    return true;
+}
+
+/* P within 1e-6 of A^-1: Sherman-Morrison in double stays below 4e-10 over 1e6 updates. */
+static bool inverse_holds(const double *A, const double *P, uint32_t d, double *scratch)
+{
+    double *fresh = scratch, *spare = scratch + packed_n(d);
+    if (packed_invert(A, d, fresh, spare) != OK)
+        return false;
+    for (size_t i = 0; i < packed_n(d); i++)
+        if (!(fabs(fresh[i] - P[i]) <= 1e-6))
+            return false;
+    return true;
+}
+
+static enum err check_arm(const struct router *r, const struct arm *a, double *scratch,
+                          struct err_detail *detail)
+{
+    if (!all_finite(a->block, a->block_n))
+        return err_say(detail, ERR_CORRUPT, "router %s, arm %s: a statistic is not finite",
+                       r->config.name, a->config.name);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        if (!inverse_holds(a->groups[g].A, a->groups[g].P, r->d, scratch))
+            return err_say(detail, ERR_CORRUPT,
+                           "router %s, arm %s: the %s matrix is not positive definite or its "
+                           "inverse has drifted",
+                           r->config.name, a->config.name, g == METRIC_RATED ? "rated" : "served");
+    if (a->groups[METRIC_RATED].n > a->answered || a->groups[METRIC_SERVED].n > a->answered)
+        return err_say(detail, ERR_CORRUPT, "router %s, arm %s: more learned than answered",
+                       r->config.name, a->config.name);
+    return OK;
+}
+
+enum err model_check(const struct model *m, struct err_detail *detail)
+{
+    for (uint32_t i = 0; i < m->routers_n; i++) {
+        const struct router *r = m->routers[i];
+        double *scratch = mem_alloc(2 * packed_n(r->d) * sizeof *scratch);
+        if (!scratch)
+            return ERR_NOMEM;
+        enum err e = OK;
+        uint64_t answered = 0;
+        for (uint32_t k = 0; k < r->arms_n && e == OK; k++) {
+            e = check_arm(r, r->arms[k], scratch, detail);
+            answered += r->arms[k]->answered;
+        }
+        if (e == OK && (!all_finite(r->pooled->block, r->pooled->block_n) ||
+                        !inverse_holds(r->pooled->A, r->pooled->P, r->d, scratch)))
+            e = err_say(detail, ERR_CORRUPT, "router %s: the pooled matrix is damaged",
+                        r->config.name);
+        /* Arms since removed took their counts along. */
+        if (e == OK && answered > r->outcomes_folded)
+            e = err_say(detail, ERR_CORRUPT, "router %s: arms answered %llu, folded %llu",
+                        r->config.name, (unsigned long long)answered,
+                        (unsigned long long)r->outcomes_folded);
+        mem_free(scratch);
+        if (e != OK)
+            return e;
+    }
+    return OK;
+}

@@ -1,0 +1,188 @@
+#include "state/model/model.h"
+
+#include "state/base/mem.h"
+#include "state/model/model_build.h"
+#include "state/model/snapshot.h"
+
+#include <string.h>
+
+/* Binary search in an array of pointers ordered by their first u32, the uid. */
+#define FIND_BY_UID(array, n, wanted)                                                              \
+    do {                                                                                           \
+        uint32_t low = 0, high = (n);                                                              \
+        while (low < high) {                                                                       \
+            uint32_t middle = low + (high - low) / 2;                                              \
+            if ((array)[middle]->uid < (wanted))                                                   \
+                low = middle + 1;                                                                  \
+            else                                                                                   \
+                high = middle;                                                                     \
+        }                                                                                          \
+        return low < (n) && (array)[low]->uid == (wanted) ? (array)[low] : NULL;                   \
+    } while (0)
+
+enum err model_new(struct model **ret_model)
+{
+    struct model *m = mem_calloc(1, sizeof *m);
+    if (!m)
+        return ERR_NOMEM;
+    m->keys = mem_calloc(MAX_KEYS, sizeof *m->keys);
+    m->vector = mem_calloc(MAX_D, sizeof *m->vector);
+    if (!m->keys || !m->vector) {
+        model_free(m);
+        return ERR_NOMEM;
+    }
+    m->next_uid = 1;
+    m->next_key = 1;
+    *ret_model = m;
+    return OK;
+}
+
+void router_free(struct router *r)
+{
+    if (!r)
+        return;
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        arm_free(r->arms[i]);
+    mem_free(r->arms);
+    mem_free(r->names);
+    pooled_free(r->pooled);
+    dedup_done(&r->dedup);
+    mem_free(r);
+}
+
+struct router *router_new(const struct router_config *config)
+{
+    struct router *r = mem_calloc(1, sizeof *r);
+    if (!r)
+        return NULL;
+    r->config = *config;
+    r->d = spec_d(&config->spec);
+    r->hash = spec_hash(&config->spec);
+    dedup_init(&r->dedup, config->metrics_n);
+    r->pooled = pooled_new(config);
+    if (!r->pooled) {
+        router_free(r);
+        return NULL;
+    }
+    r->touched = r->arms_changed = true;
+    return r;
+}
+
+void model_free(struct model *m)
+{
+    if (!m)
+        return;
+    for (uint32_t i = 0; i < m->routers_n; i++)
+        router_free(m->routers[i]);
+    mem_free(m->routers);
+    router_free(m->spare_router);
+    arm_free(m->spare_arm);
+    if (m->keys)
+        explicit_bzero(m->keys, MAX_KEYS * sizeof *m->keys);
+    mem_free(m->keys);
+    mem_free(m->vector);
+    mem_free(m->scratch);
+    mem_free(m);
+}
+
+struct router *model_router(const struct model *m, uint32_t uid)
+{
+    FIND_BY_UID(m->routers, m->routers_n, uid);
+}
+
+struct router *model_router_named(const struct model *m, const char *name)
+{
+    for (uint32_t i = 0; i < m->routers_n; i++)
+        if (strcmp(m->routers[i]->config.name, name) == 0)
+            return m->routers[i];
+    return NULL;
+}
+
+struct arm *router_arm(const struct router *r, uint32_t uid)
+{
+    FIND_BY_UID(r->arms, r->arms_n, uid);
+}
+
+struct arm *router_arm_named(const struct router *r, const char *name)
+{
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        if (strcmp(r->arms[i]->config.name, name) == 0)
+            return r->arms[i];
+    return NULL;
+}
+
+/* Room for one more element of an array that doubles. */
+static enum err grow(void **array, uint32_t n, uint32_t *cap, size_t size)
+{
+    if (n < *cap)
+        return OK;
+    uint32_t wider = *cap ? *cap * 2 : 8;
+    void *grown = mem_realloc(*array, wider * size);
+    if (!grown)
+        return ERR_NOMEM;
+    *array = grown;
+    *cap = wider;
+    return OK;
+}
+
+enum err model_reserve_scratch(struct model *m, uint32_t d)
+{
+    size_t n = stats_scratch_n(d);
+    if (n <= m->scratch_n)
+        return OK;
+    double *scratch = mem_realloc(m->scratch, n * sizeof *scratch);
+    if (!scratch)
+        return ERR_NOMEM;
+    m->scratch = scratch;
+    m->scratch_n = n;
+    return OK;
+}
+
+enum err model_reserve_router(struct model *m)
+{
+    void *array = m->routers;
+    enum err e = grow(&array, m->routers_n, &m->routers_cap, sizeof *m->routers);
+    m->routers = array;
+    return e;
+}
+
+enum err router_reserve_arm(struct router *r)
+{
+    void *array = r->arms;
+    enum err e = grow(&array, r->arms_n, &r->arms_cap, sizeof *r->arms);
+    r->arms = array;
+    if (e != OK)
+        return e;
+    array = r->names;
+    e = grow(&array, r->names_n, &r->names_cap, sizeof *r->names);
+    r->names = array;
+    return e;
+}
+
+enum err model_reserve(struct model *m, const struct event *event, uint64_t ahead)
+{
+    if (event->kind == EVENT_ROUTER_CREATE) {
+        router_free(m->spare_router);
+        m->spare_router = router_new(&event->u.router);
+        if (!m->spare_router)
+            return ERR_NOMEM;
+        TRY(model_reserve_scratch(m, m->spare_router->d));
+        return model_reserve_router(m);
+    }
+    if (event->kind == EVENT_ARM_ADD) {
+        struct router *r = model_router(m, event->u.arm.router_uid);
+        if (!r)
+            return OK;
+        arm_free(m->spare_arm);
+        m->spare_arm = arm_new(&r->config, &event->u.arm.config);
+        if (!m->spare_arm)
+            return ERR_NOMEM;
+        return router_reserve_arm(r);
+    }
+    if (event->kind == EVENT_OUTCOME) {
+        struct router *r = model_router(m, event->u.outcome.decision.router_uid);
+        if (r)
+            return dedup_reserve(&r->dedup, ahead + 1, r->config.settings.dedup_max);
+    }
+    return OK;
+}

@@ -1,0 +1,431 @@
+#include "state/model/snapshot.h"
+
+#include "state/base/mem.h"
+#include "state/math/packed.h"
+#include "state/model/model.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Carves aligned pieces out of one allocation; with base NULL it only measures. */
+struct carve {
+    uint8_t *base;
+    size_t used;
+};
+
+static void *carve(struct carve *c, size_t size)
+{
+    void *at = c->base ? c->base + c->used : NULL;
+    c->used += (size + 63) & ~(size_t)63;
+    return at;
+}
+
+static void arm_view_release(struct arm_view *v)
+{
+    if (v && atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1)
+        mem_free(v->storage);
+}
+
+static void router_view_release(struct router_view *v)
+{
+    if (!v || atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (uint32_t i = 0; i < v->arms_n; i++)
+        arm_view_release(v->arms[i]);
+    mem_free(v->storage);
+}
+
+/* Called twice: to measure, then to lay out. Returns the view's place in the storage. */
+static struct arm_view *lay_out_arm(struct carve *c, uint32_t d, uint32_t metrics_n,
+                                    struct arm_config **ret_config)
+{
+    struct arm_view *v = carve(c, sizeof *v);
+    *ret_config = carve(c, sizeof **ret_config);
+    float *theta = carve(c, (size_t)d * metrics_n * sizeof(float));
+    float *rated = carve(c, packed_n(d) * sizeof(float));
+    float *served = carve(c, packed_n(d) * sizeof(float));
+    float *share = carve(c, d * sizeof(float));
+    if (v) {
+        v->theta = theta;
+        v->P[METRIC_RATED] = rated;
+        v->P[METRIC_SERVED] = served;
+        v->prior_share = share;
+        v->storage = c->base;
+    }
+    return v;
+}
+
+/* theta_m of every metric: prediction z = theta_m . x, the prior mean on the bias included.
+ * slopes: (metrics_n, d), L m_m of the pooled slopes. work: 2 d. */
+static void fill_theta(const struct router *r, const struct arm *a, const double *slopes,
+                       double *work, struct arm_view *v)
+{
+    uint32_t d = r->d;
+    double *target = work, *theta = work + d;
+    for (uint32_t m = 0; m < r->config.metrics_n; m++) {
+        enum metric_group g = r->config.metrics[m].group;
+        for (uint32_t i = 0; i < d; i++)
+            target[i] = a->metrics[m].b[i] + slopes[(size_t)m * d + i];
+        packed_multiply(a->groups[g].P, d, target, theta);
+        theta[0] += stats_prior(a, r->pooled, &r->config, m);
+        for (uint32_t i = 0; i < d; i++)
+            v->theta[(size_t)m * d + i] = (float)theta[i];
+    }
+}
+
+static void fill_arm_counts(const struct router *r, const struct arm *a, struct arm_view *v)
+{
+    v->uid = a->uid;
+    v->version = a->version;
+    v->paused = a->paused;
+    v->cooldown_until_us = a->cooldown_until_us;
+    v->answered = a->answered;
+    v->failures = a->failures;
+    v->cooldowns = a->cooldowns;
+    v->tallied = a->issued;
+    v->d = r->d;
+    v->metrics_n = r->config.metrics_n;
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        v->folded[g] = a->groups[g].n;
+    for (uint32_t m = 0; m < r->config.metrics_n; m++) {
+        const struct metric_stats *s = &a->metrics[m];
+        v->n[m] = s->n;
+        if (s->n) {
+            v->mean_raw[m] = s->sum_raw / (double)s->n;
+            v->mean_z[m] = s->sum_z / (double)s->n;
+        }
+        if (s->n || s->has_prior)
+            v->seen_mask = (uint16_t)(v->seen_mask | 1u << m);
+    }
+}
+
+static struct arm_view *build_arm(const struct router *r, const struct arm *a, const double *slopes,
+                                  double *work)
+{
+    uint32_t d = r->d;
+    struct arm_config *config;
+    struct carve c = {NULL, 0};
+    (void)lay_out_arm(&c, d, r->config.metrics_n, &config);
+    c.base = mem_calloc(1, c.used);
+    if (!c.base)
+        return NULL;
+    c.used = 0;
+    struct arm_view *v = lay_out_arm(&c, d, r->config.metrics_n, &config);
+    *config = a->config;
+    v->config = config;
+    atomic_init(&v->refs, 1);
+    fill_arm_counts(r, a, v);
+    fill_theta(r, a, slopes, work, v);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        for (size_t i = 0; i < packed_n(d); i++)
+            v->P[g][i] = (float)a->groups[g].P[i];
+    /* d prediction / d prior mean = L_0 (P x)_0. */
+    const double *P = a->groups[METRIC_RATED].P;
+    for (uint32_t i = 0; i < d; i++)
+        v->prior_share[i] = (float)(r->config.settings.ridge[METRIC_RATED][0] * P[packed_n(i)]);
+    return v;
+}
+
+struct by_name {
+    const char *name;
+    uint32_t index;
+};
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct by_name *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+static enum err sort_arms(struct router_view *v)
+{
+    struct by_name *order = mem_alloc(v->arms_n * sizeof *order);
+    if (!order)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < v->arms_n; i++)
+        order[i] = (struct by_name){v->arms[i]->config->name, i};
+    qsort(order, v->arms_n, sizeof *order, compare_names);
+    for (uint32_t i = 0; i < v->arms_n; i++)
+        v->by_name[i] = order[i].index;
+    mem_free(order);
+    return OK;
+}
+
+static struct router_view *lay_out_router(struct carve *c, uint32_t arms_n,
+                                          struct router_config **ret_config)
+{
+    struct router_view *v = carve(c, sizeof *v);
+    *ret_config = carve(c, sizeof **ret_config);
+    struct arm_view **arms = carve(c, arms_n * sizeof(struct arm_view *));
+    uint32_t *by_name = carve(c, arms_n * sizeof *by_name);
+    if (v) {
+        v->arms = arms;
+        v->by_name = by_name;
+        v->storage = c->base;
+    }
+    return v;
+}
+
+/* The same arms in the same order: the old order of names holds. */
+static bool same_arms(const struct router_view *v, const struct router_view *last)
+{
+    if (!last || last->arms_n != v->arms_n)
+        return false;
+    for (uint32_t i = 0; i < v->arms_n; i++)
+        if (last->arms[i]->uid != v->arms[i]->uid)
+            return false;
+    return true;
+}
+
+/* An arm's theta leans on the pooled slopes, which every outcome of the router moves; an untouched
+ * arm's view is still shared, and refreshed only with REFRESH_EVERY of the router's outcomes when
+ * the pool is large. Small pools are simply rebuilt: 16 arms of 39 features cost 10 us a batch. */
+enum { REBUILD_ALL_UP_TO = 64, REFRESH_EVERY = 64 };
+
+static bool can_share(const struct router *r, const struct arm *a, const struct arm_view *old)
+{
+    if (!old || a->touched)
+        return false;
+    if (!r->config.settings.pooled_slopes || r->arms_n > REBUILD_ALL_UP_TO)
+        return !r->config.settings.pooled_slopes || (r->pooled->n + a->uid) % REFRESH_EVERY != 0;
+    return false;
+}
+
+static enum err fill_arms(const struct router *r, const struct router_view *last,
+                          struct router_view *v)
+{
+    uint32_t d = r->d, n = r->config.metrics_n;
+    double *slopes = mem_calloc((size_t)n * d + 2 * (size_t)d, sizeof *slopes);
+    if (!slopes)
+        return ERR_NOMEM;
+    for (uint32_t m = 0; m < n; m++) {
+        double *lm = slopes + (size_t)m * d;
+        pooled_slopes(r->pooled, &r->config, m, lm);
+        for (uint32_t i = 0; i < d; i++)
+            lm[i] *= r->config.settings.ridge[METRIC_RATED][1];
+    }
+    enum err e = OK;
+    uint32_t k = 0; /* Where the last view's arm of this uid may stand. */
+    for (uint32_t i = 0; i < r->arms_n && e == OK; i++) {
+        const struct arm *a = r->arms[i];
+        while (last && k < last->arms_n && last->arms[k]->uid < a->uid)
+            k++;
+        struct arm_view *old =
+            last && k < last->arms_n && last->arms[k]->uid == a->uid ? last->arms[k] : NULL;
+        if (can_share(r, a, old)) {
+            atomic_fetch_add_explicit(&old->refs, 1, memory_order_relaxed);
+            v->arms[i] = old;
+        } else {
+            v->arms[i] = build_arm(r, a, slopes, slopes + (size_t)n * d);
+        }
+        if (!v->arms[i])
+            e = ERR_NOMEM;
+    }
+    mem_free(slopes);
+    return e;
+}
+
+static void fill_router(const struct router *r, struct router_view *v)
+{
+    uint32_t n = r->config.metrics_n;
+    v->uid = r->uid;
+    v->hash = r->hash;
+    v->d = r->d;
+    v->outcomes_folded = r->outcomes_folded;
+    v->orphaned = r->orphaned;
+    v->requests_tallied = r->requests;
+    memcpy(v->noise, r->pooled->noise, (size_t)n * n * sizeof *v->noise);
+    for (uint32_t m = 0; m < n; m++) {
+        v->pooled_n[m] = r->pooled->metric_n[m];
+        if (v->pooled_n[m])
+            v->pooled_mean_z[m] = r->pooled->metric_sum_z[m] / (double)v->pooled_n[m];
+    }
+}
+
+static enum err build_router(const struct router *r, const struct router_view *last,
+                             struct router_view **ret_view)
+{
+    struct router_config *config;
+    struct carve c = {NULL, 0};
+    (void)lay_out_router(&c, r->arms_n, &config);
+    c.base = mem_calloc(1, c.used);
+    if (!c.base)
+        return ERR_NOMEM;
+    c.used = 0;
+    struct router_view *v = lay_out_router(&c, r->arms_n, &config);
+    *config = r->config;
+    v->config = config;
+    v->arms_n = r->arms_n;
+    atomic_init(&v->refs, 1);
+    fill_router(r, v);
+    enum err e = fill_arms(r, last, v);
+    if (e == OK && same_arms(v, last))
+        memcpy(v->by_name, last->by_name, v->arms_n * sizeof *v->by_name);
+    else if (e == OK)
+        e = sort_arms(v);
+    if (e != OK)
+        router_view_release(v);
+    else
+        *ret_view = v;
+    return e;
+}
+
+static enum err sort_routers(struct snapshot *s)
+{
+    struct by_name *order = mem_alloc(s->routers_n * sizeof *order);
+    if (!order)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < s->routers_n; i++)
+        order[i] = (struct by_name){s->routers[i]->config->name, i};
+    qsort(order, s->routers_n, sizeof *order, compare_names);
+    for (uint32_t i = 0; i < s->routers_n; i++)
+        s->by_name[i] = order[i].index;
+    mem_free(order);
+    return OK;
+}
+
+static bool same_routers(const struct snapshot *s, const struct snapshot *last)
+{
+    if (!last || last->routers_n != s->routers_n)
+        return false;
+    for (uint32_t i = 0; i < s->routers_n; i++)
+        if (last->routers[i]->uid != s->routers[i]->uid)
+            return false;
+    return true;
+}
+
+static enum err fill_snapshot(const struct model *model, const struct snapshot *last,
+                              struct snapshot *s)
+{
+    uint32_t k = 0;
+    for (uint32_t i = 0; i < model->routers_n; i++) {
+        const struct router *r = model->routers[i];
+        while (last && k < last->routers_n && last->routers[k]->uid < r->uid)
+            k++;
+        struct router_view *old = last && k < last->routers_n && last->routers[k]->uid == r->uid
+                                      ? last->routers[k]
+                                      : NULL;
+        if (old && !r->touched) {
+            atomic_fetch_add_explicit(&old->refs, 1, memory_order_relaxed);
+            s->routers[i] = old;
+        } else {
+            TRY(build_router(r, old, &s->routers[i]));
+        }
+        s->routers_n = i + 1;
+    }
+    if (!same_routers(s, last))
+        return sort_routers(s);
+    memcpy(s->by_name, last->by_name, s->routers_n * sizeof *s->by_name);
+    return OK;
+}
+
+static void clear_touched(struct model *model)
+{
+    for (uint32_t i = 0; i < model->routers_n; i++) {
+        struct router *r = model->routers[i];
+        if (!r->touched)
+            continue;
+        r->touched = r->arms_changed = false;
+        for (uint32_t k = 0; k < r->arms_n; k++)
+            r->arms[k]->touched = false;
+    }
+}
+
+enum err snapshot_build(struct model *model, const struct snapshot *last,
+                        struct snapshot **ret_snapshot)
+{
+    struct snapshot *s = mem_calloc(1, sizeof *s);
+    if (!s)
+        return ERR_NOMEM;
+    s->routers = mem_calloc(model->routers_n, sizeof(struct router_view *));
+    s->by_name = mem_calloc(model->routers_n, sizeof *s->by_name);
+    s->position = model->position;
+    s->clock_us = model->clock_us;
+    s->keys_n = model->keys_n;
+    memcpy(s->keys, model->keys, model->keys_n * sizeof *s->keys);
+    enum err e = s->routers && s->by_name ? fill_snapshot(model, last, s) : ERR_NOMEM;
+    if (e != OK) {
+        snapshot_free(s);
+        return e;
+    }
+    clear_touched(model);
+    *ret_snapshot = s;
+    return OK;
+}
+
+void snapshot_free(struct snapshot *s)
+{
+    if (!s)
+        return;
+    for (uint32_t i = 0; s->routers && i < s->routers_n; i++)
+        router_view_release(s->routers[i]);
+    mem_free(s->routers);
+    mem_free(s->by_name);
+    explicit_bzero(s->keys, sizeof s->keys);
+    mem_free(s);
+}
+
+static int compare_slice(const char *name, const char *s, size_t len)
+{
+    int c = strncmp(name, s, len);
+    return c ? c : name[len] ? 1 : 0;
+}
+
+const struct router_view *snapshot_router(const struct snapshot *s, const char *name, size_t len)
+{
+    uint32_t low = 0, high = s->routers_n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const struct router_view *r = s->routers[s->by_name[middle]];
+        int c = compare_slice(r->config->name, name, len);
+        if (c == 0)
+            return r;
+        if (c < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return NULL;
+}
+
+const struct router_view *snapshot_router_uid(const struct snapshot *s, uint32_t uid)
+{
+    uint32_t low = 0, high = s->routers_n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (s->routers[middle]->uid < uid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->routers_n && s->routers[low]->uid == uid ? s->routers[low] : NULL;
+}
+
+int router_view_arm(const struct router_view *r, const char *name, size_t len)
+{
+    uint32_t low = 0, high = r->arms_n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        int c = compare_slice(r->arms[r->by_name[middle]]->config->name, name, len);
+        if (c == 0)
+            return (int)r->by_name[middle];
+        if (c < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return -1;
+}
+
+int router_view_arm_uid(const struct router_view *r, uint32_t uid)
+{
+    uint32_t low = 0, high = r->arms_n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (r->arms[middle]->uid < uid)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < r->arms_n && r->arms[low]->uid == uid ? (int)low : -1;
+}

@@ -1,0 +1,103 @@
+/* stats.h - what is known of one arm, and of a router's arms together; how one outcome changes it.
+ *
+ * Papers. [Li10] Li, Chu, Langford, Schapire, "A Contextual-Bandit Approach to Personalized News
+ * Article Recommendation", WWW 2010, Alg. 1 (disjoint LinUCB). We differ: two matrices an arm
+ * (`rated`, `served`), one theta per metric, optimism by a prior mean at the metric's best value,
+ * and every arm's slopes shrink towards those all arms share (pooled), not towards zero.
+ *
+ * Shapes. d features, x[0] = 1 is the bias. L = diag(ridge): [0] bias, [1] the rest. Per group g:
+ *   A_g = L_g + sum x x'  (d,d packed)      P_g = A_g^-1 (d,d packed), kept by Sherman-Morrison
+ *   b_m = sum (z - r_m) x (d)               z: the metric on [0,1]; r_m: the prior mean
+ * Rated: r_m is the best end (1, or 0 where lower is better): optimism sits on the bias and fades.
+ * Served: r_m is the first observation, or the declared prior.
+ * Pooled over arms (rated): A_0, P_0 as above, b_0m = sum (z - ybar_k) x, ybar_k = S_k / (n_k + 1);
+ *   m_m = P_0 b_0m with the bias zeroed. Prediction z = r_m + x' P (b_m + L m_m).
+ * Noise: N_ij running mean of products of one-step residuals, each winsorised at 3 sigma, start
+ *   .05^2 as one observation, window 500.
+ *
+ * A metric of the group that an outcome lacks enters b with its own prediction, which leaves theta
+ * where it was; when it is reported later, b gets the difference (dedup.h remembers the value).
+ * Threads: the writer. Allocation: arm_new and pooled_new only. */
+#pragma once
+
+#include "state/model/settings.h"
+
+struct matrix_stats {
+    uint64_t n;     /* Decisions folded in. */
+    uint64_t since; /* Of those, since P was last inverted from A. */
+    double *A, *P;  /* packed_n(d) */
+};
+
+struct metric_stats {
+    uint64_t n; /* Observations. */
+    double sum_raw, sum_z;
+    double prior_z; /* r_m; meaningful when has_prior. */
+    bool has_prior;
+    double *b; /* (d) */
+};
+
+struct arm {
+    uint32_t uid, version;
+    bool paused;
+    uint64_t issued; /* By TALLY. */
+    uint64_t answered, failures, cooldowns;
+    uint64_t recent;           /* Bit i: the i-th latest answer was a failure. */
+    uint32_t recent_n;         /* Valid bits, at most 64. */
+    int64_t cooldown_until_us; /* 0: none. */
+    uint32_t cooldown_level;   /* Failed probes in a row, at most 4. */
+    struct arm_config config;
+    struct matrix_stats groups[METRIC_GROUPS];
+    struct metric_stats metrics[MAX_METRICS];
+    double *block;  /* All vectors and matrices, one allocation. */
+    size_t block_n; /* Doubles in it. */
+    bool touched;   /* Since the last snapshot. Not state. */
+};
+
+struct pooled {
+    uint64_t n, since;
+    double *A, *P;                  /* packed_n(d), rated. */
+    double *b[MAX_METRICS];         /* (d), rated metrics only; else NULL. */
+    uint64_t metric_n[MAX_METRICS]; /* Observations over all arms, arms since removed included. */
+    double metric_sum_z[MAX_METRICS];
+    uint64_t noise_n[MAX_METRICS * MAX_METRICS];
+    double noise[MAX_METRICS * MAX_METRICS]; /* (metrics_n, metrics_n), N_ij. */
+    double *block;
+    size_t block_n;
+};
+
+struct arm *arm_new(const struct router_config *router, const struct arm_config *config);
+void arm_free(struct arm *a);
+struct pooled *pooled_new(const struct router_config *router);
+void pooled_free(struct pooled *p);
+
+/* Declared priors act while the metric has no observation. */
+void arm_set_config(struct arm *a, const struct router_config *router,
+                    const struct arm_config *config);
+
+/* One group's part of an outcome. has: metrics of this group that it holds, with z and raw.
+ * fills: what entered b for each metric of the group (the value, or its stand-in).
+ * scratch: stats_scratch_n(d) doubles. */
+struct stats_input {
+    const double *x; /* (d) */
+    uint16_t has_mask;
+    const double *z, *raw; /* (MAX_METRICS) */
+};
+/* Vectors px, p0x, u, w and a spare, and two packed matrices for the re-inversion: taken
+ * beforehand, so that fold never allocates. */
+size_t stats_scratch_n(uint32_t d);
+/* First report of a decision in this group: A, P, b, pooled and noise move. */
+void stats_learn(struct arm *a, struct pooled *p, const struct router_config *router,
+                 enum metric_group group, const struct stats_input *in, double *scratch,
+                 float *ret_fills);
+/* A later report of the same decision: b moves by the difference to what had been filled in. */
+void stats_amend(struct arm *a, struct pooled *p, const struct router_config *router,
+                 const struct stats_input *in, const float *fills);
+
+/* ret_m (d): m_m of metric m, zero on the bias (all zero when slopes are not pooled). */
+void pooled_slopes(const struct pooled *p, const struct router_config *router, uint32_t metric,
+                   double *ret_m);
+/* The prior mean that holds for a metric of this arm now; whether it is more than optimism. */
+double stats_prior(const struct arm *a, const struct pooled *p, const struct router_config *router,
+                   uint32_t metric);
+/* Mask of the metrics of a group. */
+uint16_t stats_group_mask(const struct router_config *router, enum metric_group group);
