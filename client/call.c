@@ -1,0 +1,237 @@
+#include "client/call.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+#include <grpc/slice.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct call_channel {
+    grpc_channel *channel;
+};
+
+/* A server that restarts is found again within a second, not within gRPC's two minutes. */
+#define RECONNECT_FIRST_MS 100
+#define RECONNECT_MAX_MS 1000
+
+static char *text_of(const char *constant)
+{
+    return (char *)(uintptr_t)constant; /* gRPC takes its keys without const and does not write. */
+}
+
+static grpc_arg integer_arg(const char *key, int value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = text_of(key), .value.integer = value};
+}
+
+struct call_channel *call_open(const char *address)
+{
+    struct call_channel *c = calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    grpc_init();
+    grpc_arg args[] = {
+        integer_arg("grpc.enable_retries", 0),
+        integer_arg("grpc.enable_http_proxy", 0),
+        integer_arg("grpc.service_config_disable_resolution", 1),
+        integer_arg("grpc.use_local_subchannel_pool", 1),
+        integer_arg("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
+        integer_arg("grpc.min_reconnect_backoff_ms", RECONNECT_MAX_MS),
+        integer_arg("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+        integer_arg("grpc.max_receive_message_length", CALL_RESPONSE_MAX_BYTES),
+    };
+    grpc_channel_args all = {sizeof args / sizeof *args, args};
+    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
+    c->channel = grpc_channel_create(address, plain, &all);
+    grpc_channel_credentials_release(plain);
+    if (!c->channel) {
+        grpc_shutdown();
+        free(c);
+        return NULL;
+    }
+    return c;
+}
+
+void call_close(struct call_channel *channel)
+{
+    if (!channel)
+        return;
+    grpc_channel_destroy(channel->channel);
+    grpc_shutdown_blocking();
+    free(channel);
+}
+
+static const char *const status_names[] = {
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+};
+
+const char *call_status_name(int status)
+{
+    int n = (int)(sizeof status_names / sizeof *status_names);
+    return status >= 0 && status < n ? status_names[status] : "UNKNOWN";
+}
+
+bool call_status_passing(int status)
+{
+    return status == CALL_UNAVAILABLE || status == CALL_DEADLINE_EXCEEDED ||
+           status == CALL_RESOURCE_EXHAUSTED;
+}
+
+static int fail(struct call_error *error, int status, const char *message)
+{
+    error->status = status;
+    error->code[0] = '\0';
+    (void)snprintf(error->message, sizeof error->message, "%s", message);
+    return status;
+}
+
+/* What one call holds while it runs. Everything is released by exchange_done. */
+struct exchange {
+    grpc_completion_queue *queue;
+    grpc_call *call;
+    grpc_byte_buffer *request, *response;
+    grpc_metadata_array initial, trailing;
+    grpc_slice details;
+    grpc_status_code status;
+};
+
+static bool exchange_pack(struct exchange *x, const ProtobufCMessage *request)
+{
+    size_t len = protobuf_c_message_get_packed_size(request);
+    grpc_slice slice = grpc_slice_malloc(len);
+    (void)protobuf_c_message_pack(request, GRPC_SLICE_START_PTR(slice));
+    x->request = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    return x->request != NULL;
+}
+
+static gpr_timespec deadline_in(double timeout_s)
+{
+    const double longest_s = 86400;
+    if (!(timeout_s > 0))
+        timeout_s = 0;
+    if (timeout_s > longest_s)
+        timeout_s = longest_s;
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                        gpr_time_from_micros((int64_t)(timeout_s * 1e6), GPR_TIMESPAN));
+}
+
+/* Runs the whole call as one batch and waits for its end. The status arrives at the deadline at
+ * the latest, so the wait itself needs none. false: the batch did not start. */
+static bool exchange_run(struct exchange *x)
+{
+    grpc_op ops[6];
+    memset(ops, 0, sizeof ops);
+    ops[0].op = GRPC_OP_SEND_INITIAL_METADATA;
+    ops[1].op = GRPC_OP_SEND_MESSAGE;
+    ops[1].data.send_message.send_message = x->request;
+    ops[2].op = GRPC_OP_SEND_CLOSE_FROM_CLIENT;
+    ops[3].op = GRPC_OP_RECV_INITIAL_METADATA;
+    ops[3].data.recv_initial_metadata.recv_initial_metadata = &x->initial;
+    ops[4].op = GRPC_OP_RECV_MESSAGE;
+    ops[4].data.recv_message.recv_message = &x->response;
+    ops[5].op = GRPC_OP_RECV_STATUS_ON_CLIENT;
+    ops[5].data.recv_status_on_client.trailing_metadata = &x->trailing;
+    ops[5].data.recv_status_on_client.status = &x->status;
+    ops[5].data.recv_status_on_client.status_details = &x->details;
+    if (grpc_call_start_batch(x->call, ops, 6, x, NULL) != GRPC_CALL_OK)
+        return false;
+    grpc_event event =
+        grpc_completion_queue_pluck(x->queue, x, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    return event.type == GRPC_OP_COMPLETE;
+}
+
+static void exchange_done(struct exchange *x)
+{
+    if (x->call)
+        grpc_call_unref(x->call);
+    if (x->request)
+        grpc_byte_buffer_destroy(x->request);
+    if (x->response)
+        grpc_byte_buffer_destroy(x->response);
+    grpc_metadata_array_destroy(&x->initial);
+    grpc_metadata_array_destroy(&x->trailing);
+    grpc_slice_unref(x->details);
+    grpc_completion_queue_shutdown(x->queue);
+    grpc_completion_queue_destroy(x->queue);
+}
+
+static void slice_text(grpc_slice slice, char *ret, size_t cap)
+{
+    size_t len = GRPC_SLICE_LENGTH(slice);
+    if (len >= cap)
+        len = cap - 1;
+    memcpy(ret, GRPC_SLICE_START_PTR(slice), len);
+    ret[len] = '\0';
+}
+
+static int exchange_failed(const struct exchange *x, struct call_error *error)
+{
+    char message[sizeof error->message];
+    slice_text(x->details, message, sizeof message);
+    (void)fail(error, (int)x->status, message[0] ? message : call_status_name((int)x->status));
+    for (size_t i = 0; i < x->trailing.count; i++)
+        if (grpc_slice_str_cmp(x->trailing.metadata[i].key, "shunt-code") == 0)
+            slice_text(x->trailing.metadata[i].value, error->code, sizeof error->code);
+    return error->status;
+}
+
+static int exchange_unpack(const struct exchange *x, const ProtobufCMessageDescriptor *type,
+                           ProtobufCMessage **ret, struct call_error *error)
+{
+    grpc_byte_buffer_reader reader;
+    if (!x->response || !grpc_byte_buffer_reader_init(&reader, x->response))
+        return fail(error, CALL_INTERNAL, "the server sent no readable message");
+    grpc_slice bytes = grpc_byte_buffer_reader_readall(&reader);
+    grpc_byte_buffer_reader_destroy(&reader);
+    ProtobufCMessage *message = protobuf_c_message_unpack(type, NULL, GRPC_SLICE_LENGTH(bytes),
+                                                          GRPC_SLICE_START_PTR(bytes));
+    grpc_slice_unref(bytes);
+    if (!message)
+        return fail(error, CALL_INTERNAL,
+                    "the server's answer cannot be read as the expected type");
+    *ret = message;
+    return fail(error, 0, "");
+}
+
+int call_unary(struct call_channel *channel, const char *path, const ProtobufCMessage *request,
+               const ProtobufCMessageDescriptor *response, double timeout_s,
+               ProtobufCMessage **ret_response, struct call_error *ret_error)
+{
+    int status;
+    struct exchange x = {.queue = grpc_completion_queue_create_for_pluck(NULL),
+                         .details = grpc_empty_slice()};
+    grpc_metadata_array_init(&x.initial);
+    grpc_metadata_array_init(&x.trailing);
+    grpc_slice method = grpc_slice_from_copied_string(path);
+    x.call = grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, x.queue,
+                                      method, NULL, deadline_in(timeout_s), NULL);
+    grpc_slice_unref(method);
+    if (!x.call || !exchange_pack(&x, request) || !exchange_run(&x))
+        status = fail(ret_error, CALL_INTERNAL, "the call could not be started");
+    else if (x.status != GRPC_STATUS_OK)
+        status = exchange_failed(&x, ret_error);
+    else
+        status = exchange_unpack(&x, response, ret_response, ret_error);
+    exchange_done(&x);
+    return status;
+}

@@ -1,0 +1,47 @@
+/* call.h - one blocking unary call on a gRPC channel; the only part of the client that sees gRPC.
+ * Why: libshunt and shuntctl ask the same server in the same way, and neither should know a
+ * completion queue.
+ * Owns: the channel. Each call has a completion queue of its own, so calls never wait for each
+ * other; retries, proxies and service configuration are off: what is retried is decided above.
+ * Threads: call_unary from any number of threads at once; call_close after the last has returned.
+ * After fork() the child must open its own channel.
+ * Invariant: call_unary returns by its deadline, whatever the server or the network does. */
+#pragma once
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+
+struct call_error {
+    int status;    /* gRPC's numbers: 0 OK, 4 DEADLINE_EXCEEDED, 5 NOT_FOUND, 14 UNAVAILABLE... */
+    char code[64]; /* The server's machine code ("ARM_NOT_FOUND"); "" when it sent none. */
+    char message[1024]; /* The sentence for people. */
+};
+
+#define CALL_DEADLINE_EXCEEDED 4
+#define CALL_RESOURCE_EXHAUSTED 8
+#define CALL_INTERNAL 13
+#define CALL_UNAVAILABLE 14
+
+/* The longest answer taken; a listing of 10,000 arms is a few MiB. */
+#define CALL_RESPONSE_MAX_BYTES (64 * 1024 * 1024)
+
+struct call_channel;
+
+/* HOST:PORT or unix:PATH, plaintext: for loopback. Never blocks and never fails for want of a
+ * server; the connection is made by the first call. NULL: out of memory. */
+struct call_channel *call_open(const char *address);
+void call_close(struct call_channel *channel); /* NULL is fine. */
+
+/* Sends request to path ("/shunt.v1.Router/RouteRequest") and waits for the answer, at most
+ * timeout_s seconds. Returns 0 or the gRPC status, which is also in *ret_error (always written).
+ * On 0, *ret_response is the caller's: protobuf_c_message_free_unpacked(m, NULL). An answer that
+ * cannot be read gives CALL_INTERNAL. */
+int call_unary(struct call_channel *channel, const char *path, const ProtobufCMessage *request,
+               const ProtobufCMessageDescriptor *response, double timeout_s,
+               ProtobufCMessage **ret_response, struct call_error *ret_error);
+
+/* "DEADLINE_EXCEEDED" and the like, for people; never NULL. */
+const char *call_status_name(int status);
+/* Whether the same call may succeed later without any change: UNAVAILABLE, DEADLINE_EXCEEDED,
+ * RESOURCE_EXHAUSTED. */
+bool call_status_passing(int status);
