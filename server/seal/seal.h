@@ -5,8 +5,9 @@
  * nonce) | AEAD(decision bytes, header as associated data) | tag 16. The sealing key is derived
  * (BLAKE2b, crypto_generichash keyed) from the ring's key and the salt, which is random per sealer,
  * so a counter never repeats under one key whatever crashes. AES-256-GCM where the CPU has it, else
- * XChaCha20-Poly1305. A token that does not open is ERR_DECISION_NOT_FOUND, whatever is wrong with it.
- * Owns: a sealer owns its derived keys (wiped when freed) and belongs to one thread. Borrows the keys. */
+ * XChaCha20-Poly1305. A replica whose CPU lacks AES cannot open the tokens of one that has it. A
+ * token that does not open is ERR_DECISION_NOT_FOUND, whatever is wrong with it. Owns: a sealer
+ * owns its derived keys (wiped when freed) and belongs to one thread. Borrows the keys. */
 #pragma once
 
 #include "state/base/err.h"
@@ -22,6 +23,9 @@ enum { TOKEN_BYTES_MAX = DECISION_BYTES_MAX + 64 };
 MUST_USE enum err seal_init(void);
 MUST_USE enum err sealer_new(struct sealer **ret_sealer);
 void sealer_free(struct sealer *s);
+/* Seals with XChaCha20-Poly1305 from now on, whatever the CPU has: replicas of mixed machines,
+ * tests. */
+void sealer_use_portable(struct sealer *s);
 
 /* Seals with the newest key of keys[keys_n]. ret_token has TOKEN_BYTES_MAX. No allocation. */
 MUST_USE enum err seal_decision(struct sealer *s, const struct key_view *keys, uint32_t keys_n,
@@ -32,5 +36,5 @@ MUST_USE enum err seal_open(struct sealer *s, const struct key_view *keys, uint3
                             struct slice token, struct decision *ret_decision);
 /* Fresh secret for a KEY_ADD event, from the kernel. */
 void seal_make_key(uint8_t ret_key[KEY_BYTES]);
-/* Ten random bytes for an id, buffered per sealer: no system call on most requests. */
+/* Random bytes for an id, buffered per sealer: no system call on most requests. */
 void sealer_random(struct sealer *s, uint8_t *ret_bytes, size_t len);
