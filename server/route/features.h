@@ -5,7 +5,8 @@
  * z = clip((value - mean) / sd, -3, 3) times 0.5/sqrt(SCALARS_N); mean and sd are frozen constants
  * (features.c says from what they were measured). No text: all zero.
  * Embedding: L2-normalised, then a fixed seeded sign projection to 32, scaled by 1/sqrt(32).
- * Pure, no allocation, linear time in the text. UTF-8; invalid bytes count as non-latin characters. */
+ * Pure, no allocation, linear time in the text. UTF-8; invalid bytes count as non-latin characters.
+ */
 #pragma once
 
 #include "state/base/err.h"

@@ -1,0 +1,132 @@
+#include "server/route/score.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Pulls without an answer after which half of the remaining optimism is gone. */
+static const double patience = 5;
+
+void utility_init(struct utility *u, const struct router_view *router, const double *overrides)
+{
+    const struct router_config *c = router->config;
+    memset(u, 0, sizeof *u);
+    for (uint32_t m = 0; m < c->metrics_n; m++) {
+        double w = overrides ? overrides[m] : c->metrics[m].weight;
+        if (!(w > 0))
+            continue;
+        u->mask = (uint16_t)(u->mask | 1u << m);
+        u->weight[m] = c->metrics[m].lower_is_better ? -w : w;
+        if (c->metrics[m].group == METRIC_RATED)
+            u->rated += w;
+    }
+    u->group = u->rated > 0 ? METRIC_RATED : METRIC_SERVED;
+    double variance = 0;
+    for (uint32_t i = 0; i < c->metrics_n; i++)
+        for (uint32_t j = 0; j < c->metrics_n; j++)
+            variance += u->weight[i] * u->weight[j] * router->noise[i * c->metrics_n + j];
+    u->sigma = variance > 0 ? sqrt(variance) : 0;
+}
+
+/* The context with its zeros left out: a one-hot block leaves most of x empty, and the quadratic
+ * form costs the square of what is kept. */
+struct sparse {
+    uint32_t n;
+    uint16_t at[MAX_D];
+    float v[MAX_D];
+};
+
+static void sparse_fill(struct sparse *s, const float *x, uint32_t d)
+{
+    s->n = 0;
+    for (uint32_t i = 0; i < d; i++) {
+        if (x[i] == 0.0f)
+            continue;
+        s->at[s->n] = (uint16_t)i;
+        s->v[s->n++] = x[i];
+    }
+}
+
+/* x' P x; P packed lower triangle. */
+static float quadratic(const float *P, const struct sparse *x)
+{
+    float total = 0;
+    for (uint32_t a = 0; a < x->n; a++) {
+        uint32_t i = x->at[a];
+        const float *row = P + (size_t)i * (i + 1) / 2;
+        float s = 0;
+        for (uint32_t b = 0; b < a; b++)
+            s += row[x->at[b]] * x->v[b];
+        total += x->v[a] * (2 * s + row[i] * x->v[a]);
+    }
+    return total;
+}
+
+static float dot(const float *v, const struct sparse *x)
+{
+    float s = 0;
+    for (uint32_t a = 0; a < x->n; a++)
+        s += v[x->at[a]] * x->v[a];
+    return s;
+}
+
+/* Cost-like metrics are predicted from few outcomes with a weak ridge: a prediction far from what
+ * the arm ever showed is an artefact. */
+static double bounded(const struct router_view *router, const struct arm_view *arm, uint32_t m,
+                      double z)
+{
+    const struct metric_def *def = &router->config->metrics[m];
+    if (def->group == METRIC_RATED) {
+        /* Rated before, but never by this metric: the router's mean, not optimism. */
+        if (arm->n[m] == 0 && arm->folded[METRIC_RATED] > 0 && router->pooled_n[m] > 0)
+            return router->pooled_mean_z[m];
+        return z;
+    }
+    if (arm->n[m] == 0 || def->logarithmic)
+        return z;
+    double low = .2 * arm->mean_z[m], high = 5 * arm->mean_z[m];
+    return z < low ? low : z > high ? high : z;
+}
+
+static double predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
+                      const struct sparse *x)
+{
+    return bounded(router, arm, m, (double)dot(arm->theta + (size_t)m * arm->d, x));
+}
+
+double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
+                     const float *x)
+{
+    struct sparse s;
+    sparse_fill(&s, x, router->d);
+    return predict(router, arm, m, &s);
+}
+
+void score_arms(const struct router_view *router, const struct utility *u, const float *x,
+                const struct eligible *arms, uint32_t n, double answer_share,
+                struct score *ret_scores)
+{
+    struct sparse s;
+    sparse_fill(&s, x, router->d);
+    double alpha = router->config->settings.alpha * u->sigma;
+    for (uint32_t i = 0; i < n; i++) {
+        const struct arm_view *arm = router->arms[arms[i].index];
+        double mean = 0;
+        for (uint16_t left = u->mask; left; left = (uint16_t)(left & (left - 1))) {
+            uint32_t m = (uint32_t)__builtin_ctz(left);
+            mean += u->weight[m] * predict(router, arm, m, &s);
+        }
+        double pending = (double)arms[i].pending;
+        if (arms[i].pending && u->rated > 0) {
+            double left = (double)dot(arm->prior_share, &s);
+            left = left < 0 ? 0 : left > 1 ? 1 : left;
+            double waited = pending * answer_share;
+            mean -= u->rated * left * waited / (waited + patience);
+        }
+        double folded = (double)arm->folded[u->group] + 1;
+        double spread = (double)quadratic(arm->P[u->group], &s);
+        if (!(spread > 0))
+            spread = 0;
+        ret_scores[i].mean = (float)mean;
+        ret_scores[i].width = (float)(alpha * sqrt(spread * folded / (folded + pending)));
+    }
+}

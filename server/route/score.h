@@ -1,0 +1,48 @@
+/* score.h - predicted utility and exploration width of every eligible arm.
+ *
+ * [Li10] Alg. 1, line 8: p = theta'x + alpha sqrt(x' A^-1 x). We differ:
+ * - one theta per metric; mean = sum_m +-w_m theta_m'x, formed when deciding, so that weights are a
+ *   field of the request and need no relearning;
+ * - alpha is in units of sigma_u = sqrt(w' N w), N the router's measured residual moments, so one
+ *   alpha serves every unit and every weight;
+ * - the width is multiplied by sqrt((n + 1) / (n + 1 + p)), p the pulls in flight: optimism shrinks
+ *   with pulls issued, not with outcomes received;
+ * - what is left of the rated prior (h = L_0 (P x)_0, about 1 for an untried arm) moves from the
+ * best end of the range to the worst as pulls go unanswered, by f = q / (q + PATIENCE) with q = p
+ * times the share of decisions that the router's callers answer at all: an arm that never answers
+ * loses its optimism, a router whose callers rate one answer in ten does not punish its newcomers.
+ * Units: utility; metrics on [0,1]. Shapes: x (d), weights (metrics_n).
+ * Pure; no allocation. */
+#pragma once
+
+#include "state/model/snapshot.h"
+
+struct eligible {
+    uint32_t index;   /* Into router->arms. */
+    uint64_t issued;  /* Pulls, live. */
+    uint64_t pending; /* Of those, not answered as of the snapshot. */
+};
+
+struct score {
+    float mean, width;
+};
+
+/* Weights in force: the router's, or the request's in their place. */
+struct utility {
+    double weight[MAX_METRICS]; /* Signed: lower is better counts negative. */
+    uint16_t mask;              /* Metrics with weight. */
+    double sigma;               /* sqrt(w' N w). */
+    double rated;               /* Sum of |weight| over rated metrics. */
+    enum metric_group group; /* Whose matrix gives the width: rated when any rated metric counts. */
+};
+
+/* overrides: (metrics_n) weights >= 0, or NULL for the router's own. */
+void utility_init(struct utility *u, const struct router_view *router, const double *overrides);
+
+/* answer_share: decisions answered / decisions made in this router, [0,1]. */
+void score_arms(const struct router_view *router, const struct utility *u, const float *x,
+                const struct eligible *arms, uint32_t n, double answer_share,
+                struct score *ret_scores);
+/* Predicted metric m of one arm on the unit interval, as score_arms used it. */
+double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
+                     const float *x);
