@@ -20,14 +20,17 @@ struct inbox_item {
 };
 
 MUST_USE enum err inbox_new(uint32_t capacity, struct inbox **ret_inbox);
+/* Empty by then: taken items and waiting ones alike are told `done` by the writer. */
 void inbox_free(struct inbox *b);
 
 /* ERR_QUEUE_FULL when `capacity` items wait; ERR_SHUTTING_DOWN after inbox_close. The item was then
  * not taken. */
 MUST_USE enum err inbox_put(struct inbox *b, struct inbox_item *item);
-/* Takes up to max items in order; waits up to wait_us for the first. *ret_n 0: timed out, or closed
- * and empty (then *ret_closed). The list is linked by next. */
+/* Takes up to max items in order; waits up to wait_us for the first (negative: without end). *ret_n
+ * 0: timed out, or closed and empty (then *ret_closed). The list is linked by next, and read before
+ * `done`: after it the item may be gone or in the inbox again. */
 void inbox_take(struct inbox *b, uint32_t max, int64_t wait_us, struct inbox_item **ret_list,
                 uint32_t *ret_n, bool *ret_closed);
+/* Refuses new items and wakes the writer; what waits can still be taken. */
 void inbox_close(struct inbox *b);
 uint32_t inbox_depth(struct inbox *b);

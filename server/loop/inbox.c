@@ -1,0 +1,131 @@
+#include "server/loop/inbox.h"
+
+#include "state/base/mem.h"
+
+#include <pthread.h>
+#include <time.h>
+
+struct inbox {
+    pthread_mutex_t lock;
+    pthread_cond_t filled; /* Only the writer waits. */
+    struct inbox_item *first, **last;
+    uint32_t n, capacity;
+    bool closed;
+};
+
+enum err inbox_new(uint32_t capacity, struct inbox **ret_inbox)
+{
+    if (capacity == 0)
+        return ERR_INVALID;
+    struct inbox *b = mem_calloc(1, sizeof *b);
+    if (!b)
+        return ERR_NOMEM;
+    pthread_condattr_t attr;
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr,
+                              CLOCK_MONOTONIC); /* A clock set back must not hang the writer. */
+    pthread_cond_init(&b->filled, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&b->lock, NULL);
+    b->last = &b->first;
+    b->capacity = capacity;
+    *ret_inbox = b;
+    return OK;
+}
+
+void inbox_free(struct inbox *b)
+{
+    if (!b)
+        return;
+    pthread_cond_destroy(&b->filled);
+    pthread_mutex_destroy(&b->lock);
+    mem_free(b);
+}
+
+enum err inbox_put(struct inbox *b, struct inbox_item *item)
+{
+    enum err e = OK;
+    pthread_mutex_lock(&b->lock);
+    if (b->closed) {
+        e = ERR_SHUTTING_DOWN;
+    } else if (b->n >= b->capacity) {
+        e = ERR_QUEUE_FULL;
+    } else {
+        item->next = NULL;
+        *b->last = item;
+        b->last = &item->next;
+        if (b->n++ == 0)
+            pthread_cond_signal(&b->filled);
+    }
+    pthread_mutex_unlock(&b->lock);
+    return e;
+}
+
+static struct timespec deadline_after(int64_t wait_us)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    t.tv_sec += wait_us / 1000000;
+    t.tv_nsec += wait_us % 1000000 * 1000;
+    if (t.tv_nsec >= 1000000000) {
+        t.tv_sec++;
+        t.tv_nsec -= 1000000000;
+    }
+    return t;
+}
+
+/* With the lock: waits for the first item, the deadline or the end. */
+static void wait_filled(struct inbox *b, int64_t wait_us)
+{
+    if (b->n || b->closed || wait_us == 0)
+        return;
+    if (wait_us < 0) {
+        while (!b->n && !b->closed)
+            pthread_cond_wait(&b->filled, &b->lock);
+        return;
+    }
+    struct timespec until = deadline_after(wait_us);
+    while (!b->n && !b->closed)
+        if (pthread_cond_timedwait(&b->filled, &b->lock, &until) != 0)
+            return;
+}
+
+void inbox_take(struct inbox *b, uint32_t max, int64_t wait_us, struct inbox_item **ret_list,
+                uint32_t *ret_n, bool *ret_closed)
+{
+    pthread_mutex_lock(&b->lock);
+    wait_filled(b, wait_us);
+    struct inbox_item *list = b->first, **end = &b->first;
+    uint32_t n = 0;
+    while (*end && n < max) {
+        end = &(*end)->next;
+        n++;
+    }
+    if (n) {
+        b->first = *end;
+        *end = NULL;
+        if (!b->first)
+            b->last = &b->first;
+        b->n -= n;
+    }
+    *ret_list = n ? list : NULL;
+    *ret_n = n;
+    *ret_closed = b->closed && b->n == 0 && n == 0;
+    pthread_mutex_unlock(&b->lock);
+}
+
+void inbox_close(struct inbox *b)
+{
+    pthread_mutex_lock(&b->lock);
+    b->closed = true;
+    pthread_cond_broadcast(&b->filled);
+    pthread_mutex_unlock(&b->lock);
+}
+
+uint32_t inbox_depth(struct inbox *b)
+{
+    pthread_mutex_lock(&b->lock);
+    uint32_t n = b->n;
+    pthread_mutex_unlock(&b->lock);
+    return n;
+}
