@@ -16,7 +16,7 @@ struct parser {
     size_t closed_n;
 };
 
-static bool fail(struct parser *p, const char *fmt, ...)
+__attribute__((format(printf, 2, 3))) static bool fail(struct parser *p, const char *fmt, ...)
 {
     va_list ap;
     int n = snprintf(p->page->error, sizeof p->page->error, "line %d: ", p->line);
