@@ -1,0 +1,83 @@
+/* ledger.h - the one gate: validate -> journal -> fold. Where the model meets the store.
+ * Why: anything that changes what is learned passes here, so recovery is "fold again".
+ * Owns: the store and the model. Threads: one, the writer; before it starts and after it stopped,
+ * whoever opened it. ledger_verify and ledger_backup may run on another thread meanwhile.
+ * Invariants: a record is folded only after its commit; the folded position never exceeds the
+ * durable one; a batch is journalled whole or not at all. */
+#pragma once
+
+#include "state/base/err.h"
+#include "state/base/slice.h"
+#include "state/model/fold.h"
+#include "state/model/model.h"
+
+#include <stdatomic.h>
+
+struct ledger;
+
+struct ledger_options {
+    const char *dir;
+    uint64_t map_bytes;         /* 0: the store's default. */
+    int64_t journal_keep_us;    /* Journal younger than this is kept... */
+    uint64_t journal_max_bytes; /* ...unless it grows beyond this. */
+};
+
+struct ledger_recovery {
+    uint64_t checkpoint_position, position; /* Loaded, and after folding the tail. */
+    uint64_t folded;                        /* Events of the tail. */
+    bool fresh;                             /* The directory was empty. */
+};
+
+/* Opens the directory, loads the current checkpoint, folds the tail. */
+MUST_USE enum err ledger_open(const struct ledger_options *o, struct ledger **ret_ledger,
+                              struct ledger_recovery *ret_recovery, struct err_detail *detail);
+void ledger_close(struct ledger *l);
+
+struct model *ledger_model(struct ledger *l);
+uint64_t ledger_durable(struct ledger *l);             /* Any thread. */
+uint64_t ledger_checkpoint_position(struct ledger *l); /* Any thread. */
+uint64_t ledger_journal_bytes(struct ledger *l);       /* Any thread; as of the last minute. */
+
+struct ledger_entry {
+    struct slice record;
+    enum err err; /* OK: folded (or a plain duplicate). */
+    struct fold_result result;
+    uint64_t position; /* 0 when nothing was journalled for it. */
+};
+
+/* Whether events of this kind may share a batch; the others go alone, since each is checked against
+ * the state that the one before it leaves. */
+bool ledger_batches(enum event_kind kind);
+
+/* Checks each record, journals those that pass in one commit, folds them. Entries that fail carry
+ * their error and leave no trace. The function's own error is the commit's: then nothing was
+ * journalled or folded (ERR_DISK_FULL, ERR_NOMEM: may be tried again; ERR_IO: stop the process). */
+MUST_USE enum err ledger_commit(struct ledger *l, struct ledger_entry *entries, uint32_t n,
+                                struct err_detail *detail);
+
+/* A checkpoint in steps, so that acknowledgements never wait for a big one: begin copies the state,
+ * each step writes about a megabyte; *ret_done when it is current and old ones are gone. */
+MUST_USE enum err ledger_checkpoint_begin(struct ledger *l, int64_t now_us,
+                                          struct err_detail *detail);
+MUST_USE enum err ledger_checkpoint_step(struct ledger *l, bool *ret_done,
+                                         struct err_detail *detail);
+bool ledger_checkpoint_running(const struct ledger *l);
+/* Once a minute: reader hygiene, retention of bases and journal, in bounded steps. */
+MUST_USE enum err ledger_tick(struct ledger *l, int64_t now_us, struct err_detail *detail);
+
+/* Appends the exact bytes of the state, for verify; on the writer's thread. */
+MUST_USE enum err ledger_encode(struct ledger *l, struct buf *out);
+
+struct ledger_verdict {
+    bool ok;
+    uint64_t base_position, position, events, state_bytes;
+    char text[256];
+};
+/* Folds the journal from the base up to `position` in a model of its own and compares with `state`
+ * (of ledger_encode at that position); then checks the invariants of the result. Any thread. */
+MUST_USE enum err ledger_verify(struct ledger *l, uint64_t position, struct slice state,
+                                const _Atomic bool *cancelled, struct ledger_verdict *ret_verdict,
+                                struct err_detail *detail);
+/* Any thread, while the writer goes on. ret_position: at least this much is in the copy. */
+MUST_USE enum err ledger_backup(struct ledger *l, const char *path, uint64_t *ret_position,
+                                uint64_t *ret_bytes, struct err_detail *detail);

@@ -1,0 +1,27 @@
+/* published.h - the one pointer that readers follow: the current snapshot, reclaimed by RCU.
+ * Why: a reader takes no lock and never waits for the writer; the writer never waits for readers.
+ * Owns: the current snapshot and those that readers may still hold.
+ * Threads: set from the writer only. A reader thread registers once, and between acquire and
+ * release neither blocks nor waits for the writer. Invariant: a snapshot is freed only when every
+ * reader that could have seen it has released. */
+#pragma once
+
+#include "state/base/err.h"
+#include "state/model/snapshot.h"
+
+struct published;
+
+MUST_USE enum err published_new(struct published **ret_published);
+/* No reader may be left. Frees what is held. */
+void published_free(struct published *p);
+
+void published_register_thread(void);
+void published_unregister_thread(void);
+
+const struct snapshot *published_acquire(struct published *p);
+void published_release(struct published *p);
+
+/* The writer's own look at what is current; NULL before the first set. */
+const struct snapshot *published_current(const struct published *p);
+/* Takes the snapshot, even on error (ERR_NOMEM: then it waits for a grace period on the spot). */
+void published_set(struct published *p, struct snapshot *snapshot);
