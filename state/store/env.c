@@ -27,7 +27,7 @@ struct env {
     pthread_rwlock_t map_lock; /* Shared by every transaction, alone while the map moves. */
     uint64_t map_bytes;        /* Under map_lock. */
     _Atomic bool failed;
-    bool was_short;
+    bool was_short, read_only;
     char file[PLACE_PATH_CAP];
 };
 
@@ -237,6 +237,7 @@ enum err env_open(const char *file, const struct env_options *o, struct env **re
     pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
     pthread_rwlock_init(&e->map_lock, &attr);
     pthread_rwlockattr_destroy(&attr);
+    e->read_only = o->read_only;
     e->tables_n = o->tables_n;
     for (size_t i = 0; i < o->tables_n; i++)
         e->names[i] = o->tables[i];
@@ -255,12 +256,24 @@ enum err env_open(const char *file, const struct env_options *o, struct env **re
     return OK;
 }
 
+/* See env.h, accept_short: a file that was closed in order is never short. */
+static void lengthen(struct env *e)
+{
+    struct env_sizes z;
+    struct err_detail unused;
+    if (!e->read_only && !env_failed(e) && env_sizes(e, &z, &unused) == OK &&
+        z.file_bytes < z.used_bytes && truncate(e->file, (off_t)z.used_bytes) != 0)
+        return; /* The next open sees it as it does after a kill. */
+}
+
 void env_close(struct env *e)
 {
     if (!e)
         return;
-    if (e->mdb)
+    if (e->mdb) {
+        lengthen(e);
         mdb_env_close(e->mdb);
+    }
     pthread_rwlock_destroy(&e->map_lock);
     mem_free(e);
 }

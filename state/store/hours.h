@@ -5,15 +5,14 @@
  * Why: the decision log can reach terabytes a day and nobody is promised a record of it. Deleting
  * by row would cost as much as writing; unlinking an hour costs nothing. Nothing here is synced, so
  * a record survives kill -9 but perhaps not the machine.
- * Owns: the directory, and at most HOURS_OPEN_MAX environments at once. Visitors see a checked copy,
- * outside of any transaction and lock, so they may be slow.
- * Threads: any; meant for one that writes and expires, and several that read.
- * Damage: an hour that cannot be read is removed and counted, a value with a wrong checksum is
- * skipped and counted; neither is an error. LMDB has no page checksums, so hours that were being
- * written when the machine (not only the process) went down are walked by a forked child in
- * hours_open, and go when the child dies of it. That is why hours_open belongs before the first
- * thread.
- * Invariant: an hour is never removed while somebody reads it. */
+ * Owns: the directory, and at most HOURS_OPEN_MAX environments at once. Visitors see a checked
+ * copy, outside of any transaction and lock, so they may be slow. Threads: any; meant for one that
+ * writes and expires, and several that read. Damage: an hour that cannot be read is removed and
+ * counted, a value with a wrong checksum is skipped and counted; neither is an error. LMDB has no
+ * page checksums, so hours that were being written when the machine (not only the process) went
+ * down are walked by a forked child in hours_open, and go when the child dies of it. That is why
+ * hours_open belongs before the first thread. Invariant: an hour is never removed while somebody
+ * reads it. */
 #pragma once
 
 #include "state/base/err.h"

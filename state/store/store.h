@@ -33,13 +33,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define STORE_MAP_BYTES (UINT64_C(64) << 30) /* Sparse; halved until the address space takes it.   \
-                                              */
-#define STORE_RECORD_MAX (1u << 20)          /* Bytes of a record, a chunk, a setting. */
-#define STORE_BATCH_RECORDS_MAX 65536u       /* Records of one append. */
-#define STORE_BATCH_BYTES_MAX (64u << 20)    /* Bytes of one append or generation_put. */
-#define STORE_GENERATIONS_MAX 64u            /* Finished generations kept at once. */
-#define STORE_SETTINGS_MAX 1024u             /* Names; a name is 1 to 64 bytes. */
+#define STORE_MAP_BYTES                                                                            \
+    (UINT64_C(64) << 30)                  /* Sparse; halved until the address space takes it.      \
+                                           */
+#define STORE_RECORD_MAX (1u << 20)       /* Bytes of a record, a chunk, a setting. */
+#define STORE_BATCH_RECORDS_MAX 65536u    /* Records of one append. */
+#define STORE_BATCH_BYTES_MAX (64u << 20) /* Bytes of one append or generation_put. */
+#define STORE_GENERATIONS_MAX 64u         /* Finished generations kept at once. */
+#define STORE_SETTINGS_MAX 1024u          /* Names; a name is 1 to 64 bytes. */
 
 struct store;
 
