@@ -1,0 +1,205 @@
+#include "client/handle.h"
+#include "client/window.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void handle_clear(struct shunt_error *error)
+{
+    if (error)
+        memset(error, 0, sizeof *error);
+}
+
+enum shunt_result handle_say(struct shunt_error *error, enum shunt_result r, const char *fmt, ...)
+{
+    if (error) {
+        va_list args;
+        handle_clear(error);
+        va_start(args, fmt);
+        (void)vsnprintf(error->message, sizeof error->message, fmt, args);
+        va_end(args);
+    }
+    return r;
+}
+
+static void say_call(struct shunt_error *error, const struct call_error *call)
+{
+    _Static_assert(sizeof error->code == sizeof call->code, "codes of one length");
+    _Static_assert(sizeof error->message == sizeof call->message, "messages of one length");
+    if (!error)
+        return;
+    error->status = call->status;
+    memcpy(error->code, call->code, sizeof error->code);
+    memcpy(error->message, call->message, sizeof error->message);
+}
+
+bool handle_read(void *ours, size_t our_size, const void *theirs)
+{
+    size_t their_size;
+    memcpy(&their_size, theirs, sizeof their_size);
+    if (their_size < sizeof their_size)
+        return false;
+    memset(ours, 0, our_size);
+    memcpy(ours, theirs, their_size < our_size ? their_size : our_size);
+    return true;
+}
+
+void handle_write(void *theirs, const void *ours, size_t our_size)
+{
+    size_t their_size, head = sizeof their_size;
+    memcpy(&their_size, theirs, head);
+    size_t n = their_size < our_size ? their_size : our_size;
+    if (n > head)
+        memcpy((char *)theirs + head, (const char *)ours + head, n - head);
+}
+
+bool handle_timeout(double *timeout_s, double fallback_s)
+{
+    if (!(*timeout_s < 0) && !(*timeout_s > 0) && !isnan(*timeout_s))
+        *timeout_s = fallback_s;
+    return *timeout_s > 0 && *timeout_s <= HANDLE_TIMEOUT_MAX_S;
+}
+
+char *handle_window(const struct shunt_client *client, const char *text, size_t len)
+{
+    size_t max = client->options.text_window_bytes;
+    char *window = malloc((len < max ? len : max) + 1);
+    if (window)
+        (void)window_cut(text, len, max, window);
+    return window;
+}
+
+static bool list_holds(char *const *list, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* The arm to serve when nobody can be asked; NULL: none is allowed. */
+static const char *fallback_arm(const Shunt__V1__RouteRequest *request, const char *preferred)
+{
+    bool listed = request->n_candidates == 0 ||
+                  (preferred && list_holds(request->candidates, request->n_candidates, preferred));
+    if (!preferred)
+        return NULL;
+    if (listed && !list_holds(request->exclude, request->n_exclude, preferred))
+        return preferred;
+    for (size_t i = 0; i < request->n_candidates; i++)
+        if (!list_holds(request->exclude, request->n_exclude, request->candidates[i]))
+            return request->candidates[i];
+    return NULL;
+}
+
+/* Whether a status speaks of the server's health and not of the request: the host still needs an
+ * arm. INTERNAL, UNKNOWN and the like are what a dying server or a broken connection looks like. */
+static bool is_outage(int status)
+{
+    const int cancelled = 1, unknown = 2, aborted = 10, data_loss = 15;
+    return call_status_passing(status) || status == CALL_INTERNAL || status == cancelled ||
+           status == unknown || status == aborted || status == data_loss;
+}
+
+static bool response_usable(const Shunt__V1__RouteResponse *response)
+{
+    return response->arm_id && response->arm_id[0] && strlen(response->arm_id) < SHUNT_NAME_CAP &&
+           (!response->decision_id || strlen(response->decision_id) < SHUNT_ID_CAP) &&
+           (!response->has_decision_token || response->decision_token.len <= SHUNT_TOKEN_CAP);
+}
+
+enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequest *request,
+                               const char *default_arm, double timeout_s, struct handle_routed *ret,
+                               struct shunt_error *error)
+{
+    struct call_error call;
+    ProtobufCMessage *message = NULL;
+    *ret = (struct handle_routed){NULL, NULL};
+    int status = call_unary(client->channel, "/shunt.v1.Router/RouteRequest", &request->base,
+                            &shunt__v1__route_response__descriptor, timeout_s, &message, &call);
+    if (status == 0 && !response_usable((Shunt__V1__RouteResponse *)message)) {
+        protobuf_c_message_free_unpacked(message, NULL);
+        status = call.status = CALL_INTERNAL;
+        (void)snprintf(call.message, sizeof call.message, "the server's answer makes no sense");
+    }
+    say_call(error, &call);
+    if (status == 0) {
+        atomic_fetch_add(&client->routed, 1);
+        ret->response = (Shunt__V1__RouteResponse *)message;
+        return SHUNT_OK;
+    }
+    if (!is_outage(status))
+        return SHUNT_REFUSED;
+    ret->fallback_arm =
+        fallback_arm(request, default_arm ? default_arm : client->options.default_arm);
+    if (!ret->fallback_arm)
+        return SHUNT_UNAVAILABLE;
+    atomic_fetch_add(&client->fallbacks, 1);
+    return SHUNT_OK;
+}
+
+/* Queues a copy. wait_s is what is left of the caller's time if the policy is to block. */
+static enum shunt_result keep(struct shunt_client *client,
+                              const Shunt__V1__ReportRewardRequest *report, double wait_s,
+                              struct shunt_error *error)
+{
+    size_t len = protobuf_c_message_get_packed_size(&report->base);
+    uint8_t *bytes = malloc(len > 0 ? len : 1);
+    if (!bytes)
+        return handle_say(error, SHUNT_NO_MEMORY, "out of memory");
+    (void)protobuf_c_message_pack(&report->base, bytes);
+    ProtobufCMessage *copy =
+        protobuf_c_message_unpack(&shunt__v1__report_reward_request__descriptor, NULL, len, bytes);
+    free(bytes);
+    if (!copy)
+        return handle_say(error, SHUNT_NO_MEMORY, "out of memory");
+    bool block = client->options.queue_policy == SHUNT_BLOCK;
+    if (!outbox_put_take(client->outbox, copy, len, block ? wait_s : 0))
+        return handle_say(error, SHUNT_QUEUE_FULL,
+                          "the outcome is dropped: %zu outcomes or %zu bytes wait already",
+                          client->options.queue_max, client->options.queue_max_bytes);
+    return SHUNT_OK;
+}
+
+enum shunt_result handle_report(struct shunt_client *client,
+                                const Shunt__V1__ReportRewardRequest *report, double timeout_s,
+                                bool later, Shunt__V1__ReportRewardResponse **ret_response,
+                                struct shunt_error *error)
+{
+    struct call_error call;
+    ProtobufCMessage *message = NULL;
+    double left_s = timeout_s;
+    *ret_response = NULL;
+    handle_clear(error);
+    if (!later && !outbox_retrying(client->outbox)) {
+        int status =
+            call_unary(client->channel, "/shunt.v1.Router/ReportReward", &report->base,
+                       &shunt__v1__report_reward_response__descriptor, timeout_s, &message, &call);
+        say_call(error, &call);
+        *ret_response = (Shunt__V1__ReportRewardResponse *)message;
+        if (status == 0)
+            return SHUNT_OK;
+        if (!call_status_passing(status))
+            return SHUNT_REFUSED;
+        if (status == CALL_DEADLINE_EXCEEDED)
+            left_s = 0; /* All of the caller's time is gone. */
+    }
+    return keep(client, report, left_s, error);
+}
+
+enum outbox_verdict handle_deliver(void *context, const ProtobufCMessage *report)
+{
+    struct shunt_client *client = context;
+    struct call_error call;
+    ProtobufCMessage *message = NULL;
+    int status = call_unary(client->channel, "/shunt.v1.Router/ReportReward", report,
+                            &shunt__v1__report_reward_response__descriptor,
+                            client->options.report_timeout_s, &message, &call);
+    protobuf_c_message_free_unpacked(message, NULL);
+    if (status == 0)
+        return OUTBOX_DELIVERED;
+    return call_status_passing(status) ? OUTBOX_RETRY : OUTBOX_REFUSED;
+}

@@ -1,0 +1,67 @@
+/* handle.h - what a shunt_client is, and the two calls at the level of messages.
+ * Why: the struct and the JSON variants differ only in how they are spelled; the rules of fallback
+ * and queueing stand once.
+ * Threads: everything in the handle is constant after shunt_open, locks itself, or is atomic. */
+#pragma once
+
+#include "client/call.h"
+#include "client/outbox.h"
+#include "client/shunt.h"
+#include "shunt/v1/router.pb-c.h"
+
+#include <stdatomic.h>
+
+#define HANDLE_VALUES_MAX 64
+#define HANDLE_ARMS_MAX 256
+#define HANDLE_VECTOR_MAX 8192
+#define HANDLE_TIMEOUT_MAX_S 3600.0
+
+struct shunt_client {
+    struct shunt_options options; /* Complete: no zero, no NULL but default_arm. Strings owned. */
+    struct call_channel *channel;
+    struct outbox *outbox;
+    atomic_uint_fast64_t routed, fallbacks;
+};
+
+/* Clears the error; error may be NULL. */
+void handle_clear(struct shunt_error *error);
+/* Says why and returns r; error may be NULL. */
+enum shunt_result handle_say(struct shunt_error *error, enum shunt_result r, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Copies what a struct of the caller's size has of the library's struct; the rest stays zero.
+ * false: its size was never set. */
+bool handle_read(void *ours, size_t our_size, const void *theirs);
+/* The other way; the size member stays the caller's. */
+void handle_write(void *theirs, const void *ours, size_t our_size);
+/* *timeout_s: 0 becomes fallback_s. false: not in (0, 3600]. */
+bool handle_timeout(double *timeout_s, double fallback_s);
+
+/* protobuf-c's structs want text without const; packing only reads it. */
+static inline char *handle_text(const char *text)
+{
+    return (char *)(uintptr_t)text;
+}
+
+/* What a route came to: an answer (response) or a fallback (arm, borrowed from request, client or
+ * default_arm). */
+struct handle_routed {
+    Shunt__V1__RouteResponse *response;
+    const char *fallback_arm;
+};
+
+/* Fills the router in when absent. default_arm NULL: that of the options. The response is the
+ * caller's. The error is filled on a fallback too. */
+enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequest *request,
+                               const char *default_arm, double timeout_s, struct handle_routed *ret,
+                               struct shunt_error *error);
+
+/* *ret_response NULL: queued, and the error tells why unless `later`. */
+enum shunt_result handle_report(struct shunt_client *client,
+                                const Shunt__V1__ReportRewardRequest *report, double timeout_s,
+                                bool later, Shunt__V1__ReportRewardResponse **ret_response,
+                                struct shunt_error *error);
+/* The outbox's way to the server. */
+enum outbox_verdict handle_deliver(void *client, const ProtobufCMessage *report);
+
+/* The text as it may be sent: a malloc'd window. NULL: no memory. */
+char *handle_window(const struct shunt_client *client, const char *text, size_t len);

@@ -1,0 +1,306 @@
+/* shunt.h - libshunt: ask a shunt server which model should serve a request, say how it went.
+ *
+ * This header is the manual. Compile with `pkg-config --cflags --libs shunt`. In short:
+ *
+ *     struct shunt_options options = SHUNT_OPTIONS_INIT;
+ *     options.address = "127.0.0.1:7077";
+ *     options.default_arm = "small";            // served when shunt cannot be asked
+ *     struct shunt_client *client = shunt_open(&options, NULL);
+ *
+ *     struct shunt_request request = SHUNT_REQUEST_INIT;
+ *     request.task = "code";
+ *     struct shunt_decision decision = SHUNT_DECISION_INIT;
+ *     if (shunt_route(client, &request, &decision, NULL) == SHUNT_OK)
+ *         ... send the prompt to decision.arm ...
+ *
+ *     struct shunt_value metrics[] = {{"quality", 0.8}, {"cost_usd", 0.0004}};
+ *     struct shunt_report report = shunt_report_of(&decision);
+ *     report.metrics = metrics;
+ *     report.metrics_n = 2;
+ *     shunt_report(client, &report, NULL, NULL);
+ *
+ *     shunt_flush(client, 5);
+ *     shunt_close(client);
+ *
+ * What is promised
+ * - Every call that may wait has a deadline and returns by it.
+ * - A server that is down or slow never stops you: shunt_route answers with the default arm and
+ *   says so (`fallback`); shunt_report keeps the outcome in a bounded queue in this process and a
+ *   thread of the library delivers it later (`queued`). Outcomes count once per decision however
+ *   often they are sent. What is still queued when the process ends is lost: shunt_flush first.
+ * - A fallback decision was made by nobody, so it teaches nobody: it has no id and no token, and
+ *   reporting it gives SHUNT_NOT_REPORTABLE, at no cost. Just do not.
+ * - Prompt text leaves the process only if options.send_text is true, and then at most
+ *   text_window_bytes of it: the beginning and the end of a long prompt. It is never queued.
+ * - The library calls nothing of yours: no callbacks, no signal handlers, no output of its own.
+ *
+ * Memory: what you pass in is read during the call only; answers go to memory of yours. Only the
+ * handle is the library's.
+ * Threads: any number of threads may use one handle at once; only shunt_close must be the last and
+ * alone. After fork() a child must not touch a handle of its parent: open after forking.
+ * Binary interface: structs begin with their size as you compiled it, so they can grow. Start them
+ * with their _INIT; zero and NULL mean "the default" everywhere. Names starting with shunt_ are
+ * all that the shared library exports.
+ * Security: plaintext gRPC, for loopback and unix sockets. Put TLS outside if you leave the host.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define SHUNT_API __attribute__((visibility("default")))
+
+#define SHUNT_ID_CAP 38   /* 36 characters, the NUL, and one to keep the size even. */
+#define SHUNT_NAME_CAP 66 /* Names are at most 64 characters. */
+#define SHUNT_TOKEN_CAP 4096
+#define SHUNT_JSON_CAP 16384 /* Enough for any answer in JSON but a long explained ranking. */
+
+/* ---- results ---- */
+
+enum shunt_result {
+    SHUNT_OK = 0,
+    SHUNT_INVALID = 1, /* An argument is wrong; the message says which. Nothing was sent. */
+    SHUNT_NO_MEMORY = 2,
+    SHUNT_REFUSED = 3,        /* The server said no; see status, code and message. Do not retry. */
+    SHUNT_UNAVAILABLE = 4,    /* No answer in time, and there is no arm to fall back to. */
+    SHUNT_QUEUE_FULL = 5,     /* The outcome is dropped and counted. */
+    SHUNT_NOT_REPORTABLE = 6, /* The decision has neither id nor token: a fallback or a dry run. */
+    SHUNT_SMALL_BUFFER = 7,   /* *ret_len says how much is needed. The call itself was made. */
+    SHUNT_TIMEOUT = 8,        /* shunt_flush: outcomes are still queued. */
+};
+
+/* Why. May be NULL wherever it is asked for. */
+struct shunt_error {
+    int status;         /* gRPC's number, 0 if the server was not involved. */
+    char code[64];      /* The server's stable machine code, such as ARM_NOT_FOUND, or "". */
+    char message[1024]; /* A sentence for people. */
+};
+
+/* "NOT_REPORTABLE" and the like; never NULL. */
+SHUNT_API const char *shunt_result_name(enum shunt_result result);
+
+/* ---- the handle ---- */
+
+enum shunt_queue_policy {
+    SHUNT_DROP = 0,  /* A full queue refuses at once. */
+    SHUNT_BLOCK = 1, /* A full queue makes shunt_report wait for room, until its deadline. */
+};
+
+struct shunt_options {
+    size_t size;
+    const char *address;     /* HOST:PORT or unix:PATH. NULL: 127.0.0.1:7077. */
+    const char *router;      /* Used when a request names none. NULL: "default". */
+    const char *default_arm; /* Answer when shunt cannot be asked. NULL: none, SHUNT_UNAVAILABLE. */
+    double route_timeout_s;  /* Deadline of shunt_route, (0, 3600]. 0: 0.25. */
+    double report_timeout_s; /* Deadline of shunt_report and of each later delivery. 0: 2. */
+    bool send_text;          /* Whether prompt text may leave the process. */
+    size_t text_window_bytes; /* Most text that is sent, [256, 1048576]. 0: 16384. */
+    size_t queue_max;         /* Outcomes queued, at most 10,000,000. 0: 10,000. */
+    size_t queue_max_bytes;   /* Their bytes. 0: 16 MiB. */
+    enum shunt_queue_policy queue_policy;
+    double retry_first_s; /* First pause after a failed delivery; doubles. 0: 0.1. */
+    double retry_max_s;   /* Longest pause. 0: 30. */
+};
+#define SHUNT_OPTIONS_INIT                                                                         \
+    {                                                                                              \
+        .size = sizeof(struct shunt_options)                                                       \
+    }
+
+struct shunt_client;
+
+/* Never waits for the server. NULL: see ret_error. options may be NULL. */
+SHUNT_API struct shunt_client *shunt_open(const struct shunt_options *options,
+                                          struct shunt_error *ret_error);
+/* Stops the delivery thread, which may take a delivery's deadline; queued outcomes are lost. NULL
+ * is fine. */
+SHUNT_API void shunt_close(struct shunt_client *client);
+
+/* ---- routing ---- */
+
+struct shunt_value {
+    const char *name;
+    double value;
+};
+
+struct shunt_request {
+    size_t size;
+    const char *router;    /* NULL: that of the options. */
+    const char *task;      /* Task label. NULL: unknown. */
+    const char *text;      /* The prompt, UTF-8; looked at only if options.send_text. */
+    size_t text_len;       /* 0: text ends at its NUL. */
+    const float *features; /* As many as the router's features_n. */
+    size_t features_n;
+    const float *embedding; /* As many as the router's embedding_n. */
+    size_t embedding_n;
+    const struct shunt_value *weights; /* In place of the router's; at most 64. */
+    size_t weights_n;
+    const char *const *candidates; /* Arms to choose from; at most 256. None: all. */
+    size_t candidates_n;
+    const char *const *exclude; /* Arms not to choose; at most 256. */
+    size_t exclude_n;
+    const char *decision_id; /* Your own UUID: asking again with it gives the same decision. */
+    const char *default_arm; /* In place of that of the options, for this request. */
+    double timeout_s;        /* 0: that of the options. */
+    bool dry_run;            /* Decide, but count nothing. */
+};
+#define SHUNT_REQUEST_INIT                                                                         \
+    {                                                                                              \
+        .size = sizeof(struct shunt_request)                                                       \
+    }
+
+enum shunt_reason {
+    SHUNT_REASON_UNSPECIFIED = 0, /* Also that of a fallback. */
+    SHUNT_REASON_EXPLOIT = 1,
+    SHUNT_REASON_EXPLORE = 2,
+    SHUNT_REASON_NEWCOMER = 3,
+    SHUNT_REASON_ONLY_ELIGIBLE = 4,
+    SHUNT_REASON_COOLDOWN_PROBE = 5,
+    SHUNT_REASON_ALL_COOLING = 6,
+};
+
+struct shunt_decision {
+    size_t size;
+    char arm[SHUNT_NAME_CAP];       /* The arm that shall serve. */
+    char decision_id[SHUNT_ID_CAP]; /* 36 characters; "" for a fallback or a dry run. */
+    bool fallback;                  /* The server was not there in time; arm is the default. */
+    enum shunt_reason reason;
+    double propensity; /* Probability with which arm was drawn; 0 for a fallback. */
+    uint64_t position; /* Journal position of what decided. */
+    uint32_t version;  /* Version of the arm. */
+    size_t token_len;
+    unsigned char token[SHUNT_TOKEN_CAP]; /* Keep it with the request; a report needs it. */
+};
+#define SHUNT_DECISION_INIT                                                                        \
+    {                                                                                              \
+        .size = sizeof(struct shunt_decision)                                                      \
+    }
+
+/* SHUNT_OK with ret->fallback: ret_error tells why shunt could not be asked. The fallback honours
+ * candidates and exclude: if they forbid the default arm it is the first candidate that is not
+ * excluded, and without one the result is SHUNT_UNAVAILABLE. On anything but SHUNT_OK *ret is as it
+ * was. */
+SHUNT_API enum shunt_result shunt_route(struct shunt_client *client,
+                                        const struct shunt_request *request,
+                                        struct shunt_decision *ret, struct shunt_error *ret_error);
+
+/* ---- reporting ---- */
+
+enum shunt_status {
+    SHUNT_STATUS_OK = 0,
+    SHUNT_STATUS_ERROR = 1,   /* The arm failed. */
+    SHUNT_STATUS_REFUSED = 2, /* The arm would not answer. */
+    SHUNT_STATUS_TIMEOUT = 3, /* The arm did not answer in time. */
+};
+
+struct shunt_report {
+    size_t size;
+    const char *decision_id;
+    const unsigned char *token; /* Without it the server looks in its decision log, best effort. */
+    size_t token_len;
+    const struct shunt_value *metrics; /* Finite; at most 64. */
+    size_t metrics_n;
+    enum shunt_status status;
+    double timeout_s; /* 0: that of the options. */
+    bool later;       /* Do not wait for the server at all: queue it. */
+};
+#define SHUNT_REPORT_INIT                                                                          \
+    {                                                                                              \
+        .size = sizeof(struct shunt_report)                                                        \
+    }
+
+struct shunt_outcome {
+    size_t size;
+    bool queued;       /* Not acknowledged yet; the rest is unknown. */
+    bool duplicate;    /* Nothing in the report was new. */
+    bool unweighted;   /* No metric of it has weight. */
+    bool orphaned;     /* The arm version is gone: recorded, teaches nobody. */
+    uint64_t position; /* Journal position of the outcome. */
+};
+#define SHUNT_OUTCOME_INIT                                                                         \
+    {                                                                                              \
+        .size = sizeof(struct shunt_outcome)                                                       \
+    }
+
+/* SHUNT_OK with queued false: on the server's disk and learned from. SHUNT_OK with queued true: the
+ * library goes on trying. Deliveries that the server refuses for good are dropped and counted in
+ * shunt_stats. While the server is known to be away, reports are queued without waiting for it.
+ * ret may be NULL. */
+SHUNT_API enum shunt_result shunt_report(struct shunt_client *client,
+                                         const struct shunt_report *report,
+                                         struct shunt_outcome *ret, struct shunt_error *ret_error);
+
+/* A report on a decision, to be completed; it borrows the decision. */
+static inline struct shunt_report shunt_report_of(const struct shunt_decision *decision)
+{
+    struct shunt_report report = SHUNT_REPORT_INIT;
+    report.decision_id = decision->decision_id;
+    report.token = decision->token;
+    report.token_len = decision->token_len;
+    return report;
+}
+
+/* ---- the queue ---- */
+
+struct shunt_stats {
+    size_t size;
+    uint64_t routed;       /* Answers of the server. */
+    uint64_t fallbacks;    /* Answers of the default arm. */
+    uint64_t queued;       /* Outcomes waiting now. */
+    uint64_t queued_bytes; /* Their bytes. */
+    uint64_t delivered;    /* Queued outcomes that the server acknowledged. */
+    uint64_t refused;      /* Queued outcomes that the server refused for good. */
+    uint64_t dropped;      /* Outcomes that found the queue full. */
+    uint64_t retries;      /* Failed deliveries that are tried again. */
+};
+#define SHUNT_STATS_INIT                                                                           \
+    {                                                                                              \
+        .size = sizeof(struct shunt_stats)                                                         \
+    }
+
+SHUNT_API void shunt_stats(struct shunt_client *client, struct shunt_stats *ret);
+
+/* Waits until the queue is empty, at most timeout_s seconds; tries at once, whatever the pause. */
+SHUNT_API enum shunt_result shunt_flush(struct shunt_client *client, double timeout_s);
+
+/* ---- JSON ----
+ * The same calls for bindings: text in, text out, with the field names of shunt.v1 in router.proto.
+ * The answer is one JSON object and a NUL in buf; *ret_len is its length without the NUL. Anything
+ * but SHUNT_OK is answered by
+ * {"error":{"result":"REFUSED","status":5,"code":"...","message":"..."}}. buf may be NULL if cap is
+ * 0. */
+
+/* options_json: an object of the fields of shunt_options ("queue_policy": "drop" or "block"); NULL
+ * or "{}" for the defaults. NULL: the answer in buf tells why. */
+SHUNT_API struct shunt_client *shunt_open_json(const char *options_json, char *buf, size_t cap,
+                                               size_t *ret_len);
+
+/* A RouteRequest and, besides, "timeout_s" and "default_arm". The answer is a RouteResponse and
+ * "fallback"; a fallback holds arm_id, "fallback":true and the "error". */
+SHUNT_API enum shunt_result shunt_route_json(struct shunt_client *client, const char *request_json,
+                                             char *buf, size_t cap, size_t *ret_len);
+
+/* A ReportRewardRequest and, besides, "timeout_s" and "later". decision_token is the base64 text
+ * that shunt_route_json gave. The answer is a ReportRewardResponse and "queued". */
+SHUNT_API enum shunt_result shunt_report_json(struct shunt_client *client, const char *report_json,
+                                              char *buf, size_t cap, size_t *ret_len);
+
+/* The fields of shunt_stats. */
+SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *buf, size_t cap,
+                                             size_t *ret_len);
+
+/* ---- the library itself ---- */
+
+/* "0.1.0". */
+SHUNT_API const char *shunt_version(void);
+/* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
+ * "default-arm"; later versions add names ("tls", "batch"). */
+SHUNT_API bool shunt_has(const char *feature);
+
+#ifdef __cplusplus
+}
+#endif
