@@ -1,0 +1,205 @@
+#include "server/rpc/codec.h"
+
+#include "server/rpc/message.h"
+
+#include <string.h>
+
+enum { TEXT_FIELD = 2 }; /* RouteRequest.text */
+
+static struct slice text_slice(const char *s)
+{
+    return (struct slice){s, s ? strlen(s) : 0};
+}
+
+/* Puts name = value, over an earlier one of that name. */
+static enum err put_pair(struct engine_weight *pairs, size_t *n, const char *field, const char *key,
+                         double value, struct err_detail *detail)
+{
+    if (!key || !key[0])
+        return err_say(detail, ERR_BAD_NAME, "%s: an entry without a name", field);
+    struct slice name = text_slice(key);
+    for (size_t i = 0; i < *n; i++)
+        if (pairs[i].name.len == name.len && memcmp(pairs[i].name.data, key, name.len) == 0) {
+            pairs[i].value = value;
+            return OK;
+        }
+    if (*n == MAX_METRICS)
+        return err_say(detail, ERR_OUT_OF_RANGE, "%s: more than %d names", field, MAX_METRICS);
+    pairs[(*n)++] = (struct engine_weight){name, value};
+    return OK;
+}
+
+static enum err fill_names(char *const *names, size_t n, const char *field, struct slice *ret_list,
+                           struct err_detail *detail)
+{
+    if (n > MAX_CANDIDATES)
+        return err_say(detail, ERR_OUT_OF_RANGE, "%s: %zu names; at most %d", field, n,
+                       MAX_CANDIDATES);
+    for (size_t i = 0; i < n; i++)
+        ret_list[i] = text_slice(names[i]);
+    return OK;
+}
+
+enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
+                        struct route_lists *lists, struct route_in *ret_in,
+                        struct err_detail *detail)
+{
+    uint32_t max_ranked = m->has_max_ranked ? m->max_ranked : 1;
+    if (max_ranked > MAX_RANKED)
+        return err_say(detail, ERR_OUT_OF_RANGE, "max_ranked: %u is not in [0, %d]", max_ranked,
+                       MAX_RANKED);
+    TRY(fill_names(m->candidates, m->n_candidates, "candidates", lists->candidates, detail));
+    TRY(fill_names(m->exclude, m->n_exclude, "exclude", lists->exclude, detail));
+    size_t weights_n = 0;
+    for (size_t i = 0; i < m->n_weights; i++)
+        TRY(put_pair(lists->weights, &weights_n, "weights", m->weights[i]->key,
+                     m->weights[i]->value, detail));
+    *ret_in = (struct route_in){
+        .router = text_slice(m->router),
+        /* From the bytes: a prompt may hold a NUL, where protobuf-c's text would end. */
+        .text = m->text ? message_field(body, TEXT_FIELD) : (struct slice){NULL, 0},
+        .task = text_slice(m->task),
+        .features = m->features,
+        .features_n = m->n_features,
+        .embedding = m->embedding,
+        .embedding_n = m->n_embedding,
+        .weights = lists->weights,
+        .weights_n = weights_n,
+        .candidates = lists->candidates,
+        .candidates_n = m->n_candidates,
+        .exclude = lists->exclude,
+        .exclude_n = m->n_exclude,
+        .decision_id = text_slice(m->decision_id),
+        .body = body,
+        .dry_run = m->has_dry_run && m->dry_run,
+        .max_ranked = max_ranked,
+        .explain = m->has_explain && m->explain,
+    };
+    return OK;
+}
+
+/* The generated structs want char *; nothing writes through it. */
+static char *unconst(const char *s)
+{
+    union {
+        const char *in;
+        char *out;
+    } u = {.in = s};
+    return u.out;
+}
+
+static enum err put_terms(const struct route_out *out, const struct ranked_arm *arm,
+                          struct arena *arena, Shunt__V1__ScoreTerms **ret_terms,
+                          struct err_detail *detail)
+{
+    Shunt__V1__ScoreTerms *t = arena_alloc(arena, sizeof *t);
+    Shunt__V1__ScoreTerms__PredictedEntry *entries =
+        arena_array(arena, MAX_METRICS, sizeof *entries);
+    Shunt__V1__ScoreTerms__PredictedEntry **list = arena_array(arena, MAX_METRICS, sizeof *list);
+    if (!t || !entries || !list)
+        return arena_error(arena, detail);
+    shunt__v1__score_terms__init(t);
+    t->has_mean = t->has_width = t->has_pending = true;
+    t->mean = arm->mean;
+    t->width = arm->width;
+    t->pending = arm->pending;
+    for (uint32_t m = 0; m < out->metrics_n; m++) {
+        if (!(out->weighted_mask >> m & 1))
+            continue;
+        Shunt__V1__ScoreTerms__PredictedEntry *e = &entries[t->n_predicted];
+        shunt__v1__score_terms__predicted_entry__init(e);
+        e->key = unconst(out->metric_names[m]);
+        e->has_value = true;
+        e->value = (double)arm->predicted[m];
+        list[t->n_predicted++] = e;
+    }
+    t->predicted = list;
+    *ret_terms = t;
+    return OK;
+}
+
+static enum err put_ranking(const struct route_out *out, bool explain, struct arena *arena,
+                            Shunt__V1__RouteResponse *r, struct err_detail *detail)
+{
+    Shunt__V1__RankedArm *arms = arena_array(arena, out->ranked_n, sizeof *arms);
+    Shunt__V1__RankedArm **list = arena_array(arena, out->ranked_n, sizeof *list);
+    if (!arms || !list)
+        return arena_error(arena, detail);
+    for (uint32_t i = 0; i < out->ranked_n; i++) {
+        const struct ranked_arm *from = &out->ranked[i];
+        shunt__v1__ranked_arm__init(&arms[i]);
+        arms[i].arm_id = unconst(from->name);
+        arms[i].has_propensity = arms[i].has_score = true;
+        arms[i].propensity = from->propensity;
+        arms[i].score = from->mean + from->width;
+        if (explain)
+            TRY(put_terms(out, from, arena, &arms[i].terms, detail));
+        list[i] = &arms[i];
+    }
+    r->ranking = list;
+    r->n_ranking = out->ranked_n;
+    return OK;
+}
+
+enum err codec_route_out(const struct route_out *out, bool explain, struct arena *arena,
+                         Shunt__V1__RouteResponse **ret_message, struct err_detail *detail)
+{
+    Shunt__V1__RouteResponse *r = arena_alloc(arena, sizeof *r);
+    if (!r)
+        return arena_error(arena, detail);
+    shunt__v1__route_response__init(r);
+    if (out->token_len) {
+        r->decision_id = unconst(out->decision_id);
+        r->has_decision_token = true;
+        r->decision_token.len = out->token_len;
+        r->decision_token.data = arena_alloc(arena, out->token_len);
+        if (!r->decision_token.data)
+            return arena_error(arena, detail);
+        memcpy(r->decision_token.data, out->token, out->token_len);
+    }
+    r->arm_id = unconst(out->arm);
+    r->has_propensity = r->has_reason = r->has_position = r->has_version = true;
+    r->propensity = out->propensity;
+    r->reason = (Shunt__V1__Reason)out->reason;
+    r->position = out->position;
+    r->version = out->arm_version;
+    if (out->ranked_n)
+        TRY(put_ranking(out, explain, arena, r, detail));
+    *ret_message = r;
+    return OK;
+}
+
+enum err codec_report_in(const Shunt__V1__ReportRewardRequest *m, struct engine_weight *metrics,
+                         struct report_in *ret_in, struct err_detail *detail)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < m->n_metrics; i++)
+        TRY(put_pair(metrics, &n, "metrics", m->metrics[i]->key, m->metrics[i]->value, detail));
+    int status = m->has_status ? (int)m->status : (int)OUTCOME_OK;
+    if (status < 0 || status >= OUTCOME_STATUS_N)
+        return err_say(detail, ERR_OUT_OF_RANGE,
+                       "status: %d is none of OK, ERROR, REFUSED, TIMEOUT", status);
+    *ret_in = (struct report_in){
+        .decision_id = text_slice(m->decision_id),
+        .token = {m->decision_token.data, m->has_decision_token ? m->decision_token.len : 0},
+        .metrics = metrics,
+        .metrics_n = n,
+        .status = status,
+    };
+    return OK;
+}
+
+void codec_report_out(const struct report_out *out, struct report_answer *ret_answer)
+{
+    Shunt__V1__ReportRewardResponse *r = &ret_answer->message;
+    shunt__v1__report_reward_response__init(r);
+    r->has_duplicate = r->has_unweighted = r->has_orphaned = r->has_position = true;
+    r->duplicate = out->duplicate;
+    r->unweighted = out->unweighted;
+    r->orphaned = out->orphaned;
+    r->position = out->position;
+    for (uint32_t i = 0; i < out->counted_n; i++)
+        ret_answer->counted[i] = unconst(out->counted[i]);
+    r->counted = ret_answer->counted;
+    r->n_counted = out->counted_n;
+}

@@ -1,0 +1,100 @@
+/* core.h - what the files of this room share: tags, queues and the server's inside.
+ * Why: the C core speaks in completion-queue tags; here a tag is an object that knows what to do,
+ * so that a queue's thread is a loop of three lines.
+ * Owns: see server.h.
+ * Threads: a queue's lists and calls only from its thread; what crosses threads is atomic or under
+ * a mutex that is named.
+ * Invariant: a call is let go (grpc_call_unref) exactly when every tag it started is back. */
+#pragma once
+
+#include "server/rpc/server.h"
+
+#include <grpc/grpc.h>
+#include <pthread.h>
+#include <stddef.h>
+
+struct tag {
+    void (*on)(struct tag *tag, bool ok);
+};
+#define TAG_OWNER(tag, type, member) ((type *)(void *)((char *)(tag)-offsetof(type, member)))
+
+struct call;
+struct stream;
+struct pool;
+
+struct queue {
+    struct rpc_server *server;
+    grpc_completion_queue *cq;
+    pthread_t thread;
+    bool running;
+    struct handler *handler;
+    struct call *idle;          /* Calls to post again. */
+    uint32_t calls_n;           /* Allocated. */
+    uint32_t owed[METHODS_MAX]; /* Postings that wait until a call is idle again. */
+};
+
+struct rpc_server {
+    struct rpc_options options;
+    grpc_server *grpc;
+    void *handles[METHODS_MAX]; /* Of registered methods; NULL: not on this server. */
+    char bound[RPC_ADDRESSES_MAX][LISTEN_ADDRESS_CAP];
+    struct queue queues[RPC_THREADS_MAX];
+    uint32_t queues_n;
+    struct pool *pool; /* NULL when no method may wait. */
+    _Atomic uint32_t *in_flight;
+    _Atomic bool draining;
+    struct tag stopped;
+
+    pthread_mutex_t mutex; /* Guards what follows. */
+    pthread_cond_t changed;
+    uint32_t begun; /* Queue threads that have their worker. */
+    enum err begin_error;
+    bool go, give_up, stop_seen;
+    struct stream *streams; /* Open ones. */
+    uint32_t streams_n;
+};
+
+/* A handler for the calling thread, with a worker of the engine. */
+MUST_USE enum err handler_open(struct rpc_server *s, struct handler **ret_handler);
+void handler_close(struct handler *h); /* On the same thread; NULL is fine. */
+
+/* unary.c: posts requests of one method, or as many as the queue owes. */
+void unary_post(struct queue *q, uint32_t method);
+void unary_free_idle(struct queue *q);
+/* For the pool: runs a waiting call's handler and answers. */
+void unary_run(struct call *call, struct handler *h);
+struct call **unary_next(struct call *call); /* Where the pool links it. */
+
+/* unknown.c: keeps one request posted for methods that do not exist. */
+enum err unknown_post(struct queue *q);
+
+/* stream.c: Watch and reflection. */
+void stream_post(struct queue *q, uint32_t method);
+/* Tells watchers that the server drains, and ends every stream. */
+void stream_drain(struct rpc_server *s);
+
+/* pool.c */
+MUST_USE enum err pool_open(struct rpc_server *s, uint32_t threads_n, struct pool **ret_pool);
+void pool_put(struct pool *p, struct call *call);
+void pool_close(struct pool *p); /* Nothing may wait in it. Takes NULL. */
+
+/* payload.c: bytes of a request in one piece, borrowed from it or from *ret_hold, which the caller
+ * unrefs. ERR_UNSUPPORTED: compressed. ERR_PARSE: no message. */
+MUST_USE enum err payload_view(grpc_byte_buffer *b, grpc_slice *ret_hold, struct slice *ret_bytes,
+                               struct err_detail *detail);
+/* A message as one slice. */
+grpc_byte_buffer *payload_pack(const ProtobufCMessage *m);
+
+/* What is said when a call fails: kept in the call, because the core borrows it. */
+struct failure {
+    grpc_status_code status;
+    grpc_slice message;
+    grpc_metadata trailers[2];
+    size_t trailers_n;
+};
+void failure_init(struct failure *f, int code, const struct err_detail *detail);
+void failure_done(struct failure *f);
+/* The op that ends a call with it; f NULL: OK. */
+grpc_op failure_op(const struct failure *f);
+/* Starts a batch; a refusal would be a mistake of ours and stops the process. */
+void start_batch(grpc_call *call, const grpc_op *ops, size_t n, struct tag *tag);

@@ -1,0 +1,39 @@
+/* handlers.h - the functions of the method table: they move values and decide nothing.
+ * Threads: as method.h says. */
+#pragma once
+
+#include "server/rpc/method.h"
+#include "shunt/v1/admin.pb-c.h"
+
+typedef enum err handler_run(struct handler *h, const ProtobufCMessage *request,
+                             ProtobufCMessage **ret_response, struct err_detail *detail);
+
+/* Router. */
+handler_run handle_route_request;
+enum err handle_report_reward(struct handler *h, const ProtobufCMessage *request,
+                              struct report_call *call, struct err_detail *detail);
+
+/* Admin. */
+handler_run handle_create_router;
+handler_run handle_update_router;
+handler_run handle_remove_router;
+handler_run handle_list_routers;
+handler_run handle_get_router;
+handler_run handle_add_arm;
+handler_run handle_update_arm;
+handler_run handle_set_arm_state;
+handler_run handle_remove_arm;
+handler_run handle_explain;
+handler_run handle_stats;
+handler_run handle_get_config;
+handler_run handle_checkpoint;
+handler_run handle_verify;
+handler_run handle_backup;
+handler_run handle_rotate_keys;
+
+/* grpc.health.v1. */
+handler_run handle_health_check;
+
+/* Creates a router with its arms, or nothing: also what bootstrap does. */
+MUST_USE enum err create_router(struct handler *h, const Shunt__V1__RouterSpec *spec,
+                                struct err_detail *detail);

@@ -1,0 +1,78 @@
+#include "server/rpc/method.h"
+
+#include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "server/rpc/handlers.h"
+
+#define ROUTER(m)                                                                                  \
+    "/shunt.v1.Router/" m, m,                                                                      \
+    {                                                                                              \
+        true, false                                                                                \
+    }
+#define ADMIN(m)                                                                                   \
+    "/shunt.v1.Admin/" m, m,                                                                       \
+    {                                                                                              \
+        false, true                                                                                \
+    }
+#define BOTH(service, m)                                                                           \
+    "/" service "/" m, m,                                                                          \
+    {                                                                                              \
+        true, true                                                                                 \
+    }
+
+enum { REPORT_BYTES = 64 * 1024 };
+
+const struct method methods[] = {
+    {ROUTER("RouteRequest"), METHOD_INLINE, false, &shunt__v1__route_request__descriptor,
+     handle_route_request, NULL, 0},
+    {ROUTER("ReportReward"), METHOD_DEFERRED, false, &shunt__v1__report_reward_request__descriptor,
+     NULL, handle_report_reward, REPORT_BYTES},
+
+    {ADMIN("CreateRouter"), METHOD_BLOCKING, false, &shunt__v1__create_router_request__descriptor,
+     handle_create_router, NULL, 0},
+    {ADMIN("UpdateRouter"), METHOD_BLOCKING, false, &shunt__v1__update_router_request__descriptor,
+     handle_update_router, NULL, 0},
+    {ADMIN("RemoveRouter"), METHOD_BLOCKING, false, &shunt__v1__remove_router_request__descriptor,
+     handle_remove_router, NULL, 0},
+    {ADMIN("ListRouters"), METHOD_INLINE, false, &shunt__v1__list_routers_request__descriptor,
+     handle_list_routers, NULL, 0},
+    {ADMIN("GetRouter"), METHOD_INLINE, false, &shunt__v1__get_router_request__descriptor,
+     handle_get_router, NULL, 0},
+    {ADMIN("AddArm"), METHOD_BLOCKING, false, &shunt__v1__add_arm_request__descriptor,
+     handle_add_arm, NULL, 0},
+    {ADMIN("UpdateArm"), METHOD_BLOCKING, false, &shunt__v1__update_arm_request__descriptor,
+     handle_update_arm, NULL, 0},
+    {ADMIN("SetArmState"), METHOD_BLOCKING, false, &shunt__v1__set_arm_state_request__descriptor,
+     handle_set_arm_state, NULL, 0},
+    {ADMIN("RemoveArm"), METHOD_BLOCKING, false, &shunt__v1__remove_arm_request__descriptor,
+     handle_remove_arm, NULL, 0},
+    {ADMIN("Explain"), METHOD_BLOCKING, false, &shunt__v1__explain_request__descriptor,
+     handle_explain, NULL, 0},
+    {ADMIN("Stats"), METHOD_INLINE, false, &shunt__v1__stats_request__descriptor, handle_stats,
+     NULL, 0},
+    {ADMIN("GetConfig"), METHOD_INLINE, false, &shunt__v1__get_config_request__descriptor,
+     handle_get_config, NULL, 0},
+    {ADMIN("Checkpoint"), METHOD_BLOCKING, false, &shunt__v1__checkpoint_request__descriptor,
+     handle_checkpoint, NULL, 0},
+    {ADMIN("Verify"), METHOD_BLOCKING, false, &shunt__v1__verify_request__descriptor, handle_verify,
+     NULL, 0},
+    {ADMIN("Backup"), METHOD_BLOCKING, false, &shunt__v1__backup_request__descriptor, handle_backup,
+     NULL, 0},
+    {ADMIN("RotateKeys"), METHOD_BLOCKING, false, &shunt__v1__rotate_keys_request__descriptor,
+     handle_rotate_keys, NULL, 0},
+
+    {BOTH("grpc.health.v1.Health", "Check"), METHOD_INLINE, true,
+     &grpc__health__v1__health_check_request__descriptor, handle_health_check, NULL, 0},
+    {BOTH("grpc.health.v1.Health", "Watch"), METHOD_WATCH, true,
+     &grpc__health__v1__health_check_request__descriptor, NULL, NULL, 0},
+    {BOTH("grpc.reflection.v1alpha.ServerReflection", "ServerReflectionInfo"), METHOD_REFLECT, true,
+     &grpc__reflection__v1alpha__server_reflection_request__descriptor, NULL, NULL, 0},
+};
+const size_t methods_n = sizeof methods / sizeof *methods;
+_Static_assert(sizeof methods / sizeof *methods <= METHODS_MAX, "metrics have a slot for each row");
+
+const char *service_name(enum rpc_service service)
+{
+    static const char *const names[RPC_SERVICES] = {"shunt.v1.Router", "shunt.v1.Admin"};
+    return names[service];
+}

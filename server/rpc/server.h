@@ -1,0 +1,49 @@
+/* server.h - one grpc_server of the C core: listeners, queues, threads, and a drain that ends.
+ * Why: the data plane and the control plane are two servers, because in gRPC methods belong to a
+ * server and not to a port.
+ * How: each completion queue has one thread and requests posted ahead for every method; a call is
+ * two queue events (it arrived with its bytes; its answer left). ReportReward is answered by the
+ * writer's thread, and admin calls that may wait run on a small pool, so that they block nobody.
+ * Owns: queues, threads, sockets. Borrows the engine, readiness, metrics and settings, which must
+ * outlive it.
+ * Threads: all functions from the owner.
+ * Invariant: after rpc_server_stop_wait no call exists and no thread runs; no report of this server
+ * is with the engine any more. */
+#pragma once
+
+#include "server/rpc/listen.h"
+#include "server/rpc/rpc_metrics.h"
+
+enum { RPC_ADDRESSES_MAX = 8, RPC_THREADS_MAX = 64 };
+
+struct log;
+struct rpc_server;
+
+struct rpc_options {
+    enum rpc_service service;
+    struct engine *engine;
+    struct ready *ready;
+    struct rpc_metrics *metrics;
+    struct log *log;
+    const char *addresses[RPC_ADDRESSES_MAX];
+    size_t addresses_n;
+    struct rpc_tls tls;
+    uint32_t threads;
+    uint32_t max_in_flight;  /* Calls beyond it are answered OVERLOADED at once. */
+    uint32_t max_text_bytes; /* Of RouteRequest.text; its message may be 256 KiB longer. */
+    const struct rpc_setting *settings; /* For GetConfig; outlives the server. */
+    size_t settings_n;
+};
+
+/* Binds everything and starts to answer. ERR_IO: an address; nothing was started. */
+MUST_USE enum err rpc_server_open(const struct rpc_options *options, struct rpc_server **ret_server,
+                                  struct err_detail *detail);
+/* What was bound, in the order of the options; i < addresses_n. */
+const char *rpc_server_address(const struct rpc_server *s, size_t i);
+/* Tells every client to go elsewhere (GOAWAY) and takes no new call. Returns at once. */
+void rpc_server_stop_begin(struct rpc_server *s);
+/* Waits for the calls in flight until clock_mono_ns() reaches deadline_ns, then cancels them; joins
+ * all threads. False: some had to be cancelled. */
+bool rpc_server_stop_wait(struct rpc_server *s, int64_t deadline_ns);
+/* After stop_wait. Takes NULL. */
+void rpc_server_close(struct rpc_server *s);

@@ -1,0 +1,99 @@
+#include "server/rpc/status.h"
+
+#include <stdio.h>
+
+grpc_status_code status_of(enum err e)
+{
+    switch (e) {
+    case OK:
+        return GRPC_STATUS_OK;
+    case ERR_INVALID:
+    case ERR_NOT_FINITE:
+    case ERR_OUT_OF_RANGE:
+    case ERR_WRONG_DIMENSION:
+    case ERR_BAD_NAME:
+    case ERR_BAD_ID:
+    case ERR_PARSE:
+        return GRPC_STATUS_INVALID_ARGUMENT;
+    case ERR_ROUTER_NOT_FOUND:
+    case ERR_ARM_NOT_FOUND:
+    case ERR_METRIC_NOT_FOUND:
+    case ERR_DECISION_NOT_FOUND:
+    case ERR_NOT_FOUND:
+        return GRPC_STATUS_NOT_FOUND;
+    case ERR_DECISION_LATE:
+    case ERR_NO_ELIGIBLE_ARM:
+    case ERR_FIXED_AT_CREATION:
+    case ERR_SPEC_MISMATCH:
+    case ERR_SCHEMA:
+    case ERR_LOCKED:
+        return GRPC_STATUS_FAILED_PRECONDITION;
+    case ERR_ROUTER_EXISTS:
+    case ERR_ARM_EXISTS:
+    case ERR_EXISTS:
+    case ERR_ID_REUSED:
+        return GRPC_STATUS_ALREADY_EXISTS;
+    case ERR_NOMEM:
+    case ERR_TOO_LARGE:
+    case ERR_LIMIT:
+    case ERR_QUEUE_FULL:
+    case ERR_OVERLOADED:
+    case ERR_DISK_FULL:
+    case ERR_MAP_FULL:
+        return GRPC_STATUS_RESOURCE_EXHAUSTED;
+    case ERR_IO:
+    case ERR_SHUTTING_DOWN:
+        return GRPC_STATUS_UNAVAILABLE;
+    case ERR_CORRUPT:
+        return GRPC_STATUS_DATA_LOSS;
+    case ERR_CANCELLED:
+        return GRPC_STATUS_CANCELLED;
+    case ERR_UNSUPPORTED:
+        return GRPC_STATUS_UNIMPLEMENTED;
+    case ERR_INTERNAL:
+    case ERR_N:
+        break;
+    }
+    return GRPC_STATUS_INTERNAL;
+}
+
+int status_pushback_ms(enum err e)
+{
+    if (status_of(e) != GRPC_STATUS_RESOURCE_EXHAUSTED)
+        return STATUS_NO_PUSHBACK;
+    /* The same message or one more thing is refused again however long one waits. */
+    if (e == ERR_TOO_LARGE || e == ERR_LIMIT)
+        return STATUS_DO_NOT_RETRY;
+    /* A queue empties in milliseconds; memory and disks need somebody or something. */
+    return e == ERR_QUEUE_FULL || e == ERR_OVERLOADED ? 100 : 2000;
+}
+
+void status_message(enum err e, const struct err_detail *detail, char *ret_text, size_t cap)
+{
+    if (detail && detail->text[0])
+        (void)snprintf(ret_text, cap, "%s; %s", detail->text, err_text(e));
+    else
+        (void)snprintf(ret_text, cap, "%s", err_text(e));
+}
+
+const char *status_name(grpc_status_code status)
+{
+    static const char *const names[] = {"OK",
+                                        "CANCELLED",
+                                        "UNKNOWN",
+                                        "INVALID_ARGUMENT",
+                                        "DEADLINE_EXCEEDED",
+                                        "NOT_FOUND",
+                                        "ALREADY_EXISTS",
+                                        "PERMISSION_DENIED",
+                                        "RESOURCE_EXHAUSTED",
+                                        "FAILED_PRECONDITION",
+                                        "ABORTED",
+                                        "OUT_OF_RANGE",
+                                        "UNIMPLEMENTED",
+                                        "INTERNAL",
+                                        "UNAVAILABLE",
+                                        "DATA_LOSS",
+                                        "UNAUTHENTICATED"};
+    return (unsigned)status < sizeof names / sizeof *names ? names[status] : "UNKNOWN";
+}

@@ -1,0 +1,311 @@
+/* unary.c - the life of a call: posted, arrived, answered, let go.
+ * INLINE calls start one batch [initial metadata, message, status, recv-close] and come back with
+ * one tag. Calls that are answered by another thread start recv-close under its own tag first, so
+ * that a caller who went away is seen, and come back with two. */
+#include "server/ops/clock.h"
+#include "server/rpc/core.h"
+#include "server/rpc/message.h"
+#include "state/base/mem.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/support/time.h>
+
+struct call {
+    struct tag arrived, answered, closed;
+    struct queue *queue;
+    uint32_t method; /* Index of its row. */
+    grpc_call *grpc;
+    gpr_timespec deadline;
+    grpc_metadata_array metadata;
+    grpc_byte_buffer *request, *response;
+    struct failure failure;
+    bool failed;       /* failure is set. */
+    int cancelled;     /* The core's. */
+    _Atomic bool gone; /* The caller went away: a long handler may give up. */
+    unsigned tags_left;
+    int64_t began_ns;
+    struct report_call report; /* Of METHOD_DEFERRED; its buffer is kept between calls. */
+    struct call *next;
+};
+
+enum {
+    POSTED_BUSY = 64, /* Requests kept posted for RouteRequest and ReportReward... */
+    POSTED_QUIET = 4, /* ...and for everything else. */
+    SPARE_CALLS = 512 /* Beyond max_in_flight: enough to post, and to refuse with. */
+};
+
+static uint32_t posted_goal(const struct method *m)
+{
+    return m->on[RPC_ROUTER] && !m->standard ? POSTED_BUSY : POSTED_QUIET;
+}
+
+static void on_arrived(struct tag *tag, bool ok);
+static void on_answered(struct tag *tag, bool ok);
+static void on_closed(struct tag *tag, bool ok);
+static void on_report_done(struct report_call *report, enum err e, const struct report_out *out,
+                           const struct err_detail *detail);
+
+static struct call *take_idle(struct queue *q)
+{
+    struct call *c = q->idle;
+    if (c) {
+        q->idle = c->next;
+        return c;
+    }
+    if (q->calls_n >= q->server->options.max_in_flight + SPARE_CALLS)
+        return NULL;
+    c = mem_calloc(1, sizeof *c);
+    if (!c)
+        return NULL;
+    c->arrived.on = on_arrived;
+    c->answered.on = on_answered;
+    c->closed.on = on_closed;
+    c->queue = q;
+    c->report.done = on_report_done;
+    c->report.ctx = c;
+    grpc_metadata_array_init(&c->metadata);
+    q->calls_n++;
+    return c;
+}
+
+static void post_one(struct queue *q, uint32_t method)
+{
+    struct rpc_server *s = q->server;
+    struct call *c = take_idle(q);
+    if (!c) { /* Calls of this method wait in the core until one is let go. */
+        q->owed[method]++;
+        return;
+    }
+    c->method = method;
+    c->grpc = NULL;
+    c->request = c->response = NULL;
+    c->failed = false;
+    c->cancelled = 0;
+    atomic_store_explicit(&c->gone, false, memory_order_relaxed);
+    grpc_call_error e =
+        grpc_server_request_registered_call(s->grpc, s->handles[method], &c->grpc, &c->deadline,
+                                            &c->metadata, &c->request, q->cq, q->cq, &c->arrived);
+    if (e != GRPC_CALL_OK) {
+        c->next = q->idle;
+        q->idle = c;
+        q->owed[method]++;
+    }
+}
+
+void unary_post(struct queue *q, uint32_t method)
+{
+    uint32_t n = posted_goal(&methods[method]);
+    while (n--)
+        post_one(q, method);
+}
+
+void unary_free_idle(struct queue *q)
+{
+    while (q->idle) {
+        struct call *c = q->idle;
+        q->idle = c->next;
+        grpc_metadata_array_destroy(&c->metadata);
+        report_call_done(&c->report);
+        mem_free(c);
+        q->calls_n--;
+    }
+}
+
+struct call **unary_next(struct call *call)
+{
+    return &call->next;
+}
+
+static void let_go(struct call *c)
+{
+    struct queue *q = c->queue;
+    if (c->request)
+        grpc_byte_buffer_destroy(c->request);
+    if (c->response)
+        grpc_byte_buffer_destroy(c->response);
+    if (c->failed)
+        failure_done(&c->failure);
+    if (c->grpc) {
+        if (!methods[c->method].standard)
+            atomic_fetch_sub(q->server->in_flight, 1);
+        grpc_call_unref(c->grpc);
+    }
+    c->next = q->idle;
+    q->idle = c;
+    if (atomic_load_explicit(&q->server->draining, memory_order_relaxed))
+        return;
+    for (uint32_t m = 0; m < methods_n && q->idle; m++)
+        while (q->owed[m] && q->idle) {
+            q->owed[m]--;
+            post_one(q, m);
+        }
+}
+
+static void tag_back(struct call *c)
+{
+    if (--c->tags_left == 0)
+        let_go(c);
+}
+
+static void on_answered(struct tag *tag, bool ok)
+{
+    (void)ok; /* A caller that went away needs no answer. */
+    tag_back(TAG_OWNER(tag, struct call, answered));
+}
+
+static void on_closed(struct tag *tag, bool ok)
+{
+    struct call *c = TAG_OWNER(tag, struct call, closed);
+    if (!ok || c->cancelled)
+        atomic_store(&c->gone, true);
+    tag_back(c);
+}
+
+static grpc_op close_op(struct call *c)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
+    op.data.recv_close_on_server.cancelled = &c->cancelled;
+    return op;
+}
+
+/* Sends what the call holds. After this the call may be gone: touch it no more, unless on its
+ * queue's thread. */
+static void answer(struct call *c, bool with_close)
+{
+    grpc_op ops[4];
+    size_t n = 0;
+    ops[n++] = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA};
+    if (!c->failed && c->response) {
+        ops[n] = (grpc_op){.op = GRPC_OP_SEND_MESSAGE};
+        ops[n++].data.send_message.send_message = c->response;
+    }
+    ops[n++] = failure_op(c->failed ? &c->failure : NULL);
+    if (with_close)
+        ops[n++] = close_op(c);
+    start_batch(c->grpc, ops, n, &c->answered);
+}
+
+/* Sets the answer and counts it. */
+static void conclude(struct call *c, int code, const ProtobufCMessage *response,
+                     const struct err_detail *detail)
+{
+    if (code == OK) {
+        c->response = payload_pack(response);
+    } else {
+        failure_init(&c->failure, code, detail);
+        c->failed = true;
+    }
+    rpc_metrics_count(c->queue->server->options.metrics, c->method, code, c->began_ns);
+}
+
+/* Reads the message into the handler's arena. */
+static enum err take_message(struct call *c, struct handler *h, grpc_slice *hold,
+                             ProtobufCMessage **ret_message, struct err_detail *detail)
+{
+    TRY(payload_view(c->request, hold, &h->body, detail));
+    return message_unpack(methods[c->method].request, h->body, &h->arena, ret_message, detail);
+}
+
+void unary_run(struct call *c, struct handler *h)
+{
+    const struct method *m = &methods[c->method];
+    struct err_detail detail;
+    ProtobufCMessage *request = NULL, *response = NULL;
+    grpc_slice hold = grpc_empty_slice();
+    detail.text[0] = '\0';
+    h->cancelled = m->kind == METHOD_BLOCKING ? &c->gone : NULL;
+    enum err e = OK;
+    if (h->cancelled && atomic_load(h->cancelled))
+        e = ERR_CANCELLED; /* It waited in vain. */
+    if (e == OK)
+        e = take_message(c, h, &hold, &request, &detail);
+    if (e == OK)
+        e = m->run(h, request, &response, &detail);
+    conclude(c, (int)e, response, &detail);
+    arena_reset(&h->arena);
+    grpc_slice_unref(hold);
+    answer(c, m->kind == METHOD_INLINE);
+}
+
+/* On the writer's thread, or inside engine_report. */
+static void on_report_done(struct report_call *report, enum err e, const struct report_out *out,
+                           const struct err_detail *detail)
+{
+    struct call *c = report->ctx;
+    struct report_answer a;
+    if (e == OK)
+        codec_report_out(out, &a);
+    conclude(c, (int)e, e == OK ? &a.message.base : NULL, detail);
+    answer(c, false);
+}
+
+static void run_deferred(struct call *c, struct handler *h)
+{
+    struct err_detail detail;
+    ProtobufCMessage *request = NULL;
+    grpc_slice hold = grpc_empty_slice();
+    detail.text[0] = '\0';
+    enum err e = take_message(c, h, &hold, &request, &detail);
+    if (e == OK)
+        e = methods[c->method].start(h, request, &c->report, &detail);
+    if (e != OK) { /* Else the call belongs to the writer, and may be answered by now. */
+        conclude(c, (int)e, NULL, &detail);
+        answer(c, false);
+    }
+    arena_reset(&h->arena);
+    grpc_slice_unref(hold);
+}
+
+/* Whether the call may be worked on; else what to say. */
+static int admit(struct call *c, uint32_t in_flight, struct err_detail *detail)
+{
+    const struct rpc_options *o = &c->queue->server->options;
+    const struct method *m = &methods[c->method];
+    if (m->standard)
+        return OK;
+    if (in_flight >= o->max_in_flight)
+        return (int)err_say(detail, ERR_OVERLOADED, "%u calls are in flight", in_flight);
+    if (gpr_time_cmp(c->deadline, gpr_now(c->deadline.clock_type)) <= 0)
+        return CODE_DEADLINE;
+    size_t len = c->request ? grpc_byte_buffer_length(c->request) : 0;
+    size_t max = m->max_bytes;
+    if (!max && o->service == RPC_ROUTER)
+        max = (size_t)o->max_text_bytes + 256 * 1024;
+    if (max && len > max)
+        return (int)err_say(detail, ERR_TOO_LARGE, "the message has %zu bytes; at most %zu", len,
+                            max);
+    return OK;
+}
+
+static void on_arrived(struct tag *tag, bool ok)
+{
+    struct call *c = TAG_OWNER(tag, struct call, arrived);
+    struct queue *q = c->queue;
+    const struct method *m = &methods[c->method];
+    struct err_detail detail;
+    if (!ok) { /* The server shuts down. */
+        c->grpc = NULL;
+        let_go(c);
+        return;
+    }
+    if (!atomic_load_explicit(&q->server->draining, memory_order_relaxed))
+        post_one(q, c->method);
+    detail.text[0] = '\0';
+    c->began_ns = clock_mono_ns();
+    uint32_t before = m->standard ? 0 : atomic_fetch_add(q->server->in_flight, 1);
+    int refused = admit(c, before, &detail);
+    c->tags_left = m->kind == METHOD_INLINE || refused ? 1 : 2;
+    if (refused) {
+        conclude(c, refused, NULL, &detail);
+        answer(c, true);
+    } else if (m->kind == METHOD_INLINE) {
+        unary_run(c, q->handler);
+    } else {
+        grpc_op op = close_op(c);
+        start_batch(c->grpc, &op, 1, &c->closed);
+        if (m->kind == METHOD_DEFERRED)
+            run_deferred(c, q->handler);
+        else
+            pool_put(q->server->pool, c);
+    }
+}

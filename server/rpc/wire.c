@@ -1,0 +1,49 @@
+#include "server/rpc/wire.h"
+
+static bool take_varint(struct slice *in, uint64_t *ret_value)
+{
+    const uint8_t *p = in->data;
+    uint64_t value = 0;
+    for (size_t i = 0; i < in->len && i < 10; i++) {
+        value |= (uint64_t)(p[i] & 0x7f) << (7 * i);
+        if (!(p[i] & 0x80)) {
+            *in = (struct slice){p + i + 1, in->len - i - 1};
+            *ret_value = value;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool skip(struct slice *in, uint64_t n)
+{
+    if (n > in->len)
+        return false;
+    *in = (struct slice){(const uint8_t *)in->data + n, in->len - (size_t)n};
+    return true;
+}
+
+bool wire_next(struct slice *in, struct wire_field *ret_field)
+{
+    uint64_t key, n;
+    if (!in->len || !take_varint(in, &key) || key >> 3 == 0 || key >> 3 > UINT32_MAX)
+        return false;
+    ret_field->number = (uint32_t)(key >> 3);
+    ret_field->type = (unsigned)(key & 7);
+    ret_field->bytes = (struct slice){NULL, 0};
+    switch (ret_field->type) {
+    case WIRE_VARINT:
+        return take_varint(in, &n);
+    case WIRE_FIXED64:
+        return skip(in, 8);
+    case WIRE_BYTES:
+        if (!take_varint(in, &n) || n > in->len)
+            return false;
+        ret_field->bytes = (struct slice){in->data, (size_t)n};
+        return skip(in, n);
+    case WIRE_FIXED32:
+        return skip(in, 4);
+    default:
+        return false;
+    }
+}

@@ -1,0 +1,19 @@
+/* wire.h - the fields of a protobuf message, one after the other, without a schema.
+ * Why: two readers need less than unpacking and more than bytes: the search for NULs in texts, and
+ * reflection's look into descriptors.
+ * Threads: pure. */
+#pragma once
+
+#include "state/base/slice.h"
+
+enum { WIRE_VARINT = 0, WIRE_FIXED64 = 1, WIRE_BYTES = 2, WIRE_FIXED32 = 5 };
+
+struct wire_field {
+    uint32_t number;
+    unsigned type;
+    struct slice bytes; /* Of WIRE_BYTES; else empty. */
+};
+
+/* Takes the next field off `in`. False: nothing left, or the bytes are not a message (then `in` is
+ * not empty). */
+bool wire_next(struct slice *in, struct wire_field *ret_field);
