@@ -127,8 +127,6 @@ static bool exchange_pack(struct exchange *x, const ProtobufCMessage *request)
 static gpr_timespec deadline_in(double timeout_s)
 {
     const double longest_s = 86400;
-    if (!(timeout_s > 0))
-        timeout_s = 0;
     if (timeout_s > longest_s)
         timeout_s = longest_s;
     return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
@@ -218,6 +216,8 @@ int call_unary(struct call_channel *channel, const char *path, const ProtobufCMe
                ProtobufCMessage **ret_response, struct call_error *ret_error)
 {
     int status;
+    if (!(timeout_s > 0)) /* gRPC would still try, and sometimes be quick enough. */
+        return fail(ret_error, CALL_DEADLINE_EXCEEDED, "no time is left for the call");
     struct exchange x = {.queue = grpc_completion_queue_create_for_pluck(NULL),
                          .details = grpc_empty_slice()};
     grpc_metadata_array_init(&x.initial);

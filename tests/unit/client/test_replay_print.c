@@ -84,7 +84,7 @@ static void the_table_for_people_says_how_utility_is_made(void **unused)
     assert_non_null(strstr(text, "utility = 0.5 quality + 0.5 (1 - energy_j/250)\n"));
     assert_non_null(strstr(text, "10 rows, 2 arms, 0 task labels; 20 orders, seed 1\n"));
     assert_non_null(strstr(text, "0.6500  0.0200       0.6100\n"));
-    assert_non_null(strstr(text, "always l\xC3\xA4rge  (best single)   0.7000  75.0 %\n"));
+    assert_non_null(strstr(text, "always l\xC3\xA4rge  (best single)      0.7000  75.0 %\n"));
     assert_non_null(strstr(text, "100 decisions/s"));
     assert_null(strstr(text, "cost_usd"));
     free(text);

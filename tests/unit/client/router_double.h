@@ -1,0 +1,26 @@
+/* router_double.h - a Router service for tests, on fake_server: it answers well unless told not to,
+ * and keeps what it was asked.
+ * Threads: the fields are set before, and read after, the calls that they concern. */
+#pragma once
+
+#include "client/shunt.h"
+#include "shunt/v1/router.pb-c.h"
+#include "tests/unit/client/fake_server.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+struct router_double {
+    struct fake_server *server;
+    atomic_int status; /* 0: answer well; FAKE_HANG; or gRPC's number, with code TEST_CODE. */
+    atomic_int routes, reports;
+    char address[32];
+    Shunt__V1__RouteRequest *last_route; /* Owned. */
+    Shunt__V1__ReportRewardRequest *last_report;
+};
+
+#define DOUBLE_ID "0190163d-8694-739b-aea5-966c26f8ad91"
+
+/* port 0: a free one. */
+void router_double_start(struct router_double *d, int port);
+void router_double_stop(struct router_double *d);

@@ -1,0 +1,357 @@
+#include "tests/unit/client/router_double.h"
+#include "tests/unit/cmocka_all.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ID DOUBLE_ID
+static const char *const nowhere = "unix:/nonexistent/shunt.sock";
+
+static struct shunt_client *open_client(const char *address, bool send_text)
+{
+    struct shunt_options options = SHUNT_OPTIONS_INIT;
+    struct shunt_error error;
+    options.address = address;
+    options.default_arm = "small";
+    options.route_timeout_s = 60; /* No test waits for it but those that set their own. */
+    options.report_timeout_s = 60;
+    options.send_text = send_text;
+    options.text_window_bytes = 256;
+    options.retry_first_s = 0.005;
+    options.retry_max_s = 0.02;
+    struct shunt_client *client = shunt_open(&options, &error);
+    if (!client)
+        fail_msg("%s", error.message);
+    return client;
+}
+
+static struct shunt_report report_on(const char *id)
+{
+    static const struct shunt_value metrics[] = {{"quality", 0.5}};
+    struct shunt_report report = SHUNT_REPORT_INIT;
+    report.decision_id = id;
+    report.metrics = metrics;
+    report.metrics_n = 1;
+    return report;
+}
+
+static void a_decision_comes_back_whole(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    const float features[] = {1, 2};
+    const struct shunt_value weights[] = {{"quality", 1}, {"cost_usd", 0}};
+    const char *candidates[] = {"large", "small"};
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.task = "code";
+    request.features = features;
+    request.features_n = 2;
+    request.weights = weights;
+    request.weights_n = 2;
+    request.candidates = candidates;
+    request.candidates_n = 2;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    struct shunt_error error;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_OK);
+    assert_string_equal(decision.arm, "large");
+    assert_string_equal(decision.decision_id, ID);
+    assert_false(decision.fallback);
+    assert_int_equal(decision.reason, SHUNT_REASON_EXPLORE);
+    assert_true(decision.propensity == 0.25);
+    assert_int_equal(decision.position, 42);
+    assert_int_equal(decision.version, 3);
+    assert_int_equal(decision.token_len, 3);
+    assert_memory_equal(decision.token, "\x01\x00\xff", 3);
+    assert_string_equal(d.last_route->router, "default");
+    assert_string_equal(d.last_route->task, "code");
+    assert_true(d.last_route->n_features == 2 && d.last_route->features[1] == 2.0f);
+    assert_true(d.last_route->weights[1]->has_value && d.last_route->weights[1]->value == 0);
+    assert_string_equal(d.last_route->candidates[1], "small");
+    assert_null(d.last_route->decision_id);
+
+    struct shunt_report report = shunt_report_of(&decision);
+    report.metrics = weights;
+    report.metrics_n = 1;
+    report.status = SHUNT_STATUS_REFUSED;
+    struct shunt_outcome outcome = SHUNT_OUTCOME_INIT;
+    assert_int_equal(shunt_report(client, &report, &outcome, &error), SHUNT_OK);
+    assert_false(outcome.queued || outcome.duplicate);
+    assert_int_equal(outcome.position, 7);
+    assert_string_equal(d.last_report->decision_id, ID);
+    assert_memory_equal(d.last_report->decision_token.data, "\x01\x00\xff", 3);
+    assert_int_equal(d.last_report->status, SHUNT__V1__STATUS__STATUS_REFUSED);
+    assert_int_equal(shunt_report(client, &report, &outcome, NULL), SHUNT_OK);
+    assert_true(outcome.duplicate);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+static void text_is_sent_only_when_told_to_and_windowed(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    char prompt[1000];
+    memset(prompt, 'a', sizeof prompt);
+    memset(prompt + 500, 'b', 500);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.text = prompt;
+    request.text_len = sizeof prompt;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    struct shunt_client *client = open_client(d.address, false);
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    assert_null(d.last_route->text);
+    shunt_close(client);
+    client = open_client(d.address, true);
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    assert_int_equal(strlen(d.last_route->text), 256);
+    assert_true(d.last_route->text[0] == 'a' && d.last_route->text[255] == 'b');
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+static void the_default_arm_serves_when_nobody_listens(void **unused)
+{
+    (void)unused;
+    struct shunt_client *client = open_client(nowhere, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    struct shunt_error error;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_OK);
+    assert_true(decision.fallback);
+    assert_string_equal(decision.arm, "small");
+    assert_string_equal(decision.decision_id, "");
+    assert_int_equal(decision.token_len, 0);
+    assert_int_equal(error.status, 14);
+    struct shunt_report report = shunt_report_of(&decision);
+    assert_int_equal(shunt_report(client, &report, NULL, &error), SHUNT_NOT_REPORTABLE);
+    struct shunt_stats stats = SHUNT_STATS_INIT;
+    shunt_stats(client, &stats);
+    assert_int_equal(stats.fallbacks, 1);
+    assert_int_equal(stats.routed + stats.queued, 0);
+    shunt_close(client);
+}
+
+static void the_default_arm_serves_when_the_server_stalls(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    atomic_store(&d.status, FAKE_HANG);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.timeout_s = 0.05;
+    request.default_arm = "tiny";
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    struct shunt_error error;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_OK);
+    assert_true(decision.fallback);
+    assert_string_equal(decision.arm, "tiny");
+    assert_int_equal(error.status, 4);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+static void a_fallback_honours_candidates_and_exclusions(void **unused)
+{
+    (void)unused;
+    struct shunt_client *client = open_client(nowhere, false);
+    const char *candidates[] = {"a", "b"}, *exclude[] = {"a"}, *both[] = {"a", "b"};
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.candidates = candidates;
+    request.candidates_n = 2;
+    request.exclude = exclude;
+    request.exclude_n = 1;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    assert_string_equal(decision.arm, "b");
+    request.exclude = both;
+    request.exclude_n = 2;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_UNAVAILABLE);
+    const char *the_default[] = {"small"};
+    request.candidates_n = 0;
+    request.exclude = the_default;
+    request.exclude_n = 1;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_UNAVAILABLE);
+    shunt_close(client);
+}
+
+static void a_mistake_of_the_caller_is_no_fallback(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    atomic_store(&d.status, 5);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    struct shunt_error error;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_REFUSED);
+    assert_int_equal(error.status, 5);
+    assert_string_equal(error.code, "TEST_CODE");
+    struct shunt_report report = report_on(ID);
+    assert_int_equal(shunt_report(client, &report, NULL, &error), SHUNT_REFUSED);
+    struct shunt_stats stats = SHUNT_STATS_INIT;
+    shunt_stats(client, &stats);
+    assert_int_equal(stats.queued + stats.fallbacks, 0);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+static void outcomes_wait_for_the_server_to_come_back(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    atomic_store(&d.status, 14);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_report report = report_on(ID);
+    struct shunt_outcome outcome = SHUNT_OUTCOME_INIT;
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(shunt_report(client, &report, &outcome, NULL), SHUNT_OK);
+        assert_true(outcome.queued);
+    }
+    assert_int_equal(shunt_flush(client, 0.01), SHUNT_TIMEOUT);
+    atomic_store(&d.status, 0);
+    assert_int_equal(shunt_flush(client, 60), SHUNT_OK);
+    struct shunt_stats stats = SHUNT_STATS_INIT;
+    shunt_stats(client, &stats);
+    assert_int_equal(stats.delivered, 5);
+    assert_int_equal(stats.queued, 0);
+    assert_true(stats.retries > 0);
+    assert_int_equal(atomic_load(&d.reports), 5);
+    assert_true(d.last_report->metrics[0]->value == 0.5);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+static void outcomes_survive_a_restart_of_the_server(void **unused)
+{
+    (void)unused;
+    struct router_double d, again;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_report report = report_on(ID);
+    assert_int_equal(shunt_report(client, &report, NULL, NULL), SHUNT_OK);
+    int port = fake_server_port(d.server);
+    router_double_stop(&d);
+    struct shunt_outcome outcome = SHUNT_OUTCOME_INIT;
+    assert_int_equal(shunt_report(client, &report, &outcome, NULL), SHUNT_OK);
+    assert_true(outcome.queued);
+    router_double_start(&again, port);
+    assert_int_equal(shunt_flush(client, 60), SHUNT_OK);
+    assert_int_equal(atomic_load(&again.reports), 1);
+    shunt_close(client);
+    router_double_stop(&again);
+}
+
+static void what_the_server_refuses_later_is_dropped_and_counted(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    atomic_store(&d.status, 9);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_report report = report_on(ID);
+    report.later = true;
+    assert_int_equal(shunt_report(client, &report, NULL, NULL), SHUNT_OK);
+    assert_int_equal(shunt_flush(client, 60), SHUNT_OK);
+    struct shunt_stats stats = SHUNT_STATS_INIT;
+    shunt_stats(client, &stats);
+    assert_int_equal(stats.refused, 1);
+    assert_int_equal(stats.delivered, 0);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+static void a_full_queue_says_so(void **unused)
+{
+    (void)unused;
+    struct shunt_options options = SHUNT_OPTIONS_INIT;
+    options.address = nowhere;
+    options.queue_max = 2;
+    options.queue_policy = SHUNT_BLOCK;
+    struct shunt_client *client = shunt_open(&options, NULL);
+    struct shunt_report report = report_on(ID);
+    struct shunt_error error;
+    report.timeout_s = 0.05;
+    assert_int_equal(shunt_report(client, &report, NULL, NULL), SHUNT_OK);
+    assert_int_equal(shunt_report(client, &report, NULL, NULL), SHUNT_OK);
+    assert_int_equal(shunt_report(client, &report, NULL, &error), SHUNT_QUEUE_FULL);
+    assert_non_null(strstr(error.message, "2 outcomes"));
+    struct shunt_stats stats = SHUNT_STATS_INIT;
+    shunt_stats(client, &stats);
+    assert_int_equal(stats.queued, 2);
+    assert_int_equal(stats.dropped, 1);
+    shunt_close(client);
+}
+
+static void wrong_arguments_are_refused_before_anything_is_sent(void **unused)
+{
+    (void)unused;
+    struct shunt_error error;
+    struct shunt_options options = SHUNT_OPTIONS_INIT;
+    options.route_timeout_s = (double)NAN;
+    assert_null(shunt_open(&options, &error));
+    assert_non_null(strstr(error.message, "(0, 3600]"));
+    options = (struct shunt_options)SHUNT_OPTIONS_INIT;
+    options.size = 0;
+    assert_null(shunt_open(&options, &error));
+    struct shunt_client *client = open_client(nowhere, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    const float features[] = {(float)INFINITY};
+    request.features = features;
+    request.features_n = 1;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_INVALID);
+    struct shunt_report report = report_on("not-an-id");
+    assert_int_equal(shunt_report(client, &report, NULL, &error), SHUNT_INVALID);
+    const struct shunt_value not_finite[] = {{"quality", (double)NAN}};
+    report = report_on(ID);
+    report.metrics = not_finite;
+    assert_int_equal(shunt_report(client, &report, NULL, &error), SHUNT_INVALID);
+    shunt_close(client);
+}
+
+/* A program compiled against a header whose structs were shorter must still work. */
+static void a_shorter_struct_is_read_and_written_within_its_size(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.size = offsetof(struct shunt_request, text);
+    request.timeout_s = -1; /* Beyond the size: must not be looked at. */
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    decision.size = offsetof(struct shunt_decision, token_len);
+    decision.token_len = 99;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    assert_string_equal(decision.arm, "large");
+    assert_int_equal(decision.token_len, 99);
+    assert_int_equal(decision.size, offsetof(struct shunt_decision, token_len));
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_decision_comes_back_whole),
+        cmocka_unit_test(text_is_sent_only_when_told_to_and_windowed),
+        cmocka_unit_test(the_default_arm_serves_when_nobody_listens),
+        cmocka_unit_test(the_default_arm_serves_when_the_server_stalls),
+        cmocka_unit_test(a_fallback_honours_candidates_and_exclusions),
+        cmocka_unit_test(a_mistake_of_the_caller_is_no_fallback),
+        cmocka_unit_test(outcomes_wait_for_the_server_to_come_back),
+        cmocka_unit_test(outcomes_survive_a_restart_of_the_server),
+        cmocka_unit_test(what_the_server_refuses_later_is_dropped_and_counted),
+        cmocka_unit_test(a_full_queue_says_so),
+        cmocka_unit_test(wrong_arguments_are_refused_before_anything_is_sent),
+        cmocka_unit_test(a_shorter_struct_is_read_and_written_within_its_size),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
