@@ -586,6 +586,19 @@ static enum err take_record(struct txn *t, struct batch *b, MDB_val k, MDB_val v
     return buf_error(&b->bytes);
 }
 
+/* A damaged page can end a walk early. A whole table seen in one transaction has a known count. */
+static enum err check_complete(struct txn *t, unsigned table, size_t seen)
+{
+    struct txn_stat st;
+    TRY(txn_stat(t, table, &st));
+    if (seen == st.entries)
+        return OK;
+    return err_say(t->detail, ERR_CORRUPT,
+                   "%s is damaged: table %s has %zu of %llu rows; restore a backup with "
+                   "`shuntd restore`",
+                   t->env->file, t->env->names[table], seen, (unsigned long long)st.entries);
+}
+
 static enum err fill_batch(struct txn *t, void *ctx)
 {
     struct batch *b = ctx;
@@ -599,7 +612,9 @@ static enum err fill_batch(struct txn *t, void *ctx)
     rc = mdb_cursor_get(c, &k, &v, k.mv_size ? MDB_SET_RANGE : MDB_FIRST);
     if (rc == 0 && b->started && compare(k, (struct slice){b->key, b->key_len}) == 0)
         rc = mdb_cursor_get(c, &k, &v, MDB_NEXT);
-    for (size_t n = 0; rc == 0 && n < ENV_BATCH_RECORDS && b->bytes.len < ENV_BATCH_BYTES; n++) {
+    const bool first = !b->started;
+    size_t n = 0;
+    for (; rc == 0 && n < ENV_BATCH_RECORDS && b->bytes.len < ENV_BATCH_BYTES; n++) {
         if (s->to.len && compare(k, s->to) > 0) {
             rc = MDB_NOTFOUND;
             break;
@@ -612,7 +627,8 @@ static enum err fill_batch(struct txn *t, void *ctx)
     mdb_cursor_close(c);
     TRY(error);
     b->ended = rc == MDB_NOTFOUND;
-    return b->ended ? OK : failure(t->env, rc, t->detail);
+    TRY(b->ended ? OK : failure(t->env, rc, t->detail));
+    return first && b->ended && !s->from.len && !s->to.len ? check_complete(t, s->table, n) : OK;
 }
 
 static size_t padded(size_t n)

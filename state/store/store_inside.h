@@ -40,7 +40,7 @@ MUST_USE enum err store_attach(const char *file, const struct store_options *opt
 /* The oldest and newest record; 0 and 0 when empty. */
 MUST_USE enum err store_journal_edges(struct env *e, uint64_t *ret_first, uint64_t *ret_last,
                                       struct err_detail *detail);
-/* As store_journal_iterate, on a bare environment; `to` exists or is beyond the end. */
+/* As store_journal_iterate, on a bare environment; `to` must exist. */
 MUST_USE enum err store_journal_walk(struct env *e, uint64_t from, uint64_t to, store_visit *visit,
                                      void *ctx, struct err_detail *detail);
 MUST_USE enum err store_generations(struct env *e,
