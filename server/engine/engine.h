@@ -1,7 +1,7 @@
-/* engine.h - the one place where a request meets snapshot, accounts, policy, token and decision log,
- * and where an outcome becomes an event. Plain values in and out: no gRPC, no protobuf.
- * Why: the main job can then be tested, and checked by the thread sanitizer, without a wire.
- * Owns: everything behind it: ledger, published snapshot, live accounts, writer thread, decision log.
+/* engine.h - the one place where a request meets snapshot, accounts, policy, token and decision
+ * log, and where an outcome becomes an event. Plain values in and out: no gRPC, no protobuf. Why:
+ * the main job can then be tested, and checked by the thread sanitizer, without a wire. Owns:
+ * everything behind it: ledger, published snapshot, live accounts, writer thread, decision log.
  * Threads: engine_route and engine_report from any thread that holds an engine_worker (one each,
  * registered with RCU); admin calls may block until the writer answered.
  * Invariant: OK from a report means durable and folded once, and published. */
@@ -37,7 +37,8 @@ struct engine_options {
     void *fatal_ctx;
 };
 
-/* Opens the data directory, recovers, starts the writer. A fresh directory gets a key and no router. */
+/* Opens the data directory, recovers, starts the writer. A fresh directory gets a key and no
+ * router. */
 MUST_USE enum err engine_open(const struct engine_options *o, struct engine **ret_engine,
                               struct err_detail *detail);
 /* Refuses new events, writes what waits, takes a checkpoint, stops the threads. No worker may be
@@ -97,8 +98,8 @@ struct route_out {
     char metric_names[MAX_METRICS][NAME_CAP]; /* Only with explain. */
 };
 
-/* Decides. ret_out is the caller's (large: keep one per slot or worker). Fills every header field it
- * names and ranked[0..ranked_n). Answers a known decision_id with the same decision. */
+/* Decides. ret_out is the caller's (large: keep one per slot or worker). Fills every header field
+ * it names and ranked[0..ranked_n). Answers a known decision_id with the same decision. */
 MUST_USE enum err engine_route(struct engine_worker *w, const struct route_in *in,
                                struct route_out *ret_out, struct err_detail *detail);
 
@@ -122,12 +123,12 @@ struct report_out {
 /* One report in flight; the caller's, alive until `done` was called. Zero it once, report_call_done
  * frees its buffer; it may be used again and again. */
 struct report_call {
-    struct inbox_item item; /* Private. */
-    struct buf record;      /* Private; kept between uses. */
-    struct engine *engine;  /* Private. */
-    uint16_t weighted_mask; /* Private. */
-    uint32_t metrics_n;     /* Private. */
-    uint16_t sent_mask;     /* Private. */
+    struct inbox_item item;            /* Private. */
+    struct buf record;                 /* Private; kept between uses. */
+    struct engine *engine;             /* Private. */
+    uint16_t weighted_mask;            /* Private. */
+    uint32_t metrics_n;                /* Private. */
+    uint16_t sent_mask;                /* Private. */
     char names[MAX_METRICS][NAME_CAP]; /* Private. */
     /* On the writer's thread (or inside engine_report for a plain duplicate). */
     void (*done)(struct report_call *call, enum err e, const struct report_out *out,
@@ -137,7 +138,8 @@ struct report_call {
 
 void report_call_done(struct report_call *call);
 
-/* OK: `done` will be called, once, or already was. Else nothing was queued and `done` is not called. */
+/* OK: `done` will be called, once, or already was. Else nothing was queued and `done` is not
+ * called. */
 MUST_USE enum err engine_report(struct engine_worker *w, const struct report_in *in,
                                 struct report_call *call, struct err_detail *detail);
 

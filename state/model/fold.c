@@ -255,26 +255,29 @@ static void fold_router_remove(struct model *m, const struct event *ev, struct f
     ret->err = ERR_ROUTER_NOT_FOUND;
 }
 
-static void fold_label(struct model *m, const struct event *ev, struct fold_result *ret)
+static enum err check_label(const struct model *m, const struct event *ev, struct fold_result *ret)
 {
-    struct router *r = model_router(m, ev->u.label.router_uid);
-    if (!r) {
-        ret->err = ERR_ROUTER_NOT_FOUND;
-        return;
-    }
-    struct router_config *c = &r->config;
+    const struct router *r = model_router(m, ev->u.label.router_uid);
+    if (!r)
+        return ERR_ROUTER_NOT_FOUND;
+    const struct router_config *c = &r->config;
     for (uint32_t i = 0; i < c->tasks_n; i++) {
         if (strcmp(c->tasks[i], ev->u.label.label) == 0) {
             ret->duplicate = true;
-            return;
+            return OK;
         }
     }
     /* The last slot is kept for `other`. */
-    if (c->tasks_n + 1 >= c->spec.task_slots) {
-        ret->err = ERR_LIMIT;
+    return c->tasks_n + 1 >= c->spec.task_slots ? ERR_LIMIT : OK;
+}
+
+static void fold_label(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    ret->err = check_label(m, ev, ret);
+    if (ret->err != OK || ret->duplicate)
         return;
-    }
-    memcpy(c->tasks[c->tasks_n++], ev->u.label.label, NAME_CAP);
+    struct router *r = model_router(m, ev->u.label.router_uid);
+    memcpy(r->config.tasks[r->config.tasks_n++], ev->u.label.label, NAME_CAP);
     r->touched = r->arms_changed = true;
 }
 
@@ -371,10 +374,11 @@ enum err fold_check(const struct model *model, const struct event *event,
     case EVENT_ARM_ADD:
     case EVENT_ARM_UPDATE:
         return check_arm(model, event);
+    case EVENT_LABEL_ADD:
+        return check_label(model, event, ret_result);
     case EVENT_TALLY:
     case EVENT_ROUTER_UPDATE:
     case EVENT_ROUTER_REMOVE:
-    case EVENT_LABEL_ADD:
     case EVENT_ARM_STATE:
     case EVENT_ARM_REMOVE:
     case EVENT_KEY_ADD:

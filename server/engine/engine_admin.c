@@ -1,0 +1,327 @@
+#include "server/engine/engine_parts.h"
+
+#include "state/base/mem.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct event *fresh_event(struct engine_worker *w, enum event_kind kind)
+{
+    memset(&w->event, 0, sizeof w->event);
+    w->event.kind = kind;
+    w->event.at_us = clock_unix_us();
+    return &w->event;
+}
+
+/* Submits w->event; a refusal gets a sentence that names what it was about. */
+static enum err submit(struct engine_worker *w, const char *what, const char *name,
+                       struct fold_result *ret_result, struct err_detail *detail)
+{
+    enum err e = engine_submit(w, &w->event, ret_result);
+    return e == OK ? OK : err_say(detail, e, "%s `%s`: %s", what, name, err_text(e));
+}
+
+/* Copies what the caller needs of a router while the snapshot is held. */
+static enum err look_up_router(struct engine_worker *w, struct slice name, uint32_t *ret_uid,
+                               struct router_config *ret_config, struct err_detail *detail)
+{
+    const struct router_view *r;
+    const struct snapshot *s = engine_snapshot_acquire(w);
+    enum err e = engine_find_router(s, name, &r, detail);
+    if (e == OK) {
+        *ret_uid = r->uid;
+        if (ret_config)
+            *ret_config = *r->config;
+    }
+    engine_snapshot_release(w);
+    return e;
+}
+
+static enum err look_up_arm(struct engine_worker *w, struct slice router, struct slice arm,
+                            uint32_t *ret_router_uid, uint32_t *ret_arm_uid,
+                            struct err_detail *detail)
+{
+    const struct router_view *r;
+    char name[NAME_CAP];
+    TRY(engine_name(arm, "the arm", name, detail));
+    const struct snapshot *s = engine_snapshot_acquire(w);
+    enum err e = engine_find_router(s, router, &r, detail);
+    if (e == OK) {
+        int k = router_view_arm(r, arm.data, arm.len);
+        if (k < 0) {
+            e = err_say(detail, ERR_ARM_NOT_FOUND, "router `%s` has no arm `%s`", r->config->name,
+                        name);
+        } else {
+            *ret_router_uid = r->uid;
+            *ret_arm_uid = r->arms[k]->uid;
+        }
+    }
+    engine_snapshot_release(w);
+    return e;
+}
+
+/* ---- routers ---- */
+
+enum err engine_router_create(struct engine_worker *w, const struct router_config *config,
+                              struct err_detail *detail)
+{
+    TRY(settings_check(config, detail));
+    struct event *ev = fresh_event(w, EVENT_ROUTER_CREATE);
+    ev->u.router = *config;
+    if (ev->u.router.settings.seed == 0)
+        sealer_random(w->sealer, (uint8_t *)&ev->u.router.settings.seed,
+                      sizeof ev->u.router.settings.seed);
+    return submit(w, "router", config->name, NULL, detail);
+}
+
+/* What the statistics are built on must stay; weights and the rest of the settings may move. */
+static enum err check_fixed(const struct router_config *old, const struct router_config *new,
+                            struct err_detail *detail)
+{
+    if (spec_hash(&old->spec) != spec_hash(&new->spec)) {
+        char is[128], asked[128];
+        spec_describe(&old->spec, is, sizeof is);
+        spec_describe(&new->spec, asked, sizeof asked);
+        return err_say(detail, ERR_FIXED_AT_CREATION,
+                       "router `%s` has the feature spec `%s`, asked was `%s`", old->name, is,
+                       asked);
+    }
+    if (memcmp(old->settings.ridge, new->settings.ridge, sizeof old->settings.ridge) != 0)
+        return err_say(detail, ERR_FIXED_AT_CREATION, "the ridges of router `%s` are fixed",
+                       old->name);
+    bool same = old->metrics_n == new->metrics_n;
+    for (uint32_t m = 0; same && m < old->metrics_n; m++) {
+        const struct metric_def *a = &old->metrics[m], *b = &new->metrics[m];
+        same = strcmp(a->name, b->name) == 0 && a->lower_is_better == b->lower_is_better &&
+               a->logarithmic == b->logarithmic && a->group == b->group && a->min == b->min &&
+               a->max == b->max && a->norm_low == b->norm_low && a->norm_high == b->norm_high;
+    }
+    return same
+               ? OK
+               : err_say(detail, ERR_FIXED_AT_CREATION,
+                         "the metric table of router `%s` is fixed but for its weights", old->name);
+}
+
+enum err engine_router_update(struct engine_worker *w, const struct router_config *config,
+                              struct err_detail *detail)
+{
+    struct slice name = {config->name, strlen(config->name)};
+    struct router_config *old = mem_alloc(sizeof *old);
+    uint32_t uid = 0;
+    if (!old)
+        return err_say(detail, ERR_NOMEM, "no memory for the update");
+    enum err e = settings_check(config, detail);
+    if (e == OK)
+        e = look_up_router(w, name, &uid, old, detail);
+    if (e == OK)
+        e = check_fixed(old, config, detail);
+    mem_free(old);
+    if (e != OK)
+        return e;
+    struct event *ev = fresh_event(w, EVENT_ROUTER_UPDATE);
+    ev->u.update.router_uid = uid;
+    ev->u.update.settings = config->settings;
+    ev->u.update.metrics_n = config->metrics_n;
+    for (uint32_t m = 0; m < config->metrics_n; m++)
+        ev->u.update.weights[m] = config->metrics[m].weight;
+    return submit(w, "router", config->name, NULL, detail);
+}
+
+enum err engine_router_remove(struct engine_worker *w, struct slice name, struct err_detail *detail)
+{
+    char text[NAME_CAP];
+    uint32_t uid;
+    TRY(engine_name(name, "the router", text, detail));
+    TRY(look_up_router(w, name, &uid, NULL, detail));
+    fresh_event(w, EVENT_ROUTER_REMOVE)->u.router_uid = uid;
+    return submit(w, "router", text, NULL, detail);
+}
+
+/* ---- arms ---- */
+
+static enum err put_arm(struct engine_worker *w, enum event_kind kind, struct slice router,
+                        const struct arm_config *arm, struct err_detail *detail)
+{
+    uint32_t uid;
+    TRY(settings_check_arm(arm, detail));
+    TRY(look_up_router(w, router, &uid, NULL, detail));
+    struct event *ev = fresh_event(w, kind);
+    ev->u.arm.router_uid = uid;
+    ev->u.arm.config = *arm;
+    return submit(w, "arm", arm->name, NULL, detail);
+}
+
+enum err engine_arm_add(struct engine_worker *w, struct slice router, const struct arm_config *arm,
+                        struct err_detail *detail)
+{
+    return put_arm(w, EVENT_ARM_ADD, router, arm, detail);
+}
+
+enum err engine_arm_update(struct engine_worker *w, struct slice router,
+                           const struct arm_config *arm, struct err_detail *detail)
+{
+    return put_arm(w, EVENT_ARM_UPDATE, router, arm, detail);
+}
+
+enum err engine_arm_pause(struct engine_worker *w, struct slice router, struct slice arm,
+                          bool paused, struct err_detail *detail)
+{
+    uint32_t router_uid, arm_uid;
+    char name[NAME_CAP];
+    TRY(engine_name(arm, "the arm", name, detail));
+    TRY(look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
+    fresh_event(w, EVENT_ARM_STATE)->u.state =
+        (struct event_arm_state){router_uid, arm_uid, paused};
+    return submit(w, "arm", name, NULL, detail);
+}
+
+enum err engine_arm_remove(struct engine_worker *w, struct slice router, struct slice arm,
+                           struct err_detail *detail)
+{
+    uint32_t router_uid, arm_uid;
+    char name[NAME_CAP];
+    TRY(engine_name(arm, "the arm", name, detail));
+    TRY(look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
+    fresh_event(w, EVENT_ARM_REMOVE)->u.state =
+        (struct event_arm_state){router_uid, arm_uid, false};
+    return submit(w, "arm", name, NULL, detail);
+}
+
+/* ---- keys, checkpoint, proof ---- */
+
+enum err engine_keys_rotate(struct engine_worker *w, uint32_t *ret_key_id, uint32_t *ret_keys,
+                            struct err_detail *detail)
+{
+    struct fold_result result;
+    seal_make_key(fresh_event(w, EVENT_KEY_ADD)->u.key);
+    enum err e = submit(w, "key", "new", &result, detail);
+    explicit_bzero(w->event.u.key, KEY_BYTES);
+    if (e != OK)
+        return e;
+    *ret_key_id = result.uid;
+    *ret_keys = engine_snapshot_acquire(w)->keys_n;
+    engine_snapshot_release(w);
+    return OK;
+}
+
+enum err engine_checkpoint(struct engine_worker *w, uint64_t *ret_position,
+                           struct err_detail *detail)
+{
+    enum err e = engine_command(w, WRITER_CHECKPOINT, NULL, ret_position);
+    return e == OK ? OK : err_say(detail, e, "the checkpoint failed: %s", err_text(e));
+}
+
+enum err engine_verify(struct engine_worker *w, const _Atomic bool *cancelled,
+                       struct verify_result *ret_result, struct err_detail *detail)
+{
+    struct buf state;
+    uint64_t position;
+    struct ledger_verdict v;
+    buf_init(&state);
+    detail->text[0] = '\0';
+    enum err e = engine_command(w, WRITER_ENCODE, &state, &position);
+    if (e == OK)
+        e = ledger_verify(w->engine->ledger, position, (struct slice){state.data, state.len},
+                          cancelled, &v, detail);
+    if (state.data)
+        explicit_bzero(state.data, state.len); /* It held the key ring. */
+    buf_done(&state);
+    if (e != OK)
+        return detail->text[0] ? e : err_say(detail, e, "%s", err_text(e));
+    *ret_result = (struct verify_result){
+        .ok = v.ok,
+        .base_position = v.base_position,
+        .position = v.position,
+        .events = v.events,
+        .state_bytes = v.state_bytes,
+    };
+    (void)snprintf(ret_result->detail, sizeof ret_result->detail, "%s", v.ok ? "" : v.text);
+    return OK;
+}
+
+enum err engine_backup(struct engine_worker *w, const char *path, uint64_t *ret_position,
+                       uint64_t *ret_bytes, struct err_detail *detail)
+{
+    if (path[0] != '/')
+        return err_say(detail, ERR_INVALID,
+                       "the backup's path must be absolute: it is on the server's host");
+    return ledger_backup(w->engine->ledger, path, ret_position, ret_bytes, detail);
+}
+
+/* ---- explain ---- */
+
+static int by_score(const void *a, const void *b)
+{
+    const struct explained_arm *x = a, *y = b;
+    double sx = x->mean + x->width, sy = y->mean + y->width;
+    return sx < sy ? 1 : sx > sy ? -1 : strcmp(x->name, y->name);
+}
+
+static void explain_arms(const struct router_view *r, const struct audit_record *record,
+                         struct explain_out *out)
+{
+    for (uint32_t i = 0; i < record->arms_n; i++) {
+        const struct audit_arm *a = &record->arms[i];
+        struct explained_arm *e = &out->arms[i];
+        int k = r ? router_view_arm_uid(r, a->arm_uid) : -1;
+        memset(e, 0, sizeof *e);
+        if (k >= 0)
+            memcpy(e->name, r->arms[k]->config->name, NAME_CAP);
+        e->propensity = (double)a->propensity;
+        e->mean = (double)a->mean;
+        e->width = (double)a->width;
+        e->pending = a->pending;
+    }
+    out->arms_n = record->arms_n;
+    qsort(out->arms, out->arms_n, sizeof *out->arms, by_score);
+}
+
+static void explain_names(const struct router_view *r, struct explain_out *out)
+{
+    if (!r)
+        return;
+    memcpy(out->router, r->config->name, NAME_CAP);
+    int k = router_view_arm_uid(r, out->decision.arm_uid);
+    if (k >= 0)
+        memcpy(out->arm, r->arms[k]->config->name, NAME_CAP);
+    for (uint32_t m = 0; m < out->weights_n && m < r->config->metrics_n; m++)
+        memcpy(out->metric_names[m], r->config->metrics[m].name, NAME_CAP);
+}
+
+enum err engine_explain(struct engine_worker *w, struct slice decision_id,
+                        struct explain_out *ret_out, struct err_detail *detail)
+{
+    uint8_t id[ID_BYTES];
+    struct audit_record record;
+    if (id_parse(decision_id.data, decision_id.len, id) != OK)
+        return err_say(detail, ERR_BAD_ID, "decision_id is not a UUID of 36 characters");
+    enum err e = audit_find(w->engine->audit, id, &record);
+    if (e == ERR_NOT_FOUND)
+        return err_say(detail, ERR_DECISION_NOT_FOUND,
+                       "the decision log does not have it (off, sampled out, dropped or too old)");
+    if (e != OK)
+        return err_say(detail, e, "the decision log cannot be read: %s", err_text(e));
+    memset(ret_out, 0, sizeof *ret_out);
+    ret_out->decision = record.decision;
+    ret_out->position = record.position;
+    ret_out->seed = record.seed;
+    ret_out->weights_n = record.weights_n;
+    memcpy(ret_out->weights, record.weights, sizeof ret_out->weights);
+    ret_out->arms = mem_calloc(record.arms_n, sizeof *ret_out->arms);
+    if (ret_out->arms) {
+        const struct snapshot *s = engine_snapshot_acquire(w);
+        const struct router_view *r = snapshot_router_uid(s, record.decision.router_uid);
+        explain_names(r, ret_out);
+        explain_arms(r, &record, ret_out);
+        engine_snapshot_release(w);
+    }
+    mem_free(record.arms);
+    return ret_out->arms ? OK : err_say(detail, ERR_NOMEM, "no memory for the explanation");
+}
+
+void explain_out_done(struct explain_out *out)
+{
+    mem_free(out->arms);
+    out->arms = NULL;
+}

@@ -1,0 +1,61 @@
+/* engine_parts.h - what the files of server/engine share. Private to this room. */
+#pragma once
+
+#include "server/engine/engine.h"
+#include "server/live/live.h"
+#include "server/loop/audit.h"
+#include "server/loop/writer.h"
+#include "server/ops/clock.h"
+#include "server/ops/log.h"
+#include "server/route/decide.h"
+#include "server/seal/seal.h"
+#include "state/ledger.h"
+#include "state/published.h"
+
+#include <pthread.h>
+
+struct engine {
+    struct engine_options o;
+    struct ledger *ledger;
+    struct published *published;
+    struct live *live;
+    struct inbox *inbox;
+    struct audit *audit;
+    struct writer *writer;
+    void (*on_commit)(void *ctx, double seconds, uint32_t records);
+    void *on_commit_ctx;
+    _Atomic uint32_t labels_in_flight;
+};
+
+/* Everything a call needs beyond the stack; one a thread. */
+struct engine_worker {
+    struct engine *engine;
+    struct sealer *sealer;
+    struct decide_scratch decide;
+    struct eligible arms[MAX_ARMS];
+    uint8_t marks[MAX_ARMS];
+    float pmf[MAX_ARMS];
+    struct audit_arm audit_arms[MAX_ARMS];
+    struct decision decision;
+    struct buf audit_bytes, answer;
+    struct event event;
+};
+
+/* Queues the event and waits until the writer answered. ret_result may be NULL. */
+MUST_USE enum err engine_submit(struct engine_worker *w, const struct event *event,
+                                struct fold_result *ret_result);
+/* Runs a command on the writer's thread and waits. */
+MUST_USE enum err engine_command(struct engine_worker *w, enum writer_command_kind kind,
+                                 struct buf *out, uint64_t *ret_position);
+/* Learns a task label in the background: never waited for, at most a few in flight. */
+void engine_learn_label(struct engine_worker *w, uint32_t router_uid, struct slice label);
+
+/* Sets the name into a zeroed NAME_CAP buffer; ERR_BAD_NAME says which. */
+MUST_USE enum err engine_name(struct slice s, const char *what, char ret_name[NAME_CAP],
+                              struct err_detail *detail);
+/* The router of this name ("default" when empty); the sentence names it. Snapshot must be held. */
+MUST_USE enum err engine_find_router(const struct snapshot *s, struct slice name,
+                                     const struct router_view **ret_router,
+                                     struct err_detail *detail);
+/* The one answer to every decision we do not know, whatever is wrong with it. */
+enum err engine_unknown_decision(struct err_detail *detail);

@@ -1,0 +1,153 @@
+#include "server/engine/engine_parts.h"
+
+#include "state/base/mem.h"
+
+#include <string.h>
+
+/* The decision behind a report: from its token, else from the decision log. */
+static enum err find_decision(struct engine_worker *w, const struct report_in *in,
+                              const struct snapshot *s, struct err_detail *detail)
+{
+    uint8_t id[ID_BYTES];
+    if (in->decision_id.len > 0 && id_parse(in->decision_id.data, in->decision_id.len, id) != OK)
+        return err_say(detail, ERR_BAD_ID, "decision_id is not a UUID of 36 characters");
+    struct decision *d = &w->event.u.outcome.decision;
+    if (in->token.len > 0) {
+        if (seal_open(w->sealer, s->keys, s->keys_n, in->token, d) != OK)
+            return engine_unknown_decision(detail);
+        if (in->decision_id.len > 0 && memcmp(id, d->id, ID_BYTES) != 0)
+            return engine_unknown_decision(detail);
+        return OK;
+    }
+    if (in->decision_id.len == 0)
+        return err_say(detail, ERR_INVALID, "give decision_id, decision_token, or both");
+    return OK;
+}
+
+/* Without a token; may wait for the decision log's thread, so no snapshot is held meanwhile. */
+static enum err find_logged(struct engine_worker *w, const struct report_in *in,
+                            struct err_detail *detail)
+{
+    uint8_t id[ID_BYTES];
+    struct audit_record r;
+    TRY(id_parse(in->decision_id.data, in->decision_id.len, id));
+    if (audit_find(w->engine->audit, id, &r) != OK)
+        return engine_unknown_decision(detail);
+    w->event.u.outcome.decision = r.decision;
+    mem_free(r.arms);
+    return OK;
+}
+
+static enum err fill_metrics(struct engine_worker *w, const struct report_in *in,
+                             const struct router_view *r, struct report_call *call,
+                             struct err_detail *detail)
+{
+    struct event_outcome *o = &w->event.u.outcome;
+    const struct router_config *c = r->config;
+    if (in->metrics_n > MAX_METRICS)
+        return err_say(detail, ERR_TOO_LARGE, "a report holds at most %d metrics", MAX_METRICS);
+    if (in->status < 0 || in->status >= OUTCOME_STATUS_N)
+        return err_say(detail, ERR_OUT_OF_RANGE, "status %d is not known", in->status);
+    if (in->metrics_n == 0 && in->status == OUTCOME_OK)
+        return err_say(detail, ERR_INVALID, "the report holds no metric and no status");
+    o->status = (enum outcome_status)in->status;
+    o->metrics_n = 0;
+    call->sent_mask = 0;
+    for (size_t i = 0; i < in->metrics_n; i++) {
+        const struct engine_weight *m = &in->metrics[i];
+        char name[NAME_CAP];
+        TRY(engine_name(m->name, "a metric", name, detail));
+        int index = settings_metric_index(c, m->name.data, m->name.len);
+        if (index < 0)
+            return err_say(detail, ERR_METRIC_NOT_FOUND, "router `%s` has no metric `%s`", c->name,
+                           name);
+        TRY(metric_check_value(&c->metrics[index], m->value, detail));
+        if (call->sent_mask >> index & 1)
+            return err_say(detail, ERR_INVALID, "metric `%s` stands twice in the report", name);
+        o->metrics[o->metrics_n++] = (struct outcome_metric){
+            .index = (uint8_t)index,
+            .raw = m->value,
+            .z = metric_normalise(&c->metrics[index], m->value),
+        };
+        call->sent_mask = (uint16_t)(call->sent_mask | 1u << index);
+    }
+    call->metrics_n = c->metrics_n;
+    call->weighted_mask = 0;
+    for (uint32_t m = 0; m < c->metrics_n; m++) {
+        memcpy(call->names[m], c->metrics[m].name, NAME_CAP);
+        if (c->metrics[m].weight > 0)
+            call->weighted_mask = (uint16_t)(call->weighted_mask | 1u << m);
+    }
+    return OK;
+}
+
+static void report_answered(struct inbox_item *item, enum err e, const struct fold_result *result,
+                            uint64_t position)
+{
+    void *at = item;
+    struct report_call *call = at;
+    struct report_out out;
+    struct err_detail detail = {""};
+    memset(&out, 0, sizeof out);
+    if (e == ERR_DECISION_NOT_FOUND || e == ERR_SPEC_MISMATCH)
+        e = engine_unknown_decision(&detail);
+    else if (e == ERR_DECISION_LATE)
+        (void)err_say(&detail, e, "the decision is known, but its reward_wait_s is over");
+    else if (e != OK)
+        (void)err_say(&detail, e, "the outcome was not taken");
+    out.position = position;
+    out.duplicate = result->duplicate;
+    out.orphaned = result->orphaned;
+    out.unweighted = !(call->sent_mask & call->weighted_mask);
+    for (uint32_t m = 0; m < call->metrics_n; m++)
+        if (result->counted_mask >> m & 1)
+            memcpy(out.counted[out.counted_n++], call->names[m], NAME_CAP);
+    call->done(call, e, &out, &detail);
+}
+
+void report_call_done(struct report_call *call)
+{
+    buf_done(&call->record);
+}
+
+static enum err build(struct engine_worker *w, const struct report_in *in, struct report_call *call,
+                      const struct snapshot *s, struct err_detail *detail)
+{
+    const struct decision *d = &w->event.u.outcome.decision;
+    const struct router_view *r = snapshot_router_uid(s, d->router_uid);
+    if (!r || r->hash != d->spec_hash || r->d != d->d)
+        return engine_unknown_decision(detail);
+    return fill_metrics(w, in, r, call, detail);
+}
+
+enum err engine_report(struct engine_worker *w, const struct report_in *in,
+                       struct report_call *call, struct err_detail *detail)
+{
+    w->event.kind = EVENT_OUTCOME;
+    w->event.at_us = clock_unix_us();
+    const struct snapshot *s = engine_snapshot_acquire(w);
+    enum err e = find_decision(w, in, s, detail);
+    if (e == OK && in->token.len == 0) {
+        engine_snapshot_release(w);
+        e = find_logged(w, in, detail);
+        s = engine_snapshot_acquire(w);
+    }
+    if (e == OK)
+        e = build(w, in, call, s, detail);
+    engine_snapshot_release(w);
+    if (e != OK)
+        return e;
+    buf_reset(&call->record);
+    event_encode(&w->event, &call->record);
+    if (buf_error(&call->record) != OK)
+        return err_say(detail, ERR_NOMEM, "no memory for the outcome");
+    call->engine = w->engine;
+    call->item.record = (struct slice){call->record.data, call->record.len};
+    call->item.done = report_answered;
+    e = inbox_put(w->engine->inbox, &call->item);
+    if (e != OK)
+        return err_say(detail, e, "%s",
+                       e == ERR_QUEUE_FULL ? "the writer's queue is full"
+                                           : "the server is shutting down");
+    return OK;
+}

@@ -1,0 +1,491 @@
+#include "server/engine/engine_parts.h"
+
+#include "server/route/features.h"
+#include "state/base/hash.h"
+#include "state/base/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* One request on its way: what the steps below hand to one another. */
+struct routing {
+    struct engine_worker *w;
+    const struct route_in *in;
+    const struct snapshot *snapshot;
+    const struct router_view *router;
+    int64_t now_us;
+    uint8_t id[ID_BYTES];
+    double weights[MAX_METRICS];
+    const double *overrides; /* weights, or NULL. */
+    uint32_t arms_n;         /* In w->arms. */
+    uint32_t cooling_n;      /* Candidates left out for cooling. */
+    int forced;              /* Index into router->arms of an arm on probe, or -1. */
+    bool all_cooling;
+    uint64_t seed;
+    double answer_share;
+    struct decide_result result;
+};
+
+/* ---- who may be chosen ---- */
+
+static enum err mark_candidates(struct routing *t, struct err_detail *detail)
+{
+    const struct route_in *in = t->in;
+    const struct router_view *r = t->router;
+    uint8_t *marks = t->w->marks;
+    if (in->candidates_n > MAX_CANDIDATES || in->exclude_n > MAX_CANDIDATES)
+        return err_say(detail, ERR_TOO_LARGE, "candidates and exclude hold at most %d names",
+                       MAX_CANDIDATES);
+    memset(marks, in->candidates_n ? NOT_A_CANDIDATE : ELIGIBLE, r->arms_n);
+    for (size_t i = 0; i < in->candidates_n; i++) {
+        char name[NAME_CAP];
+        TRY(engine_name(in->candidates[i], "a candidate", name, detail));
+        int k = router_view_arm(r, in->candidates[i].data, in->candidates[i].len);
+        if (k < 0)
+            return err_say(detail, ERR_ARM_NOT_FOUND, "candidate `%s` is no arm of router `%s`",
+                           name, r->config->name);
+        marks[k] = ELIGIBLE;
+    }
+    /* Excluding what is not there excludes it: a removed arm must not break its callers. */
+    for (size_t i = 0; i < in->exclude_n; i++) {
+        char name[NAME_CAP];
+        TRY(engine_name(in->exclude[i], "an excluded arm", name, detail));
+        int k = router_view_arm(r, in->exclude[i].data, in->exclude[i].len);
+        if (k >= 0)
+            marks[k] = EXCLUDED;
+    }
+    return OK;
+}
+
+static void add_arm(struct routing *t, uint32_t index)
+{
+    const struct arm_view *arm = t->router->arms[index];
+    uint64_t issued = engine_issued(t->w->engine, arm->uid);
+    t->w->arms[t->arms_n++] = (struct eligible){
+        .index = index,
+        .issued = issued,
+        .pending = issued > arm->answered ? issued - arm->answered : 0,
+    };
+}
+
+/* The reason of every arm, for the caller who gets no answer; as many as fit. */
+static enum err say_no_arm(const struct routing *t, struct err_detail *detail)
+{
+    static const char *const why[] = {"eligible", "not a candidate", "excluded", "paused",
+                                      "in cooldown"};
+    const struct router_view *r = t->router;
+    if (r->arms_n == 0)
+        return err_say(detail, ERR_NO_ELIGIBLE_ARM, "router `%s` has no arms; add one first",
+                       r->config->name);
+    char text[900];
+    size_t at = 0;
+    for (uint32_t i = 0; i < r->arms_n && at < sizeof text - 100; i++) {
+        int n = snprintf(text + at, sizeof text - at, "%s%s: %s", i ? ", " : "",
+                         r->arms[i]->config->name, why[t->w->marks[i]]);
+        at += n > 0 ? (size_t)n : 0;
+    }
+    return err_say(detail, ERR_NO_ELIGIBLE_ARM, "no arm of router `%s` is eligible (%s)",
+                   r->config->name, text);
+}
+
+static void try_probe(struct routing *t, uint32_t index)
+{
+    const struct arm_view *arm = t->router->arms[index];
+    struct live_count *c = live_get(t->w->engine->live, arm->uid);
+    int64_t interval_us = (int64_t)(t->router->config->settings.cooldown_s * 1e6);
+    if (!t->in->dry_run && c && t->forced < 0 && live_probe(c, t->now_us, interval_us))
+        t->forced = (int)index;
+}
+
+static enum err find_eligible(struct routing *t, struct err_detail *detail)
+{
+    const struct router_view *r = t->router;
+    uint8_t *marks = t->w->marks;
+    TRY(mark_candidates(t, detail));
+    for (uint32_t i = 0; i < r->arms_n; i++) {
+        if (marks[i] != ELIGIBLE)
+            continue;
+        bool probe_due;
+        marks[i] = (uint8_t)eligible_check(r->arms[i], t->now_us, &probe_due);
+        if (marks[i] == ELIGIBLE)
+            add_arm(t, i);
+        t->cooling_n += marks[i] == COOLING;
+        if (probe_due)
+            try_probe(t, i);
+    }
+    if (t->arms_n > 0)
+        return OK;
+    if (t->cooling_n == 0)
+        return say_no_arm(t, detail);
+    /* Every candidate is cooling: serving beats failing, and each answer may end a cooldown. */
+    t->all_cooling = true;
+    t->forced = -1;
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        if (marks[i] == COOLING)
+            add_arm(t, i);
+    return OK;
+}
+
+/* ---- context ---- */
+
+static int task_slot(struct routing *t)
+{
+    const struct router_config *c = t->router->config;
+    struct slice task = t->in->task;
+    if (task.len == 0 || c->spec.task_slots == 0)
+        return -1;
+    for (uint32_t i = 0; i < c->tasks_n; i++)
+        if (strlen(c->tasks[i]) == task.len && memcmp(c->tasks[i], task.data, task.len) == 0)
+            return (int)i;
+    if (c->tasks_n + 1 < c->spec.task_slots) {
+        if (!t->in->dry_run)
+            engine_learn_label(t->w, t->router->uid, task);
+        return -1;
+    }
+    return c->spec.task_slots - 1; /* `other` */
+}
+
+static enum err fill_context(struct routing *t, struct err_detail *detail)
+{
+    const struct route_in *in = t->in;
+    if (in->text.len > t->w->engine->o.max_text_bytes)
+        return err_say(detail, ERR_TOO_LARGE, "text has %zu bytes, at most %u are taken",
+                       in->text.len, t->w->engine->o.max_text_bytes);
+    if (in->task.len > 0) {
+        char name[NAME_CAP];
+        TRY(engine_name(in->task, "the task", name, detail));
+    }
+    struct feature_input fi = {
+        .text = in->text,
+        .task_slot = task_slot(t),
+        .features = in->features,
+        .features_n = in->features_n,
+        .embedding = in->embedding,
+        .embedding_n = in->embedding_n,
+    };
+    return features_fill(&t->router->config->spec, &fi, t->w->decision.x, detail);
+}
+
+static enum err fill_weights(struct routing *t, struct err_detail *detail)
+{
+    const struct route_in *in = t->in;
+    if (in->weights_n == 0)
+        return OK;
+    memset(t->weights, 0, sizeof t->weights);
+    t->overrides = t->weights;
+    for (size_t i = 0; i < in->weights_n; i++) {
+        const struct engine_weight *w = &in->weights[i];
+        char name[NAME_CAP];
+        TRY(engine_name(w->name, "a weight's metric", name, detail));
+        int m = settings_metric_index(t->router->config, w->name.data, w->name.len);
+        if (m < 0)
+            return err_say(detail, ERR_METRIC_NOT_FOUND, "router `%s` has no metric `%s`",
+                           t->router->config->name, name);
+        if (!isfinite(w->value))
+            return err_say(detail, ERR_NOT_FINITE, "the weight of `%s` is not finite", name);
+        if (w->value < 0 || w->value > 1e6)
+            return err_say(detail, ERR_OUT_OF_RANGE, "the weight of `%s` is outside [0, 1e6]",
+                           name);
+        t->weights[m] = w->value;
+    }
+    return OK;
+}
+
+/* ---- the choice ---- */
+
+/* An arm on probe is the only one that could be chosen: no draw, propensity 1, not evaluable. */
+static void choose_probe(struct routing *t)
+{
+    t->arms_n = 0;
+    add_arm(t, (uint32_t)t->forced);
+    utility_init(&t->result.utility, t->router, t->overrides);
+    score_arms(t->router, &t->result.utility, t->w->decision.x, t->w->arms, 1, t->answer_share,
+               t->w->decide.scores);
+    t->w->pmf[0] = 1;
+    t->result.chosen = 0;
+    t->result.reason = REASON_COOLDOWN_PROBE;
+    t->result.evaluable = false;
+    t->result.propensity = 1;
+}
+
+static void choose(struct routing *t)
+{
+    struct engine *e = t->w->engine;
+    struct live_count *c = live_get(e->live, t->router->uid);
+    uint64_t counter = 0;
+    if (c && t->in->dry_run)
+        counter = atomic_load_explicit(&c->issued, memory_order_relaxed);
+    else if (c)
+        counter = atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
+    t->seed = rng_mix(t->router->config->settings.seed, counter);
+    double share = counter ? (double)t->router->outcomes_folded / (double)counter : 0;
+    t->answer_share = share < 1 ? share : 1;
+    if (t->forced >= 0) {
+        choose_probe(t);
+        return;
+    }
+    struct decide_input di = {
+        .router = t->router,
+        .x = t->w->decision.x,
+        .weights = t->overrides,
+        .arms = t->w->arms,
+        .n = t->arms_n,
+        .answer_share = t->answer_share,
+        .seed = t->seed,
+    };
+    decide(&di, &t->w->decide, t->w->pmf, &t->result);
+    if (t->all_cooling) {
+        t->result.reason = REASON_ALL_COOLING;
+        t->result.evaluable = false;
+    }
+}
+
+/* ---- what is kept of it ---- */
+
+static void fill_decision(struct routing *t)
+{
+    struct decision *d = &t->w->decision;
+    const struct arm_view *arm = t->router->arms[t->w->arms[t->result.chosen].index];
+    memcpy(d->id, t->id, ID_BYTES);
+    d->router_uid = t->router->uid;
+    d->arm_uid = arm->uid;
+    d->spec_hash = t->router->hash;
+    d->issued_us = t->now_us;
+    d->propensity = (float)t->result.propensity;
+    d->reason = (uint8_t)t->result.reason;
+    d->evaluable = t->result.evaluable;
+    d->d = (uint16_t)t->router->d;
+}
+
+static bool audited(const struct routing *t)
+{
+    const struct router_settings *s = &t->router->config->settings;
+    switch (s->decision_log) {
+    case DECISION_LOG_KEEP_ALL:
+        return true;
+    case DECISION_LOG_KEEP_SAMPLE:
+        return t->result.reason != REASON_EXPLOIT ||
+               rng_uniform(t->seed, 3) < s->decision_log_sample;
+    case DECISION_LOG_KEEP_NONE:
+        return false;
+    }
+    return true;
+}
+
+static void audit(struct routing *t)
+{
+    struct engine_worker *w = t->w;
+    if (!audited(t))
+        return;
+    struct audit_record r = {
+        .decision = w->decision,
+        .position = t->snapshot->position,
+        .seed = t->seed,
+        .weights_n = t->router->config->metrics_n,
+        .arms_n = t->arms_n,
+        .arms = w->audit_arms,
+    };
+    for (uint32_t m = 0; m < r.weights_n; m++)
+        r.weights[m] = fabs(t->result.utility.weight[m]);
+    for (uint32_t i = 0; i < t->arms_n; i++) {
+        uint64_t pending = w->arms[i].pending;
+        w->audit_arms[i] = (struct audit_arm){
+            .arm_uid = t->router->arms[w->arms[i].index]->uid,
+            .propensity = w->pmf[i],
+            .mean = w->decide.scores[i].mean,
+            .width = w->decide.scores[i].width,
+            .pending = pending < UINT32_MAX ? (uint32_t)pending : UINT32_MAX,
+        };
+    }
+    buf_reset(&w->audit_bytes);
+    audit_encode(&r, &w->audit_bytes);
+    if (buf_error(&w->audit_bytes) == OK)
+        (void)audit_put(w->engine->audit, w->decision.id, w->decision.issued_us,
+                        (struct slice){w->audit_bytes.data, w->audit_bytes.len});
+}
+
+static float total(const struct routing *t, uint32_t i)
+{
+    return t->w->decide.scores[i].mean + t->w->decide.scores[i].width;
+}
+
+/* Best score first; ties by the order of the arms. Repeated selection: rankings are short. */
+static void rank(struct routing *t, struct route_out *out)
+{
+    struct engine_worker *w = t->w;
+    const struct router_config *c = t->router->config;
+    uint32_t want = t->in->max_ranked < t->arms_n ? t->in->max_ranked : t->arms_n;
+    memset(w->marks, 0, t->arms_n); /* Their other meaning is used up by now. */
+    for (out->ranked_n = 0; out->ranked_n < want; out->ranked_n++) {
+        uint32_t best = UINT32_MAX;
+        for (uint32_t i = 0; i < t->arms_n; i++)
+            if (!w->marks[i] && (best == UINT32_MAX || total(t, i) > total(t, best)))
+                best = i;
+        w->marks[best] = 1;
+        struct ranked_arm *r = &out->ranked[out->ranked_n];
+        const struct arm_view *arm = t->router->arms[w->arms[best].index];
+        memcpy(r->name, arm->config->name, NAME_CAP);
+        r->propensity = (double)w->pmf[best];
+        r->mean = (double)w->decide.scores[best].mean;
+        r->width = (double)w->decide.scores[best].width;
+        r->pending = w->arms[best].pending;
+        if (!t->in->explain)
+            continue;
+        for (uint32_t m = 0; m < c->metrics_n; m++)
+            r->predicted[m] = (float)score_predict(t->router, arm, m, w->decision.x);
+    }
+    out->weighted_mask = t->result.utility.mask;
+    out->metrics_n = t->in->explain ? c->metrics_n : 0;
+    for (uint32_t m = 0; m < out->metrics_n; m++)
+        memcpy(out->metric_names[m], c->metrics[m].name, NAME_CAP);
+}
+
+static enum err answer(struct routing *t, struct route_out *out, struct err_detail *detail)
+{
+    struct engine_worker *w = t->w;
+    const struct arm_view *arm = t->router->arms[w->arms[t->result.chosen].index];
+    memcpy(out->arm, arm->config->name, NAME_CAP);
+    out->arm_version = arm->version;
+    out->propensity = t->result.propensity;
+    out->reason = (int)t->result.reason;
+    out->position = t->snapshot->position;
+    out->token_len = 0;
+    out->decision_id[0] = '\0';
+    rank(t, out);
+    if (t->in->dry_run)
+        return OK;
+    fill_decision(t);
+    enum err e = seal_decision(w->sealer, t->snapshot->keys, t->snapshot->keys_n, &w->decision,
+                               out->token, &out->token_len);
+    if (e != OK)
+        return err_say(detail, e, "the decision could not be sealed");
+    id_format(t->id, out->decision_id);
+    struct live_count *c = live_get(w->engine->live, arm->uid);
+    if (c)
+        atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
+    audit(t);
+    return OK;
+}
+
+static enum err route_once(struct routing *t, struct route_out *out, struct err_detail *detail)
+{
+    if (t->in->max_ranked > MAX_RANKED)
+        return err_say(detail, ERR_OUT_OF_RANGE, "max_ranked is at most %d", MAX_RANKED);
+    TRY(engine_find_router(t->snapshot, t->in->router, &t->router, detail));
+    TRY(fill_context(t, detail));
+    TRY(fill_weights(t, detail));
+    TRY(find_eligible(t, detail));
+    choose(t);
+    return answer(t, out, detail);
+}
+
+/* ---- a caller's id, sent again ---- */
+
+static void remember_answer(struct engine_worker *w, const uint8_t id[ID_BYTES],
+                            const struct route_out *o)
+{
+    struct buf *b = &w->answer;
+    buf_reset(b);
+    buf_put_u32(b, (uint32_t)o->token_len);
+    buf_put(b, o->token, o->token_len);
+    buf_put_str(b, o->arm);
+    buf_put_u32(b, o->arm_version);
+    buf_put_f64(b, o->propensity);
+    buf_put_u32(b, (uint32_t)o->reason);
+    buf_put_u64(b, o->position);
+    buf_put_u16(b, o->weighted_mask);
+    buf_put_u32(b, o->metrics_n);
+    for (uint32_t m = 0; m < o->metrics_n; m++)
+        buf_put_str(b, o->metric_names[m]);
+    buf_put_u32(b, o->ranked_n);
+    for (uint32_t i = 0; i < o->ranked_n; i++)
+        buf_put(b, &o->ranked[i], sizeof o->ranked[i]);
+    if (buf_error(b) == OK)
+        live_recent_put(w->engine->live, id, (struct slice){b->data, b->len});
+    else
+        live_recent_drop(w->engine->live, id);
+}
+
+static enum err recall_answer(struct engine_worker *w, const uint8_t id[ID_BYTES],
+                              struct route_out *o, struct err_detail *detail)
+{
+    struct reader r;
+    reader_init(&r, (struct slice){w->answer.data, w->answer.len});
+    id_format(id, o->decision_id);
+    o->token_len = reader_u32(&r);
+    if (o->token_len > sizeof o->token)
+        return err_say(detail, ERR_INTERNAL, "a remembered answer is damaged");
+    reader_copy(&r, o->token, o->token_len);
+    reader_str(&r, o->arm, NAME_CAP);
+    o->arm_version = reader_u32(&r);
+    o->propensity = reader_f64(&r);
+    o->reason = (int)reader_u32(&r);
+    o->position = reader_u64(&r);
+    o->weighted_mask = reader_u16(&r);
+    o->metrics_n = reader_u32(&r);
+    for (uint32_t m = 0; m < o->metrics_n && m < MAX_METRICS; m++)
+        reader_str(&r, o->metric_names[m], NAME_CAP);
+    o->ranked_n = reader_u32(&r);
+    for (uint32_t i = 0; i < o->ranked_n && i < MAX_RANKED; i++)
+        reader_copy(&r, &o->ranked[i], sizeof o->ranked[i]);
+    return r.failed ? err_say(detail, ERR_INTERNAL, "a remembered answer is damaged") : OK;
+}
+
+static enum err begin_id(struct routing *t, struct route_out *out, bool *ret_answered,
+                         struct err_detail *detail)
+{
+    struct engine_worker *w = t->w;
+    struct slice id = t->in->decision_id;
+    *ret_answered = false;
+    if (id.len == 0) {
+        uint8_t random[10];
+        sealer_random(w->sealer, random, sizeof random);
+        id_make_v7(t->now_us, random, t->id);
+        return OK;
+    }
+    if (id_parse(id.data, id.len, t->id) != OK)
+        return err_say(detail, ERR_BAD_ID, "decision_id is not a UUID of 36 characters");
+    if (t->in->dry_run)
+        return OK;
+    uint64_t body = hash_bytes(t->in->body.data, t->in->body.len);
+    buf_reset(&w->answer);
+    switch (live_recent_begin(w->engine->live, t->id, body, t->now_us, &w->answer)) {
+    case LIVE_FRESH:
+        return OK;
+    case LIVE_SAME:
+        *ret_answered = true;
+        return recall_answer(w, t->id, out, detail);
+    case LIVE_OTHER:
+        return err_say(detail, ERR_ID_REUSED,
+                       "this decision_id was used within the last 60 s with another request");
+    case LIVE_BUSY:
+        return err_say(detail, ERR_OVERLOADED, "this decision_id is being decided right now");
+    }
+    return ERR_INTERNAL;
+}
+
+enum err engine_route(struct engine_worker *w, const struct route_in *in, struct route_out *ret_out,
+                      struct err_detail *detail)
+{
+    struct routing t;
+    memset(&t, 0, sizeof t);
+    t.w = w;
+    t.in = in;
+    t.forced = -1;
+    t.now_us = clock_unix_us();
+    bool answered;
+    TRY(begin_id(&t, ret_out, &answered, detail));
+    if (answered)
+        return OK;
+    t.snapshot = engine_snapshot_acquire(w);
+    enum err e = route_once(&t, ret_out, detail);
+    engine_snapshot_release(w);
+    if (in->decision_id.len > 0 && !in->dry_run) {
+        if (e == OK)
+            remember_answer(w, t.id, ret_out);
+        else
+            live_recent_drop(w->engine->live, t.id);
+    }
+    return e;
+}

@@ -1,0 +1,316 @@
+#include "server/loop/writer.h"
+
+#include "server/loop/tally.h"
+#include "server/ops/clock.h"
+#include "state/base/mem.h"
+
+#include <pthread.h>
+#include <string.h>
+
+enum { BATCH_MAX = 2048, TALLY_ROOM = 1024 };
+static const int64_t tally_every_us = 100 * 1000;
+static const int64_t tick_every_us = 60 * 1000000LL;
+static const int64_t idle_wait_us = 250 * 1000;
+
+struct writer {
+    struct writer_options o;
+    pthread_t thread;
+    struct ledger_entry *entries; /* BATCH_MAX + TALLY_ROOM */
+    struct inbox_item **items;    /* Of the first entries; tallies have none. */
+    struct tally *tally;
+    int64_t tallied_us, ticked_us, checkpointed_us;
+    struct writer_command *waiting; /* For the checkpoint that runs. */
+    struct writer_command *queued;  /* For the one after it. */
+    _Atomic uint64_t published_position;
+    bool failed;
+};
+
+uint64_t writer_fold_lag(struct writer *w)
+{
+    uint64_t durable = ledger_durable(w->o.ledger), seen = atomic_load(&w->published_position);
+    return durable > seen ? durable - seen : 0;
+}
+
+static void publish(struct writer *w)
+{
+    struct snapshot *s = NULL;
+    enum err e = snapshot_build(ledger_model(w->o.ledger), published_current(w->o.published), &s);
+    if (e != OK) {
+        /* The marks stay set: the next batch publishes this one too. */
+        log_event(w->o.log, LOG_ERROR, "publish_failed", LOG_STR("code", err_code(e)), LOG_END);
+        return;
+    }
+    uint64_t position = s->position;
+    published_set(w->o.published, s);
+    atomic_store(&w->published_position, position);
+}
+
+static void fail(struct writer *w, enum err e, const struct err_detail *detail)
+{
+    if (w->failed)
+        return;
+    w->failed = true;
+    log_event(w->o.log, LOG_ERROR, "disk_failed", LOG_STR("code", err_code(e)),
+              LOG_STR("detail", detail->text), LOG_END);
+    w->o.fatal(w->o.fatal_ctx, detail->text);
+}
+
+/* Counters of what was just created exist before anybody can be routed to it. */
+static void prepare_live(struct writer *w, const struct ledger_entry *entry)
+{
+    enum event_kind kind = event_peek(entry->record);
+    if (entry->err != OK || (kind != EVENT_ROUTER_CREATE && kind != EVENT_ARM_ADD))
+        return;
+    if (live_prepare(w->o.live, entry->result.uid, 0) != OK)
+        log_event(w->o.log, LOG_ERROR, "no_memory_for_counters", LOG_UINT("uid", entry->result.uid),
+                  LOG_END);
+}
+
+/* Commits entries[0..n), of which the first `items_n` have somebody waiting. */
+static void commit(struct writer *w, uint32_t items_n, uint32_t n)
+{
+    struct err_detail detail = {""};
+    int64_t start = clock_mono_ns();
+    uint64_t before = ledger_durable(w->o.ledger);
+    enum err e = w->failed ? ERR_IO : ledger_commit(w->o.ledger, w->entries, n, &detail);
+    uint64_t written = ledger_durable(w->o.ledger) - before;
+    if (written && w->o.on_commit)
+        w->o.on_commit(w->o.on_commit_ctx, (double)(clock_mono_ns() - start) * 1e-9,
+                       (uint32_t)written);
+    if (e == OK) {
+        for (uint32_t i = 0; i < n; i++)
+            prepare_live(w, &w->entries[i]);
+        if (n > items_n)
+            tally_commit(w->tally, w->o.live);
+        if (written)
+            publish(w);
+    } else if (e == ERR_IO || e == ERR_CORRUPT) {
+        fail(w, e, &detail);
+    } else {
+        log_event(w->o.log, LOG_WARN, "commit_refused", LOG_STR("code", err_code(e)),
+                  LOG_STR("detail", detail.text), LOG_END);
+    }
+    uint64_t durable = ledger_durable(w->o.ledger);
+    for (uint32_t i = 0; i < items_n; i++) {
+        struct ledger_entry *entry = &w->entries[i];
+        w->items[i]->done(w->items[i], e != OK ? e : entry->err, &entry->result,
+                          entry->position ? entry->position : durable);
+    }
+}
+
+/* Adds the records of moved counters behind the batch's own, when it is time. */
+static uint32_t add_tallies(struct writer *w, uint32_t n, int64_t now_us, bool now)
+{
+    if (!now && now_us - w->tallied_us < tally_every_us)
+        return n;
+    w->tallied_us = now_us;
+    tally_collect(w->tally, w->o.live, published_current(w->o.published), now_us);
+    for (uint32_t i = 0; i < w->tally->n; i++)
+        w->entries[n++].record = tally_record(w->tally, i);
+    return n;
+}
+
+static void finish_waiting(struct writer *w, struct writer_command **list, enum err e)
+{
+    struct writer_command *c = *list;
+    *list = NULL;
+    while (c) {
+        struct writer_command *next = c->next_waiting;
+        struct fold_result none = {0};
+        c->item.done(&c->item, e, &none, ledger_checkpoint_position(w->o.ledger));
+        c = next;
+    }
+}
+
+static void begin_checkpoint(struct writer *w, int64_t now_us)
+{
+    struct err_detail detail = {""};
+    enum err e = ledger_checkpoint_begin(w->o.ledger, now_us, &detail);
+    w->checkpointed_us = now_us;
+    w->waiting = w->queued;
+    w->queued = NULL;
+    if (e == OK)
+        return;
+    log_event(w->o.log, LOG_WARN, "checkpoint_failed", LOG_STR("code", err_code(e)),
+              LOG_STR("detail", detail.text), LOG_END);
+    finish_waiting(w, &w->waiting, e);
+    if (e == ERR_IO)
+        fail(w, e, &detail);
+}
+
+static void step_checkpoint(struct writer *w)
+{
+    struct err_detail detail = {""};
+    bool done;
+    enum err e = ledger_checkpoint_step(w->o.ledger, &done, &detail);
+    if (e != OK)
+        log_event(w->o.log, LOG_WARN, "checkpoint_failed", LOG_STR("code", err_code(e)),
+                  LOG_STR("detail", detail.text), LOG_END);
+    if (done || e != OK)
+        finish_waiting(w, &w->waiting, e);
+    if (e == ERR_IO)
+        fail(w, e, &detail);
+}
+
+static void run_command(struct writer *w, struct writer_command *c)
+{
+    struct fold_result none = {0};
+    switch (c->kind) {
+    case WRITER_CHECKPOINT:
+        c->next_waiting = w->queued;
+        w->queued = c;
+        return;
+    case WRITER_ENCODE: {
+        enum err e = ledger_encode(w->o.ledger, c->out);
+        c->item.done(&c->item, e, &none, ledger_model(w->o.ledger)->position);
+        return;
+    }
+    }
+}
+
+/* Runs of events that may share a commit; an administrative event or a command stands alone. */
+static void process(struct writer *w, struct inbox_item *list, int64_t now_us)
+{
+    uint32_t n = 0;
+    while (list) {
+        struct inbox_item *item = list;
+        list = list->next;
+        bool command = item->record.len == 0;
+        bool alone = command || !ledger_batches(event_peek(item->record));
+        if (alone && n > 0) {
+            commit(w, n, n);
+            n = 0;
+        }
+        if (command) {
+            /* item is the command's first member. */
+            void *c = item;
+            run_command(w, c);
+            continue;
+        }
+        w->items[n] = item;
+        w->entries[n++].record = item->record;
+        if (alone) {
+            commit(w, n, n);
+            n = 0;
+        }
+    }
+    uint32_t all = add_tallies(w, n, now_us, false);
+    if (all > 0)
+        commit(w, n, all);
+}
+
+static void housekeeping(struct writer *w, int64_t now_us)
+{
+    struct ledger *l = w->o.ledger;
+    if (ledger_checkpoint_running(l)) {
+        step_checkpoint(w);
+    } else {
+        uint64_t since = ledger_durable(l) - ledger_checkpoint_position(l);
+        bool due = since >= w->o.checkpoint_every_events ||
+                   (since > 0 && now_us - w->checkpointed_us >= w->o.checkpoint_every_us);
+        if (!w->failed && (due || w->queued))
+            begin_checkpoint(w, now_us);
+    }
+    if (now_us - w->ticked_us >= tick_every_us) {
+        struct err_detail detail = {""};
+        w->ticked_us = now_us;
+        enum err e = ledger_tick(l, now_us, &detail);
+        if (e != OK)
+            log_event(w->o.log, LOG_WARN, "retention_failed", LOG_STR("code", err_code(e)),
+                      LOG_STR("detail", detail.text), LOG_END);
+    }
+}
+
+/* Everything is answered: what the counters still hold, and a checkpoint for a quick start. */
+static void finish(struct writer *w)
+{
+    int64_t now_us = clock_unix_us();
+    uint32_t all = add_tallies(w, 0, now_us, true);
+    if (all > 0)
+        commit(w, 0, all);
+    if (!w->failed && !ledger_checkpoint_running(w->o.ledger) &&
+        ledger_durable(w->o.ledger) > ledger_checkpoint_position(w->o.ledger))
+        begin_checkpoint(w, now_us);
+    while (!w->failed && ledger_checkpoint_running(w->o.ledger))
+        step_checkpoint(w);
+    finish_waiting(w, &w->waiting, ERR_SHUTTING_DOWN);
+    finish_waiting(w, &w->queued, ERR_SHUTTING_DOWN);
+}
+
+static void *run(void *arg)
+{
+    struct writer *w = arg;
+    published_register_thread(); /* call_rcu wants a registered thread. */
+    bool closed = false;
+    while (!closed) {
+        struct inbox_item *list = NULL;
+        uint32_t n = 0;
+        bool busy = ledger_checkpoint_running(w->o.ledger) || w->queued;
+        inbox_take(w->o.inbox, BATCH_MAX, busy ? 0 : idle_wait_us, &list, &n, &closed);
+        int64_t now_us = clock_unix_us();
+        process(w, list, now_us);
+        housekeeping(w, now_us);
+    }
+    finish(w);
+    published_unregister_thread();
+    return NULL;
+}
+
+static enum err prepare_all(struct writer *w)
+{
+    const struct model *m = ledger_model(w->o.ledger);
+    for (uint32_t i = 0; i < m->routers_n; i++) {
+        const struct router *r = m->routers[i];
+        TRY(live_prepare(w->o.live, r->uid, r->requests));
+        for (uint32_t k = 0; k < r->arms_n; k++) {
+            const struct arm *a = r->arms[k];
+            /* A crash can lose a tenth of a second of counts, never an answered one. */
+            uint64_t issued = a->issued > a->answered ? a->issued : a->answered;
+            TRY(live_prepare(w->o.live, a->uid, issued));
+        }
+    }
+    return OK;
+}
+
+static void writer_free(struct writer *w)
+{
+    if (w->tally)
+        tally_done(w->tally);
+    mem_free(w->tally);
+    mem_free(w->entries);
+    mem_free(w->items);
+    mem_free(w);
+}
+
+enum err writer_start(const struct writer_options *o, struct writer **ret_writer)
+{
+    struct writer *w = mem_calloc(1, sizeof *w);
+    if (!w)
+        return ERR_NOMEM;
+    w->o = *o;
+    w->entries = mem_calloc(BATCH_MAX + TALLY_ROOM, sizeof *w->entries);
+    w->items = mem_calloc(BATCH_MAX, sizeof(struct inbox_item *));
+    w->tally = mem_calloc(1, sizeof *w->tally);
+    w->ticked_us = w->checkpointed_us = clock_unix_us();
+    enum err e = w->entries && w->items && w->tally ? prepare_all(w) : ERR_NOMEM;
+    if (e == OK) {
+        publish(w);
+        e = published_current(o->published) ? OK : ERR_NOMEM;
+    }
+    if (e == OK && pthread_create(&w->thread, NULL, run, w) != 0)
+        e = ERR_NOMEM;
+    if (e != OK)
+        writer_free(w);
+    else
+        *ret_writer = w;
+    return e;
+}
+
+void writer_stop(struct writer *w)
+{
+    if (!w)
+        return;
+    inbox_close(w->o.inbox);
+    (void)pthread_join(w->thread, NULL);
+    writer_free(w);
+}
