@@ -1,9 +1,13 @@
 /* audit.h - the decision log: what was decided, with what, kept for a while on its own terms.
  * Why: explain, evaluate and join-without-token need it; an acknowledgement must never wait for it.
  * So: a bounded byte ring, its own thread, one LMDB environment per hour, no fsync, dropped whole.
+ * The ring is two halves: rpc threads fill one while the thread writes the other. What is in either
+ * half is found at once, so a record is visible from the moment audit_put returned true.
  * Owns: the ring, the thread, the environments (state/store/hours).
- * Threads: audit_put from any rpc thread, never blocks: when the ring is full the record is dropped
- * and counted. audit_find from any. */
+ * Threads: audit_put from any rpc thread: a short lock and a copy, never the disk; when the half is
+ * full the record is dropped and counted. audit_find from any. Open before the first thread
+ * (hours_open forks), close after the last put or find.
+ * Invariant: every record that audit_put took is written, or counted as dropped. */
 #pragma once
 
 #include "state/base/err.h"
@@ -13,10 +17,12 @@
 struct audit;
 
 struct audit_options {
-    const char *dir;
-    uint64_t ring_bytes;
-    int64_t keep_us;
-    uint64_t max_bytes;
+    const char *dir;     /* Created when absent; its parent must exist. */
+    uint64_t ring_bytes; /* [64 KiB, 1 GiB]. */
+    int64_t keep_us;     /* Age at which an hour goes; 0: never. */
+    uint64_t max_bytes;  /* On disk, overshot by at most half a ring; 0: no limit. The oldest hours
+                          * go; when the running hour alone is too large, the new records do. */
+    int64_t expire_every_us; /* 0: a minute. */
 };
 
 /* One eligible arm of a decision. */
@@ -37,7 +43,8 @@ struct audit_record {
     struct audit_arm *arms; /* arms_n; owned by whoever filled it. */
 };
 
-/* Byte forms; a record that does not decode is ERR_CORRUPT. ret->arms is allocated: mem_free it. */
+/* Byte forms; a record that does not decode is ERR_CORRUPT. ret->arms is allocated (NULL for none):
+ * mem_free it. On failure nothing is. */
 void audit_encode(const struct audit_record *r, struct buf *out);
 MUST_USE enum err audit_decode(struct slice bytes, struct audit_record *ret_record);
 
@@ -47,7 +54,16 @@ MUST_USE enum err audit_open(const struct audit_options *o, struct audit **ret_a
 void audit_close(struct audit *a);
 /* `bytes` is an encoded record, copied. False: dropped, and counted. */
 bool audit_put(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us, struct slice bytes);
-/* ERR_NOT_FOUND when the log does not have it (any more). Waits briefly for what is in the ring. */
+/* ERR_NOT_FOUND when the log does not have it (any more), or it is damaged. ret->arms as above. */
 MUST_USE enum err audit_find(struct audit *a, const uint8_t id[ID_BYTES],
                              struct audit_record *ret_record);
+/* Records not kept since open: the ring was full, the disk was, or max_bytes was reached. */
 uint64_t audit_dropped(struct audit *a);
+
+struct audit_counts {
+    uint64_t written, dropped;
+    uint64_t hours, bytes;                   /* On disk now. */
+    uint64_t damaged_hours, damaged_records; /* Since open. */
+    struct err_detail last_error;            /* Why a batch was not kept; empty: every one was. */
+};
+void audit_counts(struct audit *a, struct audit_counts *ret_counts);
