@@ -186,9 +186,9 @@ static enum err read_file(const struct walk *w, unsigned char **ret_text, size_t
     enum err e = OK;
     unsigned char *text = NULL;
     size_t len = 0;
-    if (!S_ISREG(st.st_mode) || st.st_size > CONFIG_YAML_MAX_BYTES)
-        e = err_say(w->detail, ERR_PARSE, "%s: not a file of at most %d MiB", path,
-                    CONFIG_YAML_MAX_BYTES >> 20);
+    if (!S_ISREG(st.st_mode) || st.st_size >> 20 >= CONFIG_YAML_MAX_MIB)
+        e = err_say(w->detail, ERR_PARSE, "%s: not a file of less than %d MiB", path,
+                    CONFIG_YAML_MAX_MIB);
     else if (!(text = mem_alloc((size_t)st.st_size + 1)))
         e = err_say(w->detail, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
     for (ssize_t n = 1; !e && n && len < (size_t)st.st_size; len += (size_t)n) {

@@ -4,8 +4,8 @@
 
 #include "server/config.h"
 
-#define CONFIG_YAML_MAX_BYTES (16 * 1024 * 1024) /* A bootstrap of 10,000 arms is a few of them.   \
-                                                  */
+/* A bootstrap of 10,000 arms is a few of them. */
+#define CONFIG_YAML_MAX_MIB 16
 
 /* Reads config->file into config. On error nothing is promised about config but config_free. */
 MUST_USE enum err config_yaml_load(struct config *config, struct err_detail *detail);

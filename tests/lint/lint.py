@@ -31,6 +31,7 @@ def tracked(root):
         files = [f.decode() for f in out.split(b"\0") if f]
     except (OSError, subprocess.CalledProcessError):
         files = []
+    if not files:  # No git, no repository, or a tree unpacked inside somebody else's.
         for folder, folders, names in os.walk(root):
             folders[:] = [f for f in folders if not f.startswith((".", "build", "__pycache__"))]
             files += [os.path.relpath(os.path.join(folder, n), root) for n in names]
@@ -191,7 +192,7 @@ def main():
             print(line)
             found += 1
     print(f"{len(files)} files, {found} found")
-    sys.exit(1 if found else 0)
+    sys.exit(1 if found or not files else 0)
 
 
 if __name__ == "__main__":
