@@ -29,14 +29,14 @@ static enum err find_router(const struct snapshot *s, struct slice name,
 }
 
 /* A copy of a router's declaration, so that the snapshot can be let go. */
-static enum err copy_config(struct handler *h, struct slice name, struct router_config *ret_config,
-                            struct err_detail *detail)
+static enum err copy_config(struct engine_worker *w, struct slice name,
+                            struct router_config *ret_config, struct err_detail *detail)
 {
     const struct router_view *r = NULL;
-    enum err e = find_router(engine_snapshot_acquire(h->worker), name, &r, detail);
+    enum err e = find_router(engine_snapshot_acquire(w), name, &r, detail);
     if (r)
         *ret_config = *r->config;
-    engine_snapshot_release(h->worker);
+    engine_snapshot_release(w);
     return e;
 }
 
@@ -84,7 +84,7 @@ static enum err check_arms(const Shunt__V1__RouterSpec *spec, const struct route
     return OK;
 }
 
-enum err create_router(struct handler *h, const Shunt__V1__RouterSpec *spec,
+enum err create_router(struct engine_worker *w, const Shunt__V1__RouterSpec *spec,
                        struct err_detail *detail)
 {
     struct router_config config;
@@ -96,13 +96,13 @@ enum err create_router(struct handler *h, const Shunt__V1__RouterSpec *spec,
         return err_say(detail, ERR_NOMEM, "out of memory for %zu arms", spec->n_arms);
     enum err e = check_arms(spec, &config, arms, detail);
     if (e == OK) {
-        e = engine_router_create(h->worker, &config, detail);
+        e = engine_router_create(w, &config, detail);
         created = e == OK;
     }
     for (size_t i = 0; e == OK && i < spec->n_arms; i++)
-        e = engine_arm_add(h->worker, name, &arms[i], detail);
+        e = engine_arm_add(w, name, &arms[i], detail);
     /* Half a router is worse than none; if even this fails, the first error is what counts. */
-    if (e != OK && created && engine_router_remove(h->worker, name, NULL) != OK)
+    if (e != OK && created && engine_router_remove(w, name, NULL) != OK)
         e = err_say(detail, e, "the router was created without all of its arms; remove it");
     mem_free(arms);
     return e;
@@ -112,7 +112,7 @@ enum err handle_create_router(struct handler *h, const ProtobufCMessage *request
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__CreateRouterRequest *m = (const Shunt__V1__CreateRouterRequest *)request;
-    TRY(create_router(h, m->spec, detail));
+    TRY(create_router(h->worker, m->spec, detail));
     return answer_router(h, text_slice(m->spec->name), ret_response, detail);
 }
 
@@ -135,7 +135,7 @@ enum err handle_update_router(struct handler *h, const ProtobufCMessage *request
 {
     const Shunt__V1__UpdateRouterRequest *m = (const Shunt__V1__UpdateRouterRequest *)request;
     struct router_config config;
-    TRY(copy_config(h, text_slice(m->name), &config, detail));
+    TRY(copy_config(h->worker, text_slice(m->name), &config, detail));
     TRY(codec_settings_in(m->settings, &config.settings, detail));
     TRY(weights_in(m, &config, detail));
     TRY(engine_router_update(h->worker, &config, detail));
@@ -186,12 +186,20 @@ enum err handle_get_router(struct handler *h, const ProtobufCMessage *request,
 
 /* ---- Arms ---- */
 
-static enum err arm_in(struct handler *h, struct slice router, const Shunt__V1__ArmSpec *spec,
+static enum err arm_in(struct engine_worker *w, struct slice router, const Shunt__V1__ArmSpec *spec,
                        struct arm_config *ret_arm, struct err_detail *detail)
 {
     struct router_config config;
-    TRY(copy_config(h, router, &config, detail));
+    TRY(copy_config(w, router, &config, detail));
     return codec_arm_in(spec, &config, ret_arm, detail);
+}
+
+enum err create_arm(struct engine_worker *w, struct slice router, const Shunt__V1__ArmSpec *spec,
+                    struct err_detail *detail)
+{
+    struct arm_config arm;
+    TRY(arm_in(w, router, spec, &arm, detail));
+    return engine_arm_add(w, router, &arm, detail);
 }
 
 enum err handle_add_arm(struct handler *h, const ProtobufCMessage *request,
@@ -199,9 +207,7 @@ enum err handle_add_arm(struct handler *h, const ProtobufCMessage *request,
 {
     const Shunt__V1__AddArmRequest *m = (const Shunt__V1__AddArmRequest *)request;
     struct slice router = router_slice(m->router);
-    struct arm_config arm;
-    TRY(arm_in(h, router, m->spec, &arm, detail));
-    TRY(engine_arm_add(h->worker, router, &arm, detail));
+    TRY(create_arm(h->worker, router, m->spec, detail));
     return answer_arm(h, router, text_slice(m->spec->name), ret_response, detail);
 }
 
@@ -211,7 +217,7 @@ enum err handle_update_arm(struct handler *h, const ProtobufCMessage *request,
     const Shunt__V1__UpdateArmRequest *m = (const Shunt__V1__UpdateArmRequest *)request;
     struct slice router = router_slice(m->router);
     struct arm_config arm;
-    TRY(arm_in(h, router, m->spec, &arm, detail));
+    TRY(arm_in(h->worker, router, m->spec, &arm, detail));
     TRY(engine_arm_update(h->worker, router, &arm, detail));
     return answer_arm(h, router, text_slice(m->spec->name), ret_response, detail);
 }

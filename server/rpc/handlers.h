@@ -35,5 +35,8 @@ handler_run handle_rotate_keys;
 handler_run handle_health_check;
 
 /* Creates a router with its arms, or nothing: also what bootstrap does. */
-MUST_USE enum err create_router(struct handler *h, const Shunt__V1__RouterSpec *spec,
+MUST_USE enum err create_router(struct engine_worker *w, const Shunt__V1__RouterSpec *spec,
                                 struct err_detail *detail);
+/* Adds one arm by its declaration; `router` as in engine_arm_add. */
+MUST_USE enum err create_arm(struct engine_worker *w, struct slice router,
+                             const Shunt__V1__ArmSpec *spec, struct err_detail *detail);

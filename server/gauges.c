@@ -1,0 +1,152 @@
+#include "server/gauges.h"
+
+static double read_inbox_depth(void *arg)
+{
+    return (double)engine_gauges(((struct gauges *)arg)->engine).inbox_depth;
+}
+
+static double read_fold_lag(void *arg)
+{
+    return (double)engine_gauges(((struct gauges *)arg)->engine).fold_lag;
+}
+
+static double read_audit_dropped(void *arg)
+{
+    return (double)engine_gauges(((struct gauges *)arg)->engine).audit_dropped;
+}
+
+static double read_journal_bytes(void *arg)
+{
+    return (double)engine_gauges(((struct gauges *)arg)->engine).journal_bytes;
+}
+
+static double read_journal_position(void *arg)
+{
+    return (double)engine_positions(((struct gauges *)arg)->engine).journal;
+}
+
+static double read_checkpoint_position(void *arg)
+{
+    return (double)engine_positions(((struct gauges *)arg)->engine).checkpoint;
+}
+
+static double read_log_dropped(void *arg)
+{
+    return (double)log_dropped(((struct gauges *)arg)->log);
+}
+
+static void build_info(struct metrics_sink *sink, void *arg)
+{
+    struct metrics_label label = {"version", SHUNT_VERSION};
+    (void)arg;
+    metrics_emit(sink, &label, 1, 1);
+}
+
+typedef void emit_router(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
+                         uint32_t arms_n);
+
+static void emit_shares(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
+                        uint32_t arms_n)
+{
+    double all = 0;
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        all += (double)engine_issued(e, r->arms[i]->uid);
+    for (uint32_t i = 0; i < arms_n; i++) {
+        const struct arm_view *arm = r->arms[i];
+        struct metrics_label labels[] = {{"router", r->config->name}, {"arm", arm->config->name}};
+        metrics_emit(sink, labels, 2, all > 0 ? (double)engine_issued(e, arm->uid) / all : 0);
+    }
+}
+
+static void emit_outcomes(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
+                          uint32_t arms_n)
+{
+    (void)e;
+    for (uint32_t i = 0; i < arms_n; i++) {
+        const struct arm_view *arm = r->arms[i];
+        struct metrics_label labels[] = {{"router", r->config->name}, {"arm", arm->config->name}};
+        metrics_emit(sink, labels, 2, (double)arm->answered);
+    }
+}
+
+/* A worker of its own for one page: the rendering thread is not ours, and may be another each time.
+ */
+static void emit_routers(struct metrics_sink *sink, struct engine *e, emit_router *emit)
+{
+    struct engine_worker *w = NULL;
+    uint32_t left = GAUGES_ARMS_MAX;
+    if (engine_worker_new(e, &w) != OK)
+        return;
+    const struct snapshot *s = engine_snapshot_acquire(w);
+    for (uint32_t i = 0; i < s->routers_n && left; i++) {
+        const struct router_view *r = s->routers[i];
+        uint32_t n = r->arms_n < left ? r->arms_n : left;
+        emit(sink, e, r, n);
+        left -= n;
+    }
+    engine_snapshot_release(w);
+    engine_worker_free(w);
+}
+
+static void arm_share(struct metrics_sink *sink, void *arg)
+{
+    emit_routers(sink, ((struct gauges *)arg)->engine, emit_shares);
+}
+
+static void arm_outcomes(struct metrics_sink *sink, void *arg)
+{
+    emit_routers(sink, ((struct gauges *)arg)->engine, emit_outcomes);
+}
+
+static void on_commit(void *ctx, double seconds, uint32_t records)
+{
+    struct gauges *g = ctx;
+    metrics_histogram_observe(g->commit_seconds, seconds);
+    metrics_histogram_observe(g->batch_records, (double)records);
+}
+
+static enum err add_readers(struct gauges *g, struct metrics *m)
+{
+    const struct {
+        const char *name, *help;
+        enum metrics_type type;
+        double (*read)(void *arg);
+    } rows[] = {
+        {"shunt_inbox_depth", "Outcomes waiting for the writer.", METRICS_GAUGE, read_inbox_depth},
+        {"shunt_fold_lag", "Events durable but not yet published.", METRICS_GAUGE, read_fold_lag},
+        {"shunt_journal_position", "Position of the last durable event.", METRICS_GAUGE,
+         read_journal_position},
+        {"shunt_checkpoint_position", "Position of the current checkpoint; 0: none yet.",
+         METRICS_GAUGE, read_checkpoint_position},
+        {"shunt_journal_bytes", "Size of the journal on disk.", METRICS_GAUGE, read_journal_bytes},
+        {"shunt_audit_dropped_total", "Decision records dropped because the log could not keep up.",
+         METRICS_COUNTER, read_audit_dropped},
+        {"shunt_log_dropped_total", "Log lines dropped because their reader did not keep up.",
+         METRICS_COUNTER, read_log_dropped},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        TRY(metrics_add_reader(m, rows[i].name, rows[i].help, rows[i].type, rows[i].read, g));
+    return OK;
+}
+
+enum err gauges_init(struct gauges *g, struct engine *engine, struct log *log, struct metrics *m)
+{
+    *g = (struct gauges){.engine = engine, .log = log};
+    TRY(add_readers(g, m));
+    TRY(metrics_add_histogram(m, "shunt_commit_seconds", "Time of one durable commit, in seconds.",
+                              NULL, 0, &metrics_seconds, &g->commit_seconds));
+    TRY(metrics_add_histogram(m, "shunt_batch_records", "Events in one commit.", NULL, 0,
+                              &metrics_powers, &g->batch_records));
+    TRY(metrics_add_collector(m, "shunt_build_info", "1, with the version as a label.",
+                              METRICS_GAUGE, build_info, g));
+    TRY(metrics_add_collector(m, "shunt_arm_share",
+                              "Share of a router's decisions that went to the arm. At most 2000 "
+                              "arms are shown, in order of creation.",
+                              METRICS_GAUGE, arm_share, g));
+    TRY(metrics_add_collector(m, "shunt_arm_outcomes",
+                              "Decisions of the arm with at least one report. At most 2000 arms "
+                              "are shown, in order of creation.",
+                              METRICS_GAUGE, arm_outcomes, g));
+    engine_on_commit(engine, on_commit, g);
+    return OK;
+}

@@ -1,0 +1,304 @@
+/* main.c - shuntd: builds the parts, joins them, takes them down in reverse.
+ * Order of building: signals, configuration, log, metrics, readiness, http, engine, bootstrap, data
+ * plane, control plane. Nothing here decides anything about requests. */
+#include "server/bootstrap.h"
+#include "server/config.h"
+#include "server/engine/engine.h"
+#include "server/gauges.h"
+#include "server/offline.h"
+#include "server/ops/clock.h"
+#include "server/ops/http.h"
+#include "server/ops/log.h"
+#include "server/ops/ready.h"
+#include "server/rpc/server.h"
+#include "server/seal/seal.h"
+#include "state/base/mem.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "the journal and the tokens are little-endian");
+
+enum { EXIT_USAGE = 2, RPC_ADMIN_IN_FLIGHT = 64 };
+
+struct app {
+    struct config *config;
+    struct config_entry *entries; /* What `settings` points into. */
+    struct rpc_setting *settings;
+    size_t settings_n;
+    struct log *log;
+    struct metrics *metrics;
+    struct rpc_metrics *rpc_metrics;
+    struct ready ready;
+    struct http *http;
+    struct engine *engine;
+    struct gauges gauges;
+    struct rpc_server *servers[RPC_SERVICES];
+};
+
+/* The signals that main waits for; every thread inherits that they are blocked. */
+static void block_signals(sigset_t *ret_set)
+{
+    (void)sigemptyset(ret_set);
+    (void)sigaddset(ret_set, SIGTERM);
+    (void)sigaddset(ret_set, SIGINT);
+    (void)sigaddset(ret_set, SIGHUP);
+    (void)pthread_sigmask(SIG_BLOCK, ret_set, NULL);
+    (void)signal(SIGPIPE, SIG_IGN); /* A peer that went away is an error of a write, no more. */
+    (void)signal(SIGXFSZ, SIG_IGN); /* So is a file that may not grow. */
+}
+
+/* What the process may leave behind: no core with keys and prompts in it, no file for others. */
+static void close_leaks(void)
+{
+    struct rlimit none = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &none);
+    (void)umask(0077);
+    /* The core's own log goes to stderr in a form of its own, between our JSON lines. */
+    (void)setenv("GRPC_VERBOSITY", "NONE", 0);
+}
+
+/* On the writer's thread. Nothing more may be acknowledged: what is on disk is all there is. */
+static void stop_at_once(void *ctx, const char *why)
+{
+    struct app *a = ctx;
+    log_event(
+        a->log, LOG_ERROR, "fatal", LOG_STR("why", why),
+        LOG_STR("do", "look at the disk; acknowledged outcomes are recovered at the next start"),
+        LOG_END);
+    (void)log_flush(a->log, 1000);
+    _exit(EXIT_FAILURE);
+}
+
+static struct engine_options engine_options_of(struct app *a)
+{
+    const struct config *c = a->config;
+    return (struct engine_options){
+        .data_dir = c->data_dir,
+        .map_bytes = (uint64_t)c->journal.map_bytes,
+        .inbox_capacity = (uint32_t)c->inbox_capacity,
+        .max_text_bytes = (uint32_t)c->max_text_bytes,
+        .checkpoint_every_events = (uint64_t)c->checkpoint.every_events,
+        .checkpoint_every_us = c->checkpoint.every_us,
+        .journal_keep_us = c->journal.keep_us,
+        .journal_max_bytes = (uint64_t)c->journal.max_bytes,
+        .decisions_dir = c->decision_log.dir,
+        .decisions_keep_us = c->decision_log.keep_us,
+        .decisions_max_bytes = (uint64_t)c->decision_log.max_bytes,
+        .decisions_ring_bytes = (uint64_t)c->decision_log.ring_bytes,
+        .log = a->log,
+        .fatal = stop_at_once,
+        .fatal_ctx = a,
+    };
+}
+
+/* The settings as GetConfig shows them; they do not change while the process lives. */
+static enum err show_settings(struct app *a)
+{
+    size_t n = config_entries_n();
+    a->entries = mem_calloc(n, sizeof *a->entries);
+    a->settings = mem_calloc(n, sizeof *a->settings);
+    if (!a->entries || !a->settings)
+        return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        struct config_entry *e = &a->entries[i];
+        config_entry(a->config, i, e);
+        a->settings[i] = (struct rpc_setting){e->key, e->value, e->source, e->about};
+    }
+    a->settings_n = n;
+    return OK;
+}
+
+static enum err open_monitoring(struct app *a, struct err_detail *detail)
+{
+    struct http_options o = {.address = a->config->metrics_listen,
+                             .metrics = a->metrics,
+                             .ready = &a->ready,
+                             .log = a->log};
+    if (strcmp(o.address, "none") == 0)
+        return OK;
+    return http_open(&o, &a->http, detail);
+}
+
+static enum err open_engine(struct app *a, struct err_detail *detail)
+{
+    struct engine_options o = engine_options_of(a);
+    struct engine_worker *w = NULL;
+    TRY(engine_open(&o, &a->engine, detail));
+    TRY(gauges_init(&a->gauges, a->engine, a->log, a->metrics));
+    TRY(engine_worker_new(a->engine, &w));
+    enum err e = bootstrap(a->config, a->engine, w, a->log, detail);
+    engine_worker_free(w);
+    return e;
+}
+
+static enum err open_server(struct app *a, enum rpc_service service, struct err_detail *detail)
+{
+    const struct config *c = a->config;
+    const struct config_addresses *at = service == RPC_ROUTER ? &c->listen : &c->admin_listen;
+    struct rpc_options o = {
+        .service = service,
+        .engine = a->engine,
+        .ready = &a->ready,
+        .metrics = a->rpc_metrics,
+        .log = a->log,
+        .addresses_n = at->n,
+        .threads = service == RPC_ROUTER ? (uint32_t)c->rpc_threads : 1,
+        .max_in_flight =
+            service == RPC_ROUTER ? (uint32_t)c->max_in_flight : (uint32_t)RPC_ADMIN_IN_FLIGHT,
+        .max_text_bytes = (uint32_t)c->max_text_bytes,
+        .settings = a->settings,
+        .settings_n = a->settings_n,
+    };
+    if (service == RPC_ROUTER)
+        o.tls = (struct rpc_tls){c->tls.cert, c->tls.key, c->tls.client_ca};
+    for (size_t i = 0; i < at->n; i++)
+        o.addresses[i] = at->text[i];
+    TRY(rpc_server_open(&o, &a->servers[service], detail));
+    for (size_t i = 0; i < at->n; i++)
+        log_event(a->log, LOG_INFO, "listening",
+                  LOG_STR("service", service == RPC_ROUTER ? "router" : "admin"),
+                  LOG_STR("address", rpc_server_address(a->servers[service], i)), LOG_END);
+    return OK;
+}
+
+static enum err open_all(struct app *a, struct err_detail *detail)
+{
+    TRY(seal_init());
+    TRY(metrics_new(&a->metrics));
+    TRY(rpc_metrics_new(a->metrics, &a->rpc_metrics));
+    TRY(show_settings(a));
+    TRY(open_monitoring(a, detail));
+    TRY(open_engine(a, detail));
+    TRY(open_server(a, RPC_ROUTER, detail));
+    TRY(open_server(a, RPC_ADMIN, detail));
+    ready_release(&a->ready, "starting");
+    return OK;
+}
+
+/* Reverse order; every part may be missing. */
+static void close_all(struct app *a)
+{
+    bool clean = true;
+    ready_hold(&a->ready, "draining");
+    int64_t until = clock_mono_ns() + a->config->drain_grace_us * 1000;
+    for (int i = 0; i < RPC_SERVICES; i++)
+        if (a->servers[i])
+            rpc_server_stop_begin(a->servers[i]);
+    for (int i = 0; i < RPC_SERVICES; i++)
+        if (a->servers[i] && !rpc_server_stop_wait(a->servers[i], until))
+            clean = false;
+    if (!clean)
+        log_event(a->log, LOG_WARN, "drain_cut",
+                  LOG_STR("why", "calls were still in flight after drain_grace and were cancelled"),
+                  LOG_END);
+    for (int i = 0; i < RPC_SERVICES; i++)
+        rpc_server_close(a->servers[i]);
+    http_close(a->http); /* Its pages ask the engine. */
+    if (a->engine)
+        engine_close(a->engine);
+    metrics_free(a->metrics);
+    rpc_metrics_free(a->rpc_metrics);
+    mem_free(a->settings);
+    mem_free(a->entries);
+}
+
+static const char *signal_name(int signal)
+{
+    return signal == SIGTERM ? "SIGTERM" : "SIGINT";
+}
+
+/* Returns when the process is to stop. */
+static void wait_for_signal(struct app *a, const sigset_t *set)
+{
+    for (;;) {
+        siginfo_t info;
+        int signal = sigwaitinfo(set, &info);
+        if (signal == SIGTERM || signal == SIGINT) {
+            log_event(a->log, LOG_INFO, "draining", LOG_STR("signal", signal_name(signal)),
+                      LOG_END);
+            return;
+        }
+        if (signal == SIGHUP)
+            log_event(a->log, LOG_INFO, "nothing_to_reload",
+                      LOG_STR("why", "routers and arms are state: change them with shuntctl; "
+                                     "process settings take a restart"),
+                      LOG_END);
+    }
+}
+
+static int serve(struct app *a, const sigset_t *set)
+{
+    struct err_detail detail = {{'\0'}};
+    log_event(a->log, LOG_INFO, "starting", LOG_STR("version", SHUNT_VERSION),
+              LOG_STR("data_dir", a->config->data_dir), LOG_INT("pid", getpid()), LOG_END);
+    int64_t began = clock_mono_ns();
+    enum err e = open_all(a, &detail);
+    if (e == OK) {
+        log_event(a->log, LOG_INFO, "ready",
+                  LOG_NUM("seconds", (double)(clock_mono_ns() - began) * 1e-9), LOG_END);
+        wait_for_signal(a, set);
+    } else {
+        log_event(a->log, LOG_ERROR, "start_failed", LOG_STR("code", err_code(e)),
+                  LOG_STR("why", detail.text), LOG_STR("do", err_text(e)), LOG_END);
+    }
+    close_all(a);
+    log_event(a->log, LOG_INFO, "stopped", LOG_END);
+    return e == OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+static int run(struct app *a, const sigset_t *set)
+{
+    struct log_options o = {.fd = STDERR_FILENO, .level = a->config->log_level};
+    switch (a->config->command) {
+    case CONFIG_VERSION:
+        (void)printf("shuntd %s\n", SHUNT_VERSION);
+        return EXIT_SUCCESS;
+    case CONFIG_HELP:
+        config_print_help(stdout);
+        return EXIT_SUCCESS;
+    case CONFIG_RESTORE:
+        return offline_restore(a->config);
+    case CONFIG_SERVE:
+    case CONFIG_VERIFY:
+        break;
+    }
+    if (log_open(&o, &a->log) != OK) {
+        (void)fprintf(stderr, "shuntd: out of memory\n");
+        return EXIT_FAILURE;
+    }
+    ready_init(&a->ready);
+    int status;
+    if (a->config->command == CONFIG_VERIFY) {
+        struct engine_options options = engine_options_of(a);
+        status = seal_init() == OK ? offline_verify(a->config, &options) : EXIT_FAILURE;
+    } else {
+        status = serve(a, set);
+    }
+    ready_done(&a->ready);
+    log_close(a->log);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct app app = {0};
+    struct err_detail detail = {{'\0'}};
+    sigset_t set;
+    block_signals(&set);
+    close_leaks();
+    enum err e = config_load(argc, argv, &app.config, &detail);
+    if (e != OK) {
+        (void)fprintf(stderr, "shuntd: %s\n", detail.text);
+        return EXIT_USAGE;
+    }
+    int status = run(&app, &set);
+    config_free(app.config);
+    return status;
+}
