@@ -1,0 +1,130 @@
+#!/usr/bin/python3
+"""libshunt against the real server, as a binding sees it: ctypes and the JSON calls.
+
+    test_libshunt.py SHUNTD SHUNTCTL LIBSHUNT EXAMPLE
+
+Standard library only, and no gRPC of Python's: the admin work is done by shuntctl."""
+import ctypes
+import json
+import subprocess
+import sys
+import tempfile
+import unittest
+
+from shuntd import Shuntd
+
+SHUNTD = SHUNTCTL = LIBSHUNT = EXAMPLE = None
+OK, REFUSED, NOT_REPORTABLE, TIMEOUT = 0, 3, 6, 8
+
+
+class Client:
+    """The whole of a ctypes wrapper."""
+
+    def __init__(self, **options):
+        self.lib = ctypes.CDLL(LIBSHUNT)
+        self.lib.shunt_open_json.restype = ctypes.c_void_p
+        self.lib.shunt_close.argtypes = [ctypes.c_void_p]
+        self.lib.shunt_flush.argtypes = [ctypes.c_void_p, ctypes.c_double]
+        self.lib.shunt_stats_json.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t,
+                                              ctypes.POINTER(ctypes.c_size_t)]
+        for call in (self.lib.shunt_route_json, self.lib.shunt_report_json):
+            call.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_size_t,
+                             ctypes.POINTER(ctypes.c_size_t)]
+        buf, length = ctypes.create_string_buffer(16384), ctypes.c_size_t()
+        self.handle = self.lib.shunt_open_json(json.dumps(options).encode(), buf,
+                                               ctypes.c_size_t(len(buf)), ctypes.byref(length))
+        if not self.handle:
+            raise ValueError(buf.value.decode())
+
+    def ask(self, call, *arguments):
+        buf, length = ctypes.create_string_buffer(16384), ctypes.c_size_t()
+        result = call(self.handle, *arguments, buf, len(buf), ctypes.byref(length))
+        return result, json.loads(buf.value)
+
+    def route(self, **request):
+        return self.ask(self.lib.shunt_route_json, json.dumps(request).encode())
+
+    def report(self, decision, **more):
+        body = {k: decision[k] for k in ("decision_id", "decision_token") if k in decision}
+        return self.ask(self.lib.shunt_report_json, json.dumps({**body, **more}).encode())
+
+    def stats(self):
+        return self.ask(self.lib.shunt_stats_json)[1]
+
+    def flush(self, timeout_s):
+        return self.lib.shunt_flush(self.handle, timeout_s)
+
+    def close(self):
+        self.lib.shunt_close(self.handle)
+
+
+class Libshunt(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory(prefix="shunt-libshunt-")
+        self.server = Shuntd(SHUNTD, self.folder.name + "/data")
+        self.server.start()
+        self.ctl("router", "add", "default")
+        for arm in ("small", "large"):
+            self.ctl("arm", "add", arm)
+        self.client = Client(address=self.server.router, default_arm="small", route_timeout_s=30,
+                             report_timeout_s=30, retry_first_s=0.05, retry_max_s=0.2)
+
+    def tearDown(self):
+        self.client.close()
+        self.assertEqual(self.server.stop(), 0, "".join(self.server.lines))
+        self.folder.cleanup()
+
+    def ctl(self, *arguments):
+        """A word that already exists is fine: shuntd makes the router `default` by itself."""
+        done = subprocess.run([SHUNTCTL, "--server", self.server.router, "--admin",
+                               self.server.admin, *arguments], capture_output=True, text=True)
+        if done.returncode != 0 and "EXISTS" not in done.stdout + done.stderr:
+            self.fail(f"shuntctl {arguments}: {done.stdout}{done.stderr}")
+
+    def test_a_decision_and_its_outcome(self):
+        result, decision = self.client.route(task="code", max_ranked=2, explain=True)
+        self.assertEqual(result, OK, decision)
+        self.assertIs(decision["fallback"], False)
+        self.assertIn(decision["arm_id"], ("small", "large"))
+        self.assertEqual(len(decision["decision_id"]), 36)
+        self.assertEqual(len(decision["ranking"]), 2)
+        result, outcome = self.client.report(decision, metrics={"quality": 0.5}, status="ok")
+        self.assertEqual(result, OK, outcome)
+        self.assertEqual((outcome["queued"], outcome["duplicate"]), (False, False))
+        result, outcome = self.client.report(decision, metrics={"quality": 0.5})
+        self.assertEqual((result, outcome["duplicate"]), (OK, True))
+        result, answer = self.client.route(router="nobody")
+        self.assertEqual(result, REFUSED)
+        self.assertEqual(answer["error"]["code"], "ROUTER_NOT_FOUND")
+
+    def test_outcomes_reach_a_server_that_was_killed_and_came_back(self):
+        decisions = [self.client.route()[1] for _ in range(5)]
+        address = self.server.router
+        self.server.kill()
+        for decision in decisions:
+            result, outcome = self.client.report(decision, metrics={"quality": 1})
+            self.assertEqual((result, outcome.get("queued")), (OK, True), outcome)
+        result, fallback = self.client.route()
+        self.assertEqual((result, fallback["arm_id"], fallback["fallback"]), (OK, "small", True))
+        self.assertEqual(self.client.report(fallback, metrics={"quality": 1})[0], NOT_REPORTABLE)
+        self.assertEqual(self.client.flush(0.01), TIMEOUT)
+        self.server.start(listen=address)
+        self.assertEqual(self.client.flush(60), OK)
+        stats = self.client.stats()
+        self.assertEqual((stats["delivered"], stats["refused"], stats["queued"]), (5, 0, 0))
+        for decision in decisions:
+            self.assertIs(self.client.report(decision, metrics={"quality": 1})[1]["duplicate"],
+                          True)
+
+    def test_the_example_works(self):
+        done = subprocess.run([EXAMPLE, self.server.router], capture_output=True, text=True,
+                              timeout=60)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("reported", done.stdout)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
+    SHUNTD, SHUNTCTL, LIBSHUNT, EXAMPLE = sys.argv[1:]
+    unittest.main(argv=sys.argv[:1], verbosity=2)
