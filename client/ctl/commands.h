@@ -1,0 +1,10 @@
+/* commands.h - the tables of commands, one a file. Each ends with a row without words. */
+#pragma once
+
+#include "client/ctl/command.h"
+
+extern const struct command router_commands[];   /* router_commands.c: router, arm */
+extern const struct command decision_commands[]; /* decision_commands.c: route, report, explain */
+extern const struct command state_commands[];    /* state_commands.c: stats, config, verify, ... */
+extern const struct command apply_commands[];    /* apply_commands.c: apply */
+extern const struct command replay_commands[];   /* replay_commands.c: replay */

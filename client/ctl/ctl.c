@@ -1,0 +1,266 @@
+#include "client/ctl/ctl.h"
+
+#include "client/ctl/progress.h"
+#include "proto/form/json.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define TIMEOUT_S 10.0
+#define LONG_TIMEOUT_S 3600.0
+#define DEFAULT_SERVER "127.0.0.1:7077"
+#define DEFAULT_DATA_DIR "/var/lib/shunt"
+
+static const char *env(const char *name)
+{
+    const char *value = getenv(name);
+    return value && *value ? value : NULL;
+}
+
+static bool set(char address[CTL_ADDRESS_CAP], const char *text)
+{
+    return snprintf(address, CTL_ADDRESS_CAP, "%s", text) < CTL_ADDRESS_CAP;
+}
+
+void ctl_init(struct ctl *ctl)
+{
+    *ctl = (struct ctl){0};
+    const char *server = env("SHUNT_SERVER"), *admin = env("SHUNT_ADMIN");
+    const char *data_dir = env("SHUNT_DATA_DIR");
+    set(ctl->server, server ? server : DEFAULT_SERVER);
+    ctl->server_given = server != NULL;
+    if (admin)
+        set(ctl->admin, admin);
+    else
+        snprintf(ctl->admin, sizeof ctl->admin, "unix:%s/admin.sock",
+                 data_dir ? data_dir : DEFAULT_DATA_DIR);
+    ctl->admin_given = admin || data_dir;
+}
+
+void ctl_done(struct ctl *ctl)
+{
+    for (int i = 0; i < 2; i++)
+        if (ctl->channels[i])
+            call_close(ctl->channels[i]);
+    *ctl = (struct ctl){0};
+}
+
+bool ctl_set_server(struct ctl *ctl, const char *address)
+{
+    ctl->server_given = true;
+    return *address && set(ctl->server, address);
+}
+
+bool ctl_set_admin(struct ctl *ctl, const char *address)
+{
+    ctl->admin_given = true;
+    return *address && set(ctl->admin, address);
+}
+
+enum ctl_exit ctl_try(struct ctl *ctl, enum ctl_service service, const char *method,
+                      double timeout_s, const ProtobufCMessage *request,
+                      const ProtobufCMessageDescriptor *response, ProtobufCMessage **ret_response,
+                      struct call_error *ret_error)
+{
+    struct call_channel **channel = &ctl->channels[service];
+    char path[128];
+    *ret_error = (struct call_error){0};
+    snprintf(path, sizeof path, "/shunt.v1.%s/%s", service == CTL_ADMIN ? "Admin" : "Router",
+             method);
+    if (!*channel)
+        *channel = call_open(service == CTL_ADMIN ? ctl->admin : ctl->server);
+    if (!*channel) {
+        ret_error->status = CALL_INTERNAL;
+        snprintf(ret_error->message, sizeof ret_error->message, "out of memory");
+        return CTL_REFUSED;
+    }
+    int status = call_unary(*channel, path, request, response, timeout_s, ret_response, ret_error);
+    if (status == 0)
+        return CTL_OK;
+    /* A server that answers names its code; without one there was no answer. */
+    bool silent = !ret_error->code[0];
+    bool gone = status == CALL_UNAVAILABLE || status == CALL_DEADLINE_EXCEEDED;
+    return silent && gone ? CTL_UNREACHABLE : CTL_REFUSED;
+}
+
+static const char *hint_for(const char *code)
+{
+    static const struct {
+        const char *code, *hint;
+    } hints[] = {
+        {"ROUTER_NOT_FOUND", "`shuntctl router list` names the routers that are there"},
+        {"ARM_NOT_FOUND", "`shuntctl arm list --router ROUTER` names the arms that are there"},
+        {"ROUTER_EXISTS", "`shuntctl router update` changes it"},
+        {"ARM_EXISTS", "`shuntctl arm update` changes it"},
+        {"METRIC_NOT_FOUND", "`shuntctl router show ROUTER` has the table of metrics"},
+        {"FIXED_AT_CREATION", "add a router under another name, or remove this one first"},
+        {"DECISION_NOT_FOUND",
+         "a decision is known by its token, or while the decision log has it"},
+        {"NO_ELIGIBLE_ARM", "`shuntctl arm list` shows which arms are paused or in cooldown"},
+        {"EXISTS", "name a path on the server's host that is not there yet"},
+    };
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (strcmp(hints[i].code, code) == 0)
+            return hints[i].hint;
+    return NULL;
+}
+
+void ctl_explain(const struct ctl *ctl, enum ctl_service service, const struct call_error *error)
+{
+    bool admin = service == CTL_ADMIN;
+    bool gone = error->status == CALL_UNAVAILABLE || error->status == CALL_DEADLINE_EXCEEDED;
+    if (gone && !error->code[0]) {
+        fprintf(stderr,
+                "shuntctl: no answer from the %s service at %s: %s\n"
+                "  is shuntd running there? %s ADDR or %s names another address\n",
+                admin ? "admin" : "router", admin ? ctl->admin : ctl->server, error->message,
+                admin ? "--admin" : "--server", admin ? "SHUNT_ADMIN" : "SHUNT_SERVER");
+        return;
+    }
+    const char *code = error->code[0] ? error->code : call_status_name(error->status);
+    const char *hint = hint_for(error->code);
+    fprintf(stderr, "shuntctl: %s: %s\n", code, error->message);
+    if (hint)
+        fprintf(stderr, "  %s\n", hint);
+}
+
+enum ctl_exit ctl_call(struct ctl *ctl, enum ctl_service service, const char *method,
+                       const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
+                       ProtobufCMessage **ret_response)
+{
+    struct call_error error;
+    double timeout_s = ctl->timeout_s > 0 ? ctl->timeout_s : TIMEOUT_S;
+    enum ctl_exit code =
+        ctl_try(ctl, service, method, timeout_s, request, response, ret_response, &error);
+    if (code != CTL_OK)
+        ctl_explain(ctl, service, &error);
+    return code;
+}
+
+struct spinner {
+    const char *label;
+    atomic_bool done;
+};
+
+static void *spinner_run(void *arg)
+{
+    struct spinner *spinner = arg;
+    struct progress progress;
+    progress_begin(&progress, spinner->label, 0);
+    while (progress.on && !atomic_load(&spinner->done)) {
+        progress_set(&progress, 0);
+        usleep(50000);
+    }
+    progress_end(&progress);
+    return NULL;
+}
+
+enum ctl_exit ctl_call_long(struct ctl *ctl, enum ctl_service service, const char *method,
+                            const char *label, const ProtobufCMessage *request,
+                            const ProtobufCMessageDescriptor *response,
+                            ProtobufCMessage **ret_response)
+{
+    struct spinner spinner = {.label = label};
+    struct call_error error;
+    pthread_t thread;
+    double timeout_s = ctl->timeout_s > 0 ? ctl->timeout_s : LONG_TIMEOUT_S;
+    bool spinning = pthread_create(&thread, NULL, spinner_run, &spinner) == 0;
+    enum ctl_exit code =
+        ctl_try(ctl, service, method, timeout_s, request, response, ret_response, &error);
+    atomic_store(&spinner.done, true);
+    if (spinning)
+        pthread_join(thread, NULL);
+    if (code != CTL_OK)
+        ctl_explain(ctl, service, &error);
+    return code;
+}
+
+enum ctl_exit ctl_fail(enum ctl_exit code, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    fputs("shuntctl: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputs("\n", stderr);
+    va_end(args);
+    return code;
+}
+
+enum ctl_exit ctl_print_json(json_t *json)
+{
+    char *text = json ? form_json_print(json, 2) : NULL;
+    json_decref(json);
+    if (!text)
+        return ctl_fail(CTL_REFUSED, "out of memory");
+    /* A pipe that closed or a full disk must not look like success. */
+    bool bad = puts(text) < 0 || fflush(stdout) != 0;
+    free(text);
+    return bad ? ctl_fail(CTL_REFUSED, "cannot write to standard output") : CTL_OK;
+}
+
+enum ctl_exit ctl_print_message(const ProtobufCMessage *message)
+{
+    json_t *json = NULL;
+    struct form_error error;
+    if (form_json_from_message(message, FORM_DEFAULTS, &json, &error) != FORM_OK)
+        return ctl_fail(CTL_REFUSED, "%s", error.text);
+    return ctl_print_json(json);
+}
+
+enum ctl_exit ctl_read_file(const char *path, size_t max, char **ret, size_t *ret_len)
+{
+    bool is_stdin = strcmp(path, "-") == 0;
+    FILE *in = is_stdin ? stdin : fopen(path, "rb");
+    if (!in)
+        return ctl_fail(CTL_USAGE, "%s: %s", path, strerror(errno));
+    char *text = malloc(max + 2);
+    size_t len = text ? fread(text, 1, max + 1, in) : 0;
+    bool bad = ferror(in) != 0;
+    if (!is_stdin)
+        fclose(in);
+    enum ctl_exit code = CTL_OK;
+    if (!text)
+        code = ctl_fail(CTL_REFUSED, "out of memory");
+    else if (bad)
+        code = ctl_fail(CTL_USAGE, "%s: cannot be read", path);
+    else if (len > max)
+        code = ctl_fail(CTL_USAGE, "%s: more than %zu bytes", path, max);
+    if (code != CTL_OK) {
+        free(text);
+        return code;
+    }
+    text[len] = '\0';
+    *ret = text;
+    *ret_len = len;
+    return CTL_OK;
+}
+
+bool ctl_bold(void)
+{
+    const char *term = getenv("TERM");
+    return isatty(STDOUT_FILENO) && !env("NO_COLOR") && term && strcmp(term, "dumb") != 0;
+}
+
+void ctl_find_shuntd(char *ret, size_t cap)
+{
+    char self[4096];
+    ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
+    snprintf(ret, cap, "shuntd");
+    if (len <= 0)
+        return;
+    self[len] = '\0';
+    char *slash = strrchr(self, '/');
+    if (!slash)
+        return;
+    *slash = '\0';
+    char beside[sizeof self + 16];
+    int n = snprintf(beside, sizeof beside, "%s/shuntd", self);
+    if (n > 0 && (size_t)n < cap && access(beside, X_OK) == 0)
+        snprintf(ret, cap, "%s", beside);
+}

@@ -1,0 +1,298 @@
+/* decision_commands.c - ask for an arm, say how it went, and ask why: route, report, explain. */
+#include "client/ctl/args.h"
+#include "client/ctl/commands.h"
+#include "client/ctl/table.h"
+#include "proto/form/json.h"
+#include "shunt/v1/admin.pb-c.h"
+#include "shunt/v1/router.pb-c.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TEXT_MAX (1024U * 1024)  /* The largest prompt that any server takes. */
+#define NUMBERS_MAX (8192U * 32) /* Bytes of a file of numbers. */
+#define EMBEDDING_MAX 8192U
+#define FEATURES_MAX 512U
+
+/* A file that is text: a NUL would cut it short without a word. */
+static enum ctl_exit text_read(const char *path, size_t max, char **ret)
+{
+    size_t len = 0;
+    enum ctl_exit code = ctl_read_file(path, max, ret, &len);
+    if (code != CTL_OK || strlen(*ret) == len)
+        return code;
+    free(*ret);
+    *ret = NULL;
+    return ctl_fail(CTL_USAGE, "%s: holds a NUL byte", path);
+}
+
+static enum ctl_exit text_take(Shunt__V1__RouteRequest *request, const struct command_input *in)
+{
+    const char *text = command_value(in, "text"), *file = command_value(in, "text-file");
+    if (in->positional_n && strcmp(in->positional[0], "-") != 0)
+        return ctl_fail(CTL_USAGE,
+                        "'%.32s': give the prompt by --text, --text-file or - (standard "
+                        "input)",
+                        in->positional[0]);
+    if ((text != NULL) + (file != NULL) + (in->positional_n > 0) > 1)
+        return ctl_fail(CTL_USAGE, "give one of --text, --text-file and -");
+    if (in->positional_n)
+        file = "-";
+    if (file)
+        return text_read(file, TEXT_MAX, &request->text);
+    if (text && !(request->text = strdup(text)))
+        return ctl_fail(CTL_REFUSED, "out of memory");
+    return CTL_OK;
+}
+
+static enum ctl_exit numbers_take(Shunt__V1__RouteRequest *request, const struct command_input *in)
+{
+    const char *features = command_value(in, "features");
+    const char *file = command_value(in, "embedding-file");
+    struct args_error error;
+    char *text = NULL;
+    if (features &&
+        !args_floats(features, FEATURES_MAX, &request->features, &request->n_features, &error))
+        return ctl_fail(CTL_USAGE, "--features: %s", error.text);
+    if (!file)
+        return CTL_OK;
+    enum ctl_exit code = text_read(file, NUMBERS_MAX, &text);
+    if (code == CTL_OK &&
+        !args_floats(text, EMBEDDING_MAX, &request->embedding, &request->n_embedding, &error))
+        code = ctl_fail(CTL_USAGE, "%s: %s", file, error.text);
+    free(text);
+    return code;
+}
+
+static enum ctl_exit route(struct ctl *ctl, const struct command_input *in)
+{
+    ProtobufCMessage *message = NULL;
+    enum ctl_exit code = command_request(in, &message);
+    Shunt__V1__RouteRequest *request = (Shunt__V1__RouteRequest *)message;
+    if (code == CTL_OK)
+        code = text_take(request, in);
+    if (code == CTL_OK)
+        code = numbers_take(request, in);
+    if (code == CTL_OK)
+        code = command_send(ctl, in, message);
+    protobuf_c_message_free_unpacked(message, NULL);
+    return code;
+}
+
+static const char *reason_name(Shunt__V1__Reason reason)
+{
+    const ProtobufCEnumValue *value =
+        protobuf_c_enum_descriptor_get_value(&shunt__v1__reason__descriptor, (int)reason);
+    return value ? value->name : "?";
+}
+
+static enum ctl_exit print_ranking(const Shunt__V1__RouteResponse *r)
+{
+    bool terms = r->ranking[0]->terms != NULL;
+    struct table *t = table_new();
+    if (t) {
+        table_column(t, "arm", TABLE_LEFT);
+        table_column(t, "propensity", TABLE_RIGHT);
+        table_column(t, "score", TABLE_RIGHT);
+        if (terms) {
+            table_column(t, "mean", TABLE_RIGHT);
+            table_column(t, "width", TABLE_RIGHT);
+            table_column(t, "pending", TABLE_RIGHT);
+        }
+    }
+    for (size_t i = 0; t && i < r->n_ranking; i++) {
+        const Shunt__V1__RankedArm *arm = r->ranking[i];
+        table_cell(t, "%s", arm->arm_id ? arm->arm_id : "");
+        table_cell(t, "%.4f", arm->propensity);
+        table_cell(t, "%.4f", arm->score);
+        if (terms) {
+            table_cell(t, "%.4f", arm->terms ? arm->terms->mean : (double)NAN);
+            table_cell(t, "%.4f", arm->terms ? arm->terms->width : (double)NAN);
+            table_cell(t, "%" PRIu64, arm->terms ? arm->terms->pending : 0);
+        }
+    }
+    bool ok = t && table_print(t, stdout, ctl_bold());
+    table_free(t);
+    return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
+}
+
+/* The token in the form that `report --token` takes; "" when there is none. */
+static enum ctl_exit print_token(const ProtobufCMessage *response)
+{
+    json_t *json = NULL;
+    struct form_error error;
+    if (form_json_from_message(response, 0, &json, &error) != FORM_OK)
+        return ctl_fail(CTL_REFUSED, "%s", error.text);
+    const char *token = json_string_value(json_object_get(json, "decision_token"));
+    if (token)
+        printf("token       %s\n", token);
+    json_decref(json);
+    return CTL_OK;
+}
+
+static enum ctl_exit print_route(const struct ctl *ctl, const ProtobufCMessage *response)
+{
+    (void)ctl;
+    const Shunt__V1__RouteResponse *r = (const void *)response;
+    printf("arm         %s\n", r->arm_id ? r->arm_id : "");
+    printf("reason      %s\n", reason_name(r->reason));
+    printf("propensity  %.4f\n", r->propensity);
+    if (r->decision_id)
+        printf("decision    %s\n", r->decision_id);
+    enum ctl_exit code = print_token(response);
+    if (code != CTL_OK || r->n_ranking < 1 || (r->n_ranking == 1 && !r->ranking[0]->terms))
+        return code;
+    puts("");
+    return print_ranking(r);
+}
+
+static enum ctl_exit print_report(const struct ctl *ctl, const ProtobufCMessage *response)
+{
+    (void)ctl;
+    const Shunt__V1__ReportRewardResponse *r = (const void *)response;
+    printf("on disk at position %" PRIu64 "%s\n", r->position,
+           r->duplicate ? "; a duplicate: nothing in it was new" : "");
+    if (r->n_counted) {
+        fputs("counted:", stdout);
+        for (size_t i = 0; i < r->n_counted; i++)
+            printf(" %s", r->counted[i]);
+        puts("");
+    }
+    if (r->unweighted)
+        puts("note: none of these metrics has weight in the router's utility");
+    if (r->orphaned)
+        puts("note: the arm version is gone; recorded, teaches nobody");
+    return CTL_OK;
+}
+
+static void print_time(int64_t us)
+{
+    char text[64];
+    time_t seconds = (time_t)(us / 1000000);
+    struct tm tm;
+    if (gmtime_r(&seconds, &tm) && strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm))
+        printf("issued      %s.%06dZ\n", text, (int)(us % 1000000));
+}
+
+static void print_numbers(const char *label, const float *values, size_t n)
+{
+    printf("%s", label);
+    for (size_t i = 0; i < n; i++)
+        printf("%s%g", i ? " " : "", (double)values[i]);
+    puts("");
+}
+
+static enum ctl_exit print_eligible(const Shunt__V1__ExplainResponse *r)
+{
+    struct table *t = table_new();
+    if (t) {
+        table_column(t, "arm", TABLE_LEFT);
+        table_column(t, "propensity", TABLE_RIGHT);
+        table_column(t, "mean", TABLE_RIGHT);
+        table_column(t, "width", TABLE_RIGHT);
+        table_column(t, "pending", TABLE_RIGHT);
+    }
+    for (size_t i = 0; t && i < r->n_arms; i++) {
+        const Shunt__V1__ExplainedArm *arm = r->arms[i];
+        table_cell(t, "%s", arm->arm_id && *arm->arm_id ? arm->arm_id : "(removed)");
+        table_cell(t, "%.4f", arm->propensity);
+        table_cell(t, "%.4f", arm->mean);
+        table_cell(t, "%.4f", arm->width);
+        table_cell(t, "%" PRIu64, arm->pending);
+    }
+    bool ok = t && table_print(t, stdout, ctl_bold());
+    table_free(t);
+    return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
+}
+
+static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage *response)
+{
+    (void)ctl;
+    const Shunt__V1__ExplainResponse *r = (const void *)response;
+    printf("decision    %s\n", r->decision_id ? r->decision_id : "");
+    printf("router      %s\n", r->router ? r->router : "");
+    printf("arm         %s\n", r->arm_id ? r->arm_id : "");
+    printf("reason      %s\n", reason_name(r->reason));
+    printf("propensity  %.4f%s\n", r->propensity,
+           r->evaluable ? "" : "  (not for off-policy estimates)");
+    print_time(r->issued_at_us);
+    printf("position    %" PRIu64 "\n", r->position);
+    printf("seed        %" PRIu64 "\n", r->seed);
+    for (size_t i = 0; i < r->n_weights; i++)
+        printf("weight      %s %g\n", r->weights[i]->key, r->weights[i]->value);
+    print_numbers("context     ", r->context, r->n_context);
+    puts("");
+    return print_eligible(r);
+}
+
+#define END                                                                                        \
+    {                                                                                              \
+        NULL, NULL, NULL, NULL, COMMAND_SET                                                        \
+    }
+
+static const struct command_option route_options[] = {
+    {"router", "ROUTER", "the router to ask (default: default)", "router", COMMAND_SET},
+    {"text", "TEXT", "the prompt", NULL, COMMAND_LOCAL},
+    {"text-file", "FILE", "a file that holds the prompt", NULL, COMMAND_LOCAL},
+    {"task", "LABEL", "the task label", "task", COMMAND_SET},
+    {"features", "1,2,3", "ready features, as many as the router declares", NULL, COMMAND_LOCAL},
+    {"embedding-file", "FILE", "numbers of the prompt's embedding", NULL, COMMAND_LOCAL},
+    {"weights", "METRIC=W,...", "in place of the router's weights", "weights", COMMAND_PAIRS},
+    {"candidates", "ARM,...", "choose among these arms", "candidates", COMMAND_SET},
+    {"exclude", "ARM,...", "choose none of these arms", "exclude", COMMAND_SET},
+    {"decision-id", "UUID", "your own id for the decision", "decision_id", COMMAND_SET},
+    {"max-ranked", "N", "show the N best arms", "max_ranked", COMMAND_SET},
+    {"explain", NULL, "show the terms of each ranked arm", "explain", COMMAND_FLAG},
+    {"dry-run", NULL, "decide, but count and log nothing", "dry_run", COMMAND_FLAG},
+    END};
+static const struct command_option report_options[] = {
+    {"token", "BASE64", "the decision's token, as route prints it", "decision_token", COMMAND_SET},
+    {"metric", "NAME=VALUE,...", "what was measured; may be repeated", "metrics", COMMAND_PAIRS},
+    {"status", "ok|error|refused|timeout", "how the call ended (default: ok)", "status",
+     COMMAND_SET},
+    END};
+static const struct command_option no_options[] = {END};
+
+const struct command decision_commands[] = {
+    {.words = "route",
+     .args = "[-]",
+     .doc = "Ask which arm should serve a request.\v`-` reads the prompt from standard input.",
+     .options = route_options,
+     .positional_max = 1,
+     .run = route,
+     .print = print_route,
+     .service = CTL_ROUTER,
+     .method = "RouteRequest",
+     .request = &shunt__v1__route_request__descriptor,
+     .response = &shunt__v1__route_response__descriptor},
+    {.words = "report",
+     .args = "DECISION_ID",
+     .doc = "Say how a decision went.\v"
+            "Without --token the server looks in its decision log; with it nothing is looked up.",
+     .options = report_options,
+     .positional_min = 1,
+     .positional_max = 1,
+     .positional_path = "decision_id",
+     .run = command_call,
+     .print = print_report,
+     .service = CTL_ROUTER,
+     .method = "ReportReward",
+     .request = &shunt__v1__report_reward_request__descriptor,
+     .response = &shunt__v1__report_reward_response__descriptor},
+    {.words = "explain",
+     .args = "DECISION_ID",
+     .doc = "Show why a decision fell as it did.\vIt must be in the decision log.",
+     .options = no_options,
+     .positional_min = 1,
+     .positional_max = 1,
+     .positional_path = "decision_id",
+     .run = command_call,
+     .print = print_explain,
+     .service = CTL_ADMIN,
+     .method = "Explain",
+     .request = &shunt__v1__explain_request__descriptor,
+     .response = &shunt__v1__explain_response__descriptor},
+    {.words = NULL}};
