@@ -4,6 +4,7 @@
 #include "state/base/mem.h"
 #include "state/store/place.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <lmdb.h>
 #include <pthread.h>
@@ -187,7 +188,7 @@ static int open_at_size(struct env *e, const struct env_options *o, uint64_t map
 
 static enum err check_length(struct env *e, const struct env_options *o, struct err_detail *detail)
 {
-    struct env_sizes z;
+    struct env_sizes z = {0};
     TRY(env_sizes(e, &z, detail));
     e->map_bytes = z.map_bytes;
     e->was_short = z.file_bytes < z.used_bytes;
@@ -228,6 +229,7 @@ static enum err open_mdb(struct env *e, const struct env_options *o, struct err_
 enum err env_open(const char *file, const struct env_options *o, struct env **ret,
                   struct err_detail *detail)
 {
+    assert(o->tables_n <= ENV_TABLES_MAX);
     struct env *e = mem_calloc(1, sizeof *e);
     if (!e)
         return err_say(detail, ERR_NOMEM, "no memory to open %s", file);
@@ -241,11 +243,7 @@ enum err env_open(const char *file, const struct env_options *o, struct env **re
     e->tables_n = o->tables_n;
     for (size_t i = 0; i < o->tables_n; i++)
         e->names[i] = o->tables[i];
-    enum err error = OK;
-    if (o->tables_n > ENV_TABLES_MAX || strlen(file) >= sizeof e->file)
-        error = err_say(detail, ERR_TOO_LARGE, "the path or the list of tables is too long");
-    else
-        strcpy(e->file, file);
+    enum err error = place_keep(file, e->file, detail);
     if (error == OK)
         error = open_mdb(e, o, detail);
     if (error != OK) {
@@ -259,7 +257,7 @@ enum err env_open(const char *file, const struct env_options *o, struct env **re
 /* See env.h, accept_short: a file that was closed in order is never short. */
 static void lengthen(struct env *e)
 {
-    struct env_sizes z;
+    struct env_sizes z = {0};
     struct err_detail unused;
     if (!e->read_only && !env_failed(e) && env_sizes(e, &z, &unused) == OK &&
         z.file_bytes < z.used_bytes && truncate(e->file, (off_t)z.used_bytes) != 0)
@@ -561,7 +559,7 @@ static void pad(struct buf *b)
 static enum err take_record(struct txn *t, struct batch *b, MDB_val k, MDB_val v)
 {
     struct env_scan *s = b->scan;
-    struct slice key = {k.mv_data, k.mv_size}, value;
+    struct slice key = {k.mv_data, k.mv_size}, value = {NULL, 0};
     if (k.mv_size == 0 || k.mv_size > ENV_KEY_MAX ||
         (b->started && compare(k, (struct slice){b->key, b->key_len}) <= 0))
         return err_say(t->detail, ERR_CORRUPT,
@@ -589,7 +587,7 @@ static enum err take_record(struct txn *t, struct batch *b, MDB_val k, MDB_val v
 /* A damaged page can end a walk early. A whole table seen in one transaction has a known count. */
 static enum err check_complete(struct txn *t, unsigned table, size_t seen)
 {
-    struct txn_stat st;
+    struct txn_stat st = {0};
     TRY(txn_stat(t, table, &st));
     if (seen == st.entries)
         return OK;

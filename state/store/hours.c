@@ -463,13 +463,10 @@ static enum err open_dir(struct hours *h, struct err_detail *detail)
 enum err hours_open(const char *dir, const struct hours_options *options, struct hours **ret,
                     struct err_detail *detail)
 {
-    if (strlen(dir) >= sizeof((struct hours *)0)->dir)
-        return err_say(detail, ERR_TOO_LARGE, "the path of the decision log is too long");
     TRY(place_make(dir, detail));
     struct hours *h = mem_calloc(1, sizeof *h);
     if (!h)
         return err_say(detail, ERR_NOMEM, "no memory to open %s", dir);
-    strcpy(h->dir, dir);
     h->lock_fd = -1;
     h->map_bytes = options && options->map_bytes ? options->map_bytes : MAP_BYTES;
     h->search_n = options && options->search_n ? options->search_n : SEARCH_N;

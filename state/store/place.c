@@ -31,6 +31,15 @@ enum err place_errno(struct err_detail *detail, int number, const char *what, co
                    strerror_r(number, reason, sizeof reason));
 }
 
+enum err place_keep(const char *path, char ret[PLACE_PATH_CAP], struct err_detail *detail)
+{
+    size_t len = strlen(path);
+    if (len >= PLACE_PATH_CAP)
+        return err_say(detail, ERR_TOO_LARGE, "a path is longer than %d bytes", PLACE_PATH_CAP - 1);
+    memcpy(ret, path, len + 1);
+    return OK;
+}
+
 enum err place_join(const char *dir, const char *name, char ret[PLACE_PATH_CAP],
                     struct err_detail *detail)
 {
@@ -115,10 +124,9 @@ enum err place_lock(const char *file, bool shared, int *ret_fd, struct err_detai
     if (!shared) {
         char text[32];
         int n = snprintf(text, sizeof text, "%ld\n", (long)getpid());
-        if (ftruncate(fd, 0) != 0)
-            e = place_errno(detail, errno, "write the pid into", file);
         /* A full disk must not keep a server from starting: the lock holds without the pid. */
-        else if (pwrite(fd, text, (size_t)n, 0) != n && errno != ENOSPC && errno != EDQUOT)
+        if (ftruncate(fd, 0) != 0 ||
+            (pwrite(fd, text, (size_t)n, 0) != n && errno != ENOSPC && errno != EDQUOT))
             e = place_errno(detail, errno, "write the pid into", file);
     }
 out:

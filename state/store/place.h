@@ -15,6 +15,8 @@
 /* errno as an error and "cannot <what> <path>: <reason>". */
 enum err place_errno(struct err_detail *detail, int number, const char *what, const char *path);
 
+/* A path kept: ERR_TOO_LARGE when it is PLACE_PATH_CAP bytes or more. */
+MUST_USE enum err place_keep(const char *path, char ret[PLACE_PATH_CAP], struct err_detail *detail);
 MUST_USE enum err place_join(const char *dir, const char *name, char ret[PLACE_PATH_CAP],
                              struct err_detail *detail);
 /* Makes the directory 0700 when absent; its parent must exist. */

@@ -89,8 +89,9 @@ enum err store_attach(const char *file, const struct store_options *options, enu
     struct env *env = NULL;
     TRY(env_open(file, &o, &env, detail));
     char name[PLACE_PATH_CAP];
-    strcpy(name, file); /* env_open has checked its length. */
-    enum err e = env_read(env, check_format, name, detail);
+    enum err e = place_keep(file, name, detail);
+    if (e == OK)
+        e = env_read(env, check_format, name, detail);
     if (e == OK)
         *ret = env;
     else
@@ -103,8 +104,7 @@ enum err store_attach(const char *file, const struct store_options *options, enu
 static void remove_with_lock(const char *file)
 {
     char lock[PLACE_PATH_CAP + sizeof LOCK_SUFFIX];
-    strcpy(lock, file);
-    strcat(lock, LOCK_SUFFIX);
+    snprintf(lock, sizeof lock, "%s" LOCK_SUFFIX, file);
     unlink(file);
     unlink(lock);
 }
@@ -155,7 +155,7 @@ static enum err open_state(struct store *s, const struct store_options *options,
         TRY(store_look(s->dir, false, detail));
     TRY(store_attach(file, options, STORE_WRITE, &s->env, detail));
     env_reader_check(s->env);
-    uint64_t first, last;
+    uint64_t first = 0, last = 0;
     TRY(store_journal_edges(s->env, &first, &last, detail));
     atomic_store(&s->first, first);
     atomic_store(&s->last, last);
@@ -169,8 +169,6 @@ enum err store_open(const char *dir, const struct store_options *options, struct
     static const struct store_options defaults;
     if (!options)
         options = &defaults;
-    if (strlen(dir) >= sizeof((struct store *)0)->dir)
-        return err_say(detail, ERR_TOO_LARGE, "the path of the data directory is too long");
     TRY(place_make(dir, detail));
     if (!options->allow_network_fs)
         TRY(place_refuse_network(dir, detail));
@@ -180,9 +178,10 @@ enum err store_open(const char *dir, const struct store_options *options, struct
     s->lock_fd = -1;
     pthread_mutex_init(&s->append_lock, NULL);
     pthread_mutex_init(&s->generation_lock, NULL);
-    strcpy(s->dir, dir);
     char lock[PLACE_PATH_CAP];
-    enum err e = place_join(dir, STORE_LOCK, lock, detail);
+    enum err e = place_keep(dir, s->dir, detail);
+    if (e == OK)
+        e = place_join(dir, STORE_LOCK, lock, detail);
     if (e == OK)
         e = place_lock(lock, false, &s->lock_fd, detail);
     if (e == OK)
@@ -224,8 +223,8 @@ static enum err read_journal_stat(struct txn *t, void *ctx)
 
 enum err store_sizes(struct store *s, struct store_sizes *ret, struct err_detail *detail)
 {
-    struct env_sizes z;
-    struct txn_stat journal;
+    struct env_sizes z = {0};
+    struct txn_stat journal = {0};
     TRY(env_sizes(s->env, &z, detail));
     TRY(env_read(s->env, read_journal_stat, &journal, detail));
     *ret = (struct store_sizes){.file_bytes = z.file_bytes,
@@ -260,7 +259,7 @@ static enum err setting_of(const char *name, struct slice bytes, struct buf *out
 static enum err put_setting(struct txn *t, void *ctx)
 {
     struct setting *set = ctx;
-    struct txn_stat st;
+    struct txn_stat st = {0};
     TRY(txn_put(t, TABLE_SETTING, set->name, set->bytes, TXN_REPLACE));
     TRY(txn_stat(t, TABLE_SETTING, &st));
     if (st.entries > STORE_SETTINGS_MAX)

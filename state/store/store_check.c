@@ -64,7 +64,7 @@ static enum err see_nothing(void *ctx, struct slice key, struct slice value)
 static enum err check_journal(struct env *e, uint64_t after, struct check *c,
                               struct err_detail *detail)
 {
-    uint64_t first, last;
+    uint64_t first = 0, last = 0;
     enum err error;
     do {
         TRY(store_journal_edges(e, &first, &last, detail));
@@ -229,7 +229,7 @@ static enum err copy_state(const char *from_dir, const char *data_dir, struct er
 {
     char from[PLACE_PATH_CAP], part[PLACE_PATH_CAP], file[PLACE_PATH_CAP];
     struct stat st;
-    uint64_t bytes;
+    uint64_t bytes = 0;
     TRY(place_join(from_dir, STORE_FILE, from, detail));
     TRY(place_join(data_dir, COPY_NAME, part, detail));
     TRY(place_join(data_dir, STORE_FILE, file, detail));

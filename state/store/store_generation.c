@@ -441,7 +441,7 @@ enum err store_generation_read(struct store *s, uint64_t id, store_visit *visit,
 static enum err mark(struct txn *t, void *ctx)
 {
     const struct store_generation *wish = ctx;
-    struct store_generation g;
+    struct store_generation g = {0};
     TRY(load_row(t, wish->id, &g));
     g.base = wish->base;
     return save_row(t, &g, TXN_REPLACE);
@@ -460,7 +460,7 @@ enum err store_generation_mark_base(struct store *s, uint64_t id, bool base,
 static enum err delete_row(struct txn *t, void *ctx)
 {
     const uint64_t *id = ctx;
-    struct store_generation g;
+    struct store_generation g = {0};
     uint8_t key[ENV_KEY_MAX], own[KEY_SEQ_BYTES];
     size_t len = 0;
     uint64_t n;

@@ -17,12 +17,12 @@ static enum err put_records(struct txn *t, void *ctx)
     const struct append *a = ctx;
     uint8_t key[KEY_SEQ_BYTES];
     for (size_t i = 0; i < a->n; i++) {
-        key_seq(a->first + i, key);
+        unsigned long long seq = a->first + i;
+        key_seq(seq, key);
         enum err e =
             txn_put(t, TABLE_JOURNAL, (struct slice){key, sizeof key}, a->records[i], TXN_APPEND);
         if (e == ERR_EXISTS) /* Not above the last: our own count is wrong. */
-            return err_say(txn_detail(t), ERR_INTERNAL, "journal record %llu exists already",
-                           (unsigned long long)(a->first + i));
+            return err_say(txn_detail(t), ERR_INTERNAL, "journal record %llu exists already", seq);
         TRY(e);
     }
     return OK;
@@ -132,7 +132,7 @@ struct walk {
  * ones only, so it is trimmed if the oldest kept is now beyond it. */
 static enum err explain_gap(const struct walk *w)
 {
-    uint64_t first, last;
+    uint64_t first = 0, last = 0;
     TRY(store_journal_edges(w->env, &first, &last, w->detail));
     if (first > w->expected)
         return err_say(w->detail, ERR_NOT_FOUND,
@@ -171,7 +171,7 @@ enum err store_journal_walk(struct env *e, uint64_t from, uint64_t to, store_vis
 enum err store_journal_iterate(struct store *s, uint64_t from, uint64_t to, store_visit *visit,
                                void *ctx, struct err_detail *detail)
 {
-    uint64_t first, last;
+    uint64_t first = 0, last = 0;
     TRY(store_journal_edges(s->env, &first, &last, detail));
     if (from == 0)
         from = first;
