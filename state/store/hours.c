@@ -474,8 +474,11 @@ enum err hours_open(const char *dir, const struct hours_options *options, struct
     pthread_cond_init(&h->changed, NULL);
     read_boot(h->boot);
     h->entries = mem_calloc(HOURS_MAX, sizeof *h->entries);
-    enum err e =
-        h->entries ? open_dir(h, detail) : err_say(detail, ERR_NOMEM, "no memory to open %s", dir);
+    enum err e = place_keep(dir, h->dir, detail);
+    if (e == OK && !h->entries)
+        e = err_say(detail, ERR_NOMEM, "no memory to open %s", dir);
+    if (e == OK)
+        e = open_dir(h, detail);
     if (e != OK) {
         hours_close(h);
         return e;
