@@ -1,8 +1,7 @@
 /* settings.h - what an operator declares: routers, metrics, arms, and the spec of the context.
  * Why: these are state, changed by events; the learner reads them at every step.
- * Owns: plain values, no pointers: copied freely. Ranges and defaults stand in proto/shunt/v1/admin.proto
- * and are enforced by settings_check.
- * Threads: pure. */
+ * Owns: plain values, no pointers: copied freely. Ranges and defaults stand in
+ * proto/shunt/v1/admin.proto and are enforced by settings_check. Threads: pure. */
 #pragma once
 
 #include "state/base/err.h"
@@ -26,7 +25,11 @@ struct metric_def {
     double weight;              /* >= 0, in the utility. */
 };
 
-enum decision_log { DECISION_LOG_KEEP_ALL = 0, DECISION_LOG_KEEP_SAMPLE = 1, DECISION_LOG_KEEP_NONE = 2 };
+enum decision_log {
+    DECISION_LOG_KEEP_ALL = 0,
+    DECISION_LOG_KEEP_SAMPLE = 1,
+    DECISION_LOG_KEEP_NONE = 2
+};
 
 struct router_settings {
     double alpha;
@@ -90,7 +93,8 @@ uint64_t spec_hash(const struct feature_spec *spec);
 
 /* Index of a metric by name; -1 when the table has none. */
 int settings_metric_index(const struct router_config *config, const char *name, size_t len);
-/* Raw value -> [0,1], saturating. May use log, so it is called when an event is made, never in fold. */
+/* Raw value -> [0,1], saturating. May use log, so it is called when an event is made, never in
+ * fold. */
 double metric_normalise(const struct metric_def *metric, double raw);
 /* OK when a report may hold `raw`; else says the range. */
 MUST_USE enum err metric_check_value(const struct metric_def *metric, double raw,
