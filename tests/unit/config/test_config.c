@@ -386,6 +386,25 @@ static void every_failed_allocation_is_an_error_and_no_leak(void **state)
     }
 }
 
+/* The sample is where people look settings up: it must have all of them, with their defaults. */
+static void the_sample_has_every_setting_with_its_default(void **state)
+{
+    const char *const args[] = {"--config", SHUNT_SAMPLE, NULL};
+    const char *const data[] = {"--data-dir", "/var/lib/shunt", NULL};
+    struct config *sample = must_load(*state, NULL, args);
+    struct config *defaults = must_load(*state, NULL, data);
+    for (size_t i = 0; i < config_entries_n(); i++) {
+        struct config_entry a, b;
+        config_entry(sample, i, &a);
+        config_entry(defaults, i, &b);
+        assert_string_equal(a.value, b.value);
+        if (strncmp(a.key, "tls.", 4) != 0 && strncmp(a.source, "file:", 5) != 0)
+            fail_msg("the sample lacks %s", a.key);
+    }
+    config_free(sample);
+    config_free(defaults);
+}
+
 static void help_names_every_setting(void **unused)
 {
     (void)unused;
@@ -423,6 +442,8 @@ int main(void)
         cmocka_unit_test(sizes_and_durations_have_units),
         cmocka_unit_test_setup_teardown(every_setting_reads_what_it_prints, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_failed_allocation_is_an_error_and_no_leak, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(the_sample_has_every_setting_with_its_default, set_up,
                                         tear_down),
         cmocka_unit_test(help_names_every_setting),
     };
