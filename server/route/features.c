@@ -227,12 +227,18 @@ static void scan_text(struct scan *s, struct slice text)
         s->visible++;
         s->newlines = 0;
         s->digits += c - '0' < 10;
-        s->maths += is_maths(c);
-        s->non_latin += is_non_latin(c, class);
-        if (class == CHAR_SYMBOL)
+        s->maths += class == CHAR_SYMBOL && is_maths(c);
+        s->non_latin += c >= 0x80 && is_non_latin(c, class);
+        if (class == CHAR_SYMBOL) {
             scan_symbol(s, c);
-        else
-            scan_word(s, class);
+            continue;
+        }
+        scan_word(s, class);
+        /* The rest of a plain word, where most of most prompts is: nothing else changes by it. */
+        for (; class == CHAR_LETTER && p < end && (uint32_t)(*p | 32) - 'a' < 26; p++) {
+            s->visible++;
+            s->word_len++;
+        }
     }
     end_word(s);
     end_sentence(s);
@@ -394,11 +400,14 @@ static void project(const float *embedding, size_t n, float *ret)
         return;
     double scale = 1 / sqrt(squares * EMBEDDING_D);
     float sum[EMBEDDING_D] = {0};
+    uint32_t bit[EMBEDDING_D]; /* A table, so that compilers make vectors of the loop below. */
+    for (uint32_t k = 0; k < EMBEDDING_D; k++)
+        bit[k] = 1U << k;
     for (size_t j = 0; j < n; j++) {
         float v = (float)((double)embedding[j] * scale);
         uint32_t signs = (uint32_t)rng_mix(projection_seed, j);
         for (uint32_t k = 0; k < EMBEDDING_D; k++)
-            sum[k] += signs >> k & 1 ? v : -v;
+            sum[k] += signs & bit[k] ? v : -v;
     }
     memcpy(ret, sum, sizeof sum);
 }
