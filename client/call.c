@@ -5,13 +5,89 @@
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
 #include <grpc/slice.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct call_channel {
     grpc_channel *channel;
+    pthread_mutex_t lock; /* Guards what follows. */
+    pthread_cond_t changed;
+    pthread_t keeper;
+    bool keeper_runs, wanted, stop;
 };
+
+/* gRPC's sockets are read by the threads that wait on its queues, and by nobody else. While a
+ * server is away calls fail at once and wait on nothing, so the connection that would end the
+ * outage is seen only by a look that gRPC takes every five seconds. The keeper is the thread that
+ * waits meanwhile; it sleeps while the connection stands, so that calls do not pay for it. */
+static void keeper_reconnect(struct call_channel *c, grpc_completion_queue *queue)
+{
+    const int64_t look_ms = 100; /* The longest that call_close waits for the keeper. */
+    grpc_connectivity_state state = grpc_channel_check_connectivity_state(c->channel, 1);
+    if (state == GRPC_CHANNEL_READY) {
+        pthread_mutex_lock(&c->lock);
+        c->wanted = false;
+        pthread_mutex_unlock(&c->lock);
+        return;
+    }
+    gpr_timespec until =
+        gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(look_ms, GPR_TIMESPAN));
+    grpc_channel_watch_connectivity_state(c->channel, state, until, queue, c);
+    (void)grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+}
+
+static void *keeper_run(void *argument)
+{
+    struct call_channel *c = argument;
+    grpc_completion_queue *queue = grpc_completion_queue_create_for_next(NULL);
+    pthread_mutex_lock(&c->lock);
+    while (!c->stop) {
+        if (!c->wanted) {
+            pthread_cond_wait(&c->changed, &c->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&c->lock);
+        keeper_reconnect(c, queue);
+        pthread_mutex_lock(&c->lock);
+    }
+    pthread_mutex_unlock(&c->lock);
+    grpc_completion_queue_shutdown(queue);
+    while (grpc_completion_queue_next(queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+           GRPC_QUEUE_SHUTDOWN)
+        ;
+    grpc_completion_queue_destroy(queue);
+    return NULL;
+}
+
+/* After a call that found no server. Without a thread to spare gRPC's own look has to do. */
+static void keeper_wake(struct call_channel *c)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_mutex_lock(&c->lock);
+    c->wanted = true;
+    if (!c->keeper_runs) {
+        pthread_sigmask(SIG_SETMASK, &all, &old); /* Signals are for the host's threads. */
+        c->keeper_runs = pthread_create(&c->keeper, NULL, keeper_run, c) == 0;
+        pthread_sigmask(SIG_SETMASK, &old, NULL);
+    }
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void keeper_stop(struct call_channel *c)
+{
+    pthread_mutex_lock(&c->lock);
+    bool runs = c->keeper_runs;
+    c->stop = true;
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+    if (runs)
+        pthread_join(c->keeper, NULL);
+}
 
 /* A server that restarts is found again within a second, not within gRPC's two minutes. */
 #define RECONNECT_FIRST_MS 100
@@ -52,6 +128,8 @@ struct call_channel *call_open(const char *address)
         free(c);
         return NULL;
     }
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->changed, NULL);
     return c;
 }
 
@@ -59,8 +137,11 @@ void call_close(struct call_channel *channel)
 {
     if (!channel)
         return;
+    keeper_stop(channel);
     grpc_channel_destroy(channel->channel);
     grpc_shutdown_blocking();
+    pthread_cond_destroy(&channel->changed);
+    pthread_mutex_destroy(&channel->lock);
     free(channel);
 }
 
@@ -233,5 +314,7 @@ int call_unary(struct call_channel *channel, const char *path, const ProtobufCMe
     else
         status = exchange_unpack(&x, response, ret_response, ret_error);
     exchange_done(&x);
+    if (status == CALL_UNAVAILABLE)
+        keeper_wake(channel);
     return status;
 }

@@ -3,6 +3,7 @@
  * completion queue.
  * Owns: the channel. Each call has a completion queue of its own, so calls never wait for each
  * other; retries, proxies and service configuration are off: what is retried is decided above.
+ * A channel that has met an absent server has a thread that watches for its return.
  * Threads: call_unary from any number of threads at once; call_close after the last has returned.
  * After fork() the child must open its own channel.
  * Invariant: call_unary returns by its deadline, whatever the server or the network does. */
@@ -30,7 +31,8 @@ struct call_channel;
 /* HOST:PORT or unix:PATH, plaintext: for loopback. Never blocks and never fails for want of a
  * server; the connection is made by the first call. NULL: out of memory. */
 struct call_channel *call_open(const char *address);
-void call_close(struct call_channel *channel); /* NULL is fine. */
+/* NULL is fine. Takes up to a tenth of a second while the server is away. */
+void call_close(struct call_channel *channel);
 
 /* Sends request to path ("/shunt.v1.Router/RouteRequest") and waits for the answer, at most
  * timeout_s seconds. Returns 0 or the gRPC status, which is also in *ret_error (always written).

@@ -128,6 +128,8 @@ enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequ
     say_call(error, &call);
     if (status == 0) {
         atomic_fetch_add(&client->routed, 1);
+        if (atomic_load(&client->away) && atomic_exchange(&client->away, false))
+            outbox_nudge(client->outbox);
         ret->response = (Shunt__V1__RouteResponse *)message;
         return SHUNT_OK;
     }
@@ -199,6 +201,8 @@ enum outbox_verdict handle_deliver(void *context, const ProtobufCMessage *report
                             &shunt__v1__report_reward_response__descriptor,
                             client->options.report_timeout_s, &message, &call);
     protobuf_c_message_free_unpacked(message, NULL);
+    /* Other passing trouble (a full queue or disk) does not end because routes are answered. */
+    atomic_store(&client->away, status == CALL_UNAVAILABLE);
     if (status == 0)
         return OUTBOX_DELIVERED;
     return call_status_passing(status) ? OUTBOX_RETRY : OUTBOX_REFUSED;

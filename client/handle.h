@@ -21,6 +21,7 @@ struct shunt_client {
     struct call_channel *channel;
     struct outbox *outbox;
     atomic_uint_fast64_t routed, fallbacks;
+    atomic_bool away; /* The last delivery found no server; the next answer to a route ends it. */
 };
 
 /* Clears the error; error may be NULL. */

@@ -216,6 +216,16 @@ bool outbox_retrying(struct outbox *o)
     return retrying;
 }
 
+void outbox_nudge(struct outbox *o)
+{
+    pthread_mutex_lock(&o->lock);
+    if (o->head) { /* Also one that is being sent: if it fails, it is tried again at once. */
+        o->hurry = true;
+        pthread_cond_signal(&o->work);
+    }
+    pthread_mutex_unlock(&o->lock);
+}
+
 bool outbox_flush(struct outbox *o, double timeout_s)
 {
     struct timespec until = time_after(timeout_s);

@@ -42,6 +42,8 @@ void outbox_free(struct outbox *o);
 bool outbox_put_take(struct outbox *o, ProtobufCMessage *message, size_t bytes, double wait_s);
 /* Whether the last attempt failed and its message still waits. */
 bool outbox_retrying(struct outbox *o);
+/* Ends the present pause, if there is one: a reason to hope has come up. */
+void outbox_nudge(struct outbox *o);
 /* Ends the present pause, then waits until the queue is empty. false: not within timeout_s. */
 bool outbox_flush(struct outbox *o, double timeout_s);
 void outbox_read_stats(struct outbox *o, struct outbox_stats *ret);

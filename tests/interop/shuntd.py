@@ -16,7 +16,8 @@ class Shuntd:
         """Returns when both services have said where they listen."""
         self.router, self.admin, self.lines = None, None, []
         self.process = subprocess.Popen(
-            [self.binary, "--data-dir", self.data_dir, "--listen", listen],
+            [self.binary, "--data-dir", self.data_dir, "--listen", listen,
+             "--metrics-listen", "none"],
             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
         bound = threading.Event()
         threading.Thread(target=self._read, args=(self.process, bound), daemon=True).start()
@@ -26,7 +27,12 @@ class Shuntd:
 
     def _read(self, process, bound):
         """Reads the log to its end, so that the server never waits for us."""
-        for line in process.stderr:
+        with process.stderr as log:
+            self._follow(log, bound)
+        bound.set()
+
+    def _follow(self, log, bound):
+        for line in log:
             self.lines.append(line)
             try:
                 event = json.loads(line)
@@ -41,7 +47,6 @@ class Shuntd:
                 self.admin = address
             if self.router and self.admin:
                 bound.set()
-        bound.set()
 
     def stop(self, timeout_s=30):
         """SIGTERM; the exit status."""

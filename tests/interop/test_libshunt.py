@@ -63,7 +63,6 @@ class Libshunt(unittest.TestCase):
         self.folder = tempfile.TemporaryDirectory(prefix="shunt-libshunt-")
         self.server = Shuntd(SHUNTD, self.folder.name + "/data")
         self.server.start()
-        self.ctl("router", "add", "default")
         for arm in ("small", "large"):
             self.ctl("arm", "add", arm)
         self.client = Client(address=self.server.router, default_arm="small", route_timeout_s=30,

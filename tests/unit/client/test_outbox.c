@@ -3,6 +3,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,20 +53,35 @@ static void await_arrival(struct receiver *r)
     pthread_mutex_unlock(&r->lock);
 }
 
-static struct outbox *open_box(struct receiver *r, size_t outcomes_max, size_t bytes_max)
+static struct outbox *open_as(struct receiver *r, size_t outcomes_max, size_t bytes_max,
+                              double pause_s)
 {
     *r = (struct receiver){.verdict = OUTBOX_DELIVERED};
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->changed, NULL);
     const struct outbox_config config = {.outcomes_max = outcomes_max,
                                          .bytes_max = bytes_max,
-                                         .first_s = 0.001,
-                                         .max_s = 0.004,
+                                         .first_s = pause_s,
+                                         .max_s = 4 * pause_s,
                                          .send = receive,
                                          .context = r};
     struct outbox *o = outbox_new(&config);
     assert_non_null(o);
     return o;
+}
+
+static struct outbox *open_box(struct receiver *r, size_t outcomes_max, size_t bytes_max)
+{
+    return open_as(r, outcomes_max, bytes_max, 0.001);
+}
+
+static void await_count(struct outbox *o, uint64_t delivered)
+{
+    struct outbox_stats stats;
+    do {
+        sched_yield();
+        outbox_read_stats(o, &stats);
+    } while (stats.delivered < delivered);
 }
 
 static bool put(struct outbox *o, int i, size_t bytes, double wait_s)
@@ -174,6 +190,30 @@ static void a_failed_delivery_is_tried_again(void **unused)
     outbox_free(o);
 }
 
+static void a_nudge_ends_the_pause(void **unused)
+{
+    (void)unused;
+    struct receiver r;
+    struct outbox *o = open_as(&r, 10, 1000, 1e5);
+    gate(&r, true);
+    r.fail_first = 1;
+    assert_true(put(o, 0, 10, 0));
+    await_arrival(&r);
+    outbox_nudge(o); /* While it is being sent: counts for the failure to come. */
+    gate(&r, false);
+    await_count(o, 1);
+    pthread_mutex_lock(&r.lock);
+    r.fail_first = 1;
+    pthread_mutex_unlock(&r.lock);
+    assert_true(put(o, 1, 10, 0));
+    while (!outbox_retrying(o))
+        sched_yield();
+    outbox_nudge(o);
+    await_count(o, 2);
+    assert_string_equal(r.seen, "0 1 ");
+    outbox_free(o);
+}
+
 static void what_is_refused_for_good_does_not_hold_up_the_rest(void **unused)
 {
     (void)unused;
@@ -215,6 +255,7 @@ int main(void)
         cmocka_unit_test(bytes_are_bounded_too),
         cmocka_unit_test(a_blocked_caller_gets_in_when_there_is_room),
         cmocka_unit_test(a_failed_delivery_is_tried_again),
+        cmocka_unit_test(a_nudge_ends_the_pause),
         cmocka_unit_test(what_is_refused_for_good_does_not_hold_up_the_rest),
         cmocka_unit_test(closing_does_not_wait_for_a_server_that_is_away),
     };

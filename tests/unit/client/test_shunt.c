@@ -228,6 +228,35 @@ static void outcomes_wait_for_the_server_to_come_back(void **unused)
     router_double_stop(&d);
 }
 
+/* The pause would last a minute: only the answer to the route can end it in time. */
+static void an_answered_route_sends_what_is_queued(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    atomic_store(&d.status, 14);
+    struct shunt_options options = SHUNT_OPTIONS_INIT;
+    options.address = d.address;
+    options.route_timeout_s = options.report_timeout_s = 60;
+    options.retry_first_s = options.retry_max_s = 3600;
+    struct shunt_client *client = shunt_open(&options, NULL);
+    struct shunt_report report = report_on(ID);
+    struct shunt_stats stats = SHUNT_STATS_INIT;
+    report.later = true;
+    assert_int_equal(shunt_report(client, &report, NULL, NULL), SHUNT_OK);
+    while (stats.retries == 0)
+        shunt_stats(client, &stats);
+    atomic_store(&d.status, 0);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    while (stats.queued > 0)
+        shunt_stats(client, &stats);
+    assert_int_equal(stats.delivered, 1);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
 static void outcomes_survive_a_restart_of_the_server(void **unused)
 {
     (void)unused;
@@ -347,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_fallback_honours_candidates_and_exclusions),
         cmocka_unit_test(a_mistake_of_the_caller_is_no_fallback),
         cmocka_unit_test(outcomes_wait_for_the_server_to_come_back),
+        cmocka_unit_test(an_answered_route_sends_what_is_queued),
         cmocka_unit_test(outcomes_survive_a_restart_of_the_server),
         cmocka_unit_test(what_the_server_refuses_later_is_dropped_and_counted),
         cmocka_unit_test(a_full_queue_says_so),
