@@ -1,0 +1,90 @@
+#include "tests/flow/play.h"
+
+#include "tests/unit/cmocka_all.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void must(int status, const struct call_error *error)
+{
+    if (status)
+        fail_msg("%s %s: %s", call_status_name(status), error->code, error->message);
+}
+
+void play_router(struct call_channel *admin, const char *name)
+{
+    char router[80], a[] = "a", b[] = "b";
+    (void)snprintf(router, sizeof router, "%s", name);
+    Shunt__V1__ArmSpec arms[2] = {SHUNT__V1__ARM_SPEC__INIT, SHUNT__V1__ARM_SPEC__INIT};
+    Shunt__V1__ArmSpec *list[2] = {&arms[0], &arms[1]};
+    Shunt__V1__RouterSpec spec = SHUNT__V1__ROUTER_SPEC__INIT;
+    Shunt__V1__CreateRouterRequest request = SHUNT__V1__CREATE_ROUTER_REQUEST__INIT;
+    arms[0].name = a;
+    arms[1].name = b;
+    spec.name = router;
+    spec.has_task_slots = spec.has_scalars = spec.has_features_n = 1;
+    spec.features_n = 2;
+    spec.arms = list;
+    spec.n_arms = 2;
+    request.spec = &spec;
+    ProtobufCMessage *response = NULL;
+    struct call_error error;
+    must(call_unary(admin, "/shunt.v1.Admin/CreateRouter", &request.base,
+                    &shunt__v1__router_info__descriptor, 20, &response, &error),
+         &error);
+    protobuf_c_message_free_unpacked(response, NULL);
+}
+
+void play_route(struct call_channel *router, const char *name, struct decision_kept *ret)
+{
+    char text[80];
+    (void)snprintf(text, sizeof text, "%s", name);
+    Shunt__V1__RouteRequest request = SHUNT__V1__ROUTE_REQUEST__INIT;
+    float features[2] = {.5F, -.5F};
+    request.router = text;
+    request.features = features;
+    request.n_features = 2;
+    ProtobufCMessage *response = NULL;
+    struct call_error error;
+    must(call_unary(router, "/shunt.v1.Router/RouteRequest", &request.base,
+                    &shunt__v1__route_response__descriptor, 20, &response, &error),
+         &error);
+    const Shunt__V1__RouteResponse *m = (const Shunt__V1__RouteResponse *)response;
+    assert_non_null(m->decision_id);
+    assert_true(m->decision_token.len > 0 && m->decision_token.len <= sizeof ret->token);
+    (void)snprintf(ret->id, sizeof ret->id, "%s", m->decision_id);
+    (void)snprintf(ret->arm, sizeof ret->arm, "%s", m->arm_id);
+    memcpy(ret->token, m->decision_token.data, m->decision_token.len);
+    ret->token_len = m->decision_token.len;
+    protobuf_c_message_free_unpacked(response, NULL);
+}
+
+int play_report(struct call_channel *router, const struct decision_kept *d, const char *metric,
+                double value, struct report_seen *ret, struct call_error *error)
+{
+    struct decision_kept copy = *d;
+    char name[80];
+    (void)snprintf(name, sizeof name, "%s", metric);
+    Shunt__V1__ReportRewardRequest__MetricsEntry entry =
+        SHUNT__V1__REPORT_REWARD_REQUEST__METRICS_ENTRY__INIT;
+    Shunt__V1__ReportRewardRequest__MetricsEntry *list[1] = {&entry};
+    Shunt__V1__ReportRewardRequest request = SHUNT__V1__REPORT_REWARD_REQUEST__INIT;
+    entry.key = name;
+    entry.has_value = 1;
+    entry.value = value;
+    request.metrics = list;
+    request.n_metrics = 1;
+    request.decision_id = copy.id[0] ? copy.id : NULL;
+    request.has_decision_token = copy.token_len > 0;
+    request.decision_token = (ProtobufCBinaryData){copy.token_len, copy.token};
+    ProtobufCMessage *response = NULL;
+    int status = call_unary(router, "/shunt.v1.Router/ReportReward", &request.base,
+                            &shunt__v1__report_reward_response__descriptor, 20, &response, error);
+    if (status)
+        return status;
+    const Shunt__V1__ReportRewardResponse *m = (const Shunt__V1__ReportRewardResponse *)response;
+    ret->duplicate = m->duplicate;
+    ret->counted_n = m->n_counted;
+    protobuf_c_message_free_unpacked(response, NULL);
+    return 0;
+}

@@ -1,0 +1,25 @@
+/* play.h - the steps that every flow begins with: a router, its arms, a decision, a report.
+ * Each fails the test by itself when it does not work. */
+#pragma once
+
+#include "client/call.h"
+#include "shunt/v1/admin.pb-c.h"
+#include "shunt/v1/router.pb-c.h"
+
+/* A router with the arms "a" and "b", two ready features, no task slots and no scalars: d is 3. */
+void play_router(struct call_channel *admin, const char *name);
+
+struct decision_kept {
+    char id[40], arm[80];
+    unsigned char token[4096];
+    size_t token_len;
+};
+void play_route(struct call_channel *router, const char *name, struct decision_kept *ret);
+
+/* The status of a report of one metric; duplicate and counted_n as answered when it is 0. */
+struct report_seen {
+    int duplicate;
+    size_t counted_n;
+};
+int play_report(struct call_channel *router, const struct decision_kept *d, const char *metric,
+                double value, struct report_seen *ret, struct call_error *error);
