@@ -243,5 +243,8 @@ int main(int argc, char **argv)
     ctl_init(&ctl);
     enum ctl_exit code = start_run(&ctl, argc, argv);
     ctl_done(&ctl);
+    /* A full disk or a closed pipe behind a table must not look like success. */
+    if (fflush(stdout) != 0 || ferror(stdout))
+        code = code != CTL_OK ? code : ctl_fail(CTL_REFUSED, "cannot write to standard output");
     return (int)code;
 }

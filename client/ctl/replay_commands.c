@@ -216,7 +216,8 @@ static enum ctl_exit play_fresh(struct replay *r, struct ctl *ctl, bool private)
     if (code == CTL_OK)
         code = play(r, ctl);
     for (size_t i = 0; i < made && !private; i++)
-        replay_router_remove(ctl, r->routers[i]);
+        if (!replay_router_remove(ctl, r->routers[i]))
+            break;
     return code;
 }
 

@@ -191,7 +191,7 @@ enum ctl_exit replay_router_create(struct ctl *ctl, const struct replay_declare 
     return code;
 }
 
-void replay_router_remove(struct ctl *ctl, const char *name)
+bool replay_router_remove(struct ctl *ctl, const char *name)
 {
     ProtobufCMessage *response = NULL;
     struct call_error error;
@@ -199,11 +199,16 @@ void replay_router_remove(struct ctl *ctl, const char *name)
     Shunt__V1__RemoveRouterRequest request = SHUNT__V1__REMOVE_ROUTER_REQUEST__INIT;
     snprintf(copy, sizeof copy, "%s", name);
     request.name = copy;
-    /* It is ephemeral: if this fails, the server's next start removes it. */
-    if (ctl_try(ctl, CTL_ADMIN, "RemoveRouter", ROUTER_TIMEOUT_S, &request.base,
-                &shunt__v1__remove_router_response__descriptor, &response, &error) != CTL_OK)
-        fprintf(stderr, "shuntctl: router %s was not removed: %s\n", name, error.message);
+    enum ctl_exit code = ctl_try(ctl, CTL_ADMIN, "RemoveRouter", ROUTER_TIMEOUT_S, &request.base,
+                                 &shunt__v1__remove_router_response__descriptor, &response, &error);
+    if (code != CTL_OK)
+        fprintf(
+            stderr,
+            "shuntctl: router %s was not removed (%s); it is ephemeral: the server's next start "
+            "removes it and those after it\n",
+            name, error.message);
     protobuf_c_message_free_unpacked(response, NULL);
+    return code == CTL_OK;
 }
 
 static enum ctl_exit weights_replace(const Shunt__V1__RouterInfo *router,

@@ -25,7 +25,8 @@ struct replay_declare {
 enum ctl_exit replay_router_create(struct ctl *ctl, const struct replay_declare *declare,
                                    const char *name, uint64_t order,
                                    struct maths_metric *ret_metrics);
-void replay_router_remove(struct ctl *ctl, const char *name);
+/* False: it could not be removed, and it was said. */
+bool replay_router_remove(struct ctl *ctl, const char *name);
 /* The table of a router that is there. weights NULL: the router's own. */
 enum ctl_exit replay_router_read(struct ctl *ctl, const char *name,
                                  const struct args_pairs *weights,

@@ -132,9 +132,9 @@ static void print_json_rows(struct table *t, const char *prefix, json_t *json)
     json_t *value;
     json_object_foreach(json, key, value)
     {
-        char *text = form_json_print(value, 0);
+        char *text = json_is_string(value) ? NULL : form_json_print(value, 0);
         table_cell(t, "%s%s", prefix, key);
-        table_cell(t, "%s", text ? text : "");
+        table_cell(t, "%s", json_is_string(value) ? json_string_value(value) : text ? text : "");
         free(text);
     }
 }

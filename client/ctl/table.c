@@ -141,15 +141,36 @@ static void put_text(const char *text, FILE *out)
     }
 }
 
-static void put_padded(const char *text, size_t width, enum table_align align, bool last, FILE *out)
+static void put_padded(const char *text, size_t width, enum table_align align, FILE *out)
 {
-    size_t pad = width - table_text_width(text);
+    int pad = (int)(width - table_text_width(text));
     if (align == TABLE_RIGHT)
-        fprintf(out, "%*s", (int)pad, "");
+        fprintf(out, "%*s", pad, "");
     put_text(text, out);
-    if (align == TABLE_LEFT && !last) /* No blanks at the end of a line. */
-        fprintf(out, "%*s", (int)pad, "");
-    fputs(last ? "\n" : "  ", out);
+    if (align == TABLE_LEFT)
+        fprintf(out, "%*s", pad, "");
+}
+
+/* One line of n <= columns cells, without blanks at its end. False: out of memory. */
+static bool put_line(const struct table *t, const size_t *width, char *const *cells, size_t n,
+                     FILE *out)
+{
+    char *line = NULL;
+    size_t len = 0;
+    FILE *buffer = open_memstream(&line, &len);
+    if (!buffer)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        fputs(i ? "  " : "", buffer);
+        put_padded(cells[i], width[i], t->align[i], buffer);
+    }
+    bool ok = fclose(buffer) == 0;
+    while (ok && len && line[len - 1] == ' ')
+        len--;
+    if (ok)
+        fwrite(line, 1, len, out);
+    free(line);
+    return ok;
 }
 
 bool table_print(const struct table *t, FILE *out, bool bold)
@@ -164,15 +185,13 @@ bool table_print(const struct table *t, FILE *out, bool bold)
         if (w > width[i % t->columns])
             width[i % t->columns] = w;
     }
-    if (bold)
-        fputs("\033[1m", out);
-    for (size_t i = 0; i < t->columns; i++)
-        put_padded(t->titles[i], width[i], t->align[i], false, out);
+    fputs(bold ? "\033[1m" : "", out);
+    bool ok = put_line(t, width, t->titles, t->columns, out);
     fputs(bold ? "\033[0m\n" : "\n", out);
-    for (size_t i = 0; i < t->cells_n; i++) {
-        size_t column = i % t->columns;
-        put_padded(t->cells[i], width[column], t->align[column],
-                   column + 1 == t->columns || i + 1 == t->cells_n, out);
+    for (size_t i = 0; i < t->cells_n && ok; i += t->columns) {
+        size_t left = t->cells_n - i;
+        ok = put_line(t, width, t->cells + i, left < t->columns ? left : t->columns, out);
+        fputs("\n", out);
     }
-    return true;
+    return ok;
 }

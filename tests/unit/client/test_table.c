@@ -31,7 +31,7 @@ static void columns_line_up_and_numbers_stand_right(void **unused)
     table_cell(t, "%d", 1234);
     table_cell(t, "y");
     char *text = printed(t, false);
-    assert_string_equal(text, "arm       n  note  \n"
+    assert_string_equal(text, "arm       n  note\n"
                               "small     7  x\n"
                               "m\xC3\xBCll   1234  y\n");
     free(text);
