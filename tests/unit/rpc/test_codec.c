@@ -1,0 +1,254 @@
+#include "server/rpc/codec.h"
+#include "server/rpc/message.h"
+#include "tests/unit/cmocka_all.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { BYTES_MAX = 64 * 1024 };
+
+struct wire {
+    struct arena arena;
+    uint8_t bytes[BYTES_MAX];
+    size_t len;
+    struct route_lists lists;
+    struct route_in in;
+    struct err_detail detail;
+};
+
+static int setup(void **state)
+{
+    struct wire *w = calloc(1, sizeof *w);
+    arena_init(&w->arena, 1 << 20);
+    *state = w;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct wire *w = *state;
+    arena_done(&w->arena);
+    free(w);
+    return 0;
+}
+
+static void put(struct wire *w, unsigned number, const void *bytes, size_t len)
+{
+    assert_true(len < 128);
+    w->bytes[w->len++] = (uint8_t)(number << 3 | 2);
+    w->bytes[w->len++] = (uint8_t)len;
+    memcpy(w->bytes + w->len, bytes, len);
+    w->len += len;
+}
+
+/* A map entry: key = 1 (text), value = 2 (double). */
+static void put_pair(struct wire *w, unsigned number, const char *key, double value)
+{
+    uint8_t entry[100];
+    size_t n = strlen(key);
+    entry[0] = 1 << 3 | 2;
+    entry[1] = (uint8_t)n;
+    memcpy(entry + 2, key, n);
+    entry[2 + n] = 2 << 3 | 1;
+    memcpy(entry + 3 + n, &value, sizeof value);
+    put(w, number, entry, 3 + n + sizeof value);
+}
+
+static enum err decode(struct wire *w)
+{
+    ProtobufCMessage *m = NULL;
+    struct slice body = {w->bytes, w->len};
+    TRY(message_unpack(&shunt__v1__route_request__descriptor, body, &w->arena, &m, &w->detail));
+    return codec_route_in((const Shunt__V1__RouteRequest *)m, body, &w->lists, &w->in, &w->detail);
+}
+
+static void an_empty_message_is_all_defaults(void **state)
+{
+    struct wire *w = *state;
+    assert_int_equal(decode(w), OK);
+    assert_int_equal(w->in.router.len, 0);
+    assert_int_equal(w->in.text.len, 0);
+    assert_int_equal(w->in.max_ranked, 1);
+    assert_int_equal(w->in.weights_n + w->in.candidates_n + w->in.exclude_n, 0);
+    assert_false(w->in.dry_run || w->in.explain);
+}
+
+static void of_two_equal_keys_the_last_one_wins(void **state)
+{
+    struct wire *w = *state;
+    put_pair(w, 6, "quality", .25);
+    put_pair(w, 6, "cost", 1);
+    put_pair(w, 6, "quality", .75);
+    assert_int_equal(decode(w), OK);
+    assert_int_equal(w->in.weights_n, 2);
+    assert_memory_equal(w->in.weights[0].name.data, "quality", 7);
+    assert_true(w->in.weights[0].value == .75);
+}
+
+static void sixteen_names_fit_in_a_map_and_seventeen_do_not(void **state)
+{
+    struct wire *w = *state;
+    char name[8];
+    for (int i = 0; i < 16; i++) {
+        (void)snprintf(name, sizeof name, "m%d", i);
+        put_pair(w, 6, name, 1);
+    }
+    assert_int_equal(decode(w), OK);
+    assert_int_equal(w->in.weights_n, 16);
+    put_pair(w, 6, "m16", 1);
+    assert_int_equal(decode(w), ERR_OUT_OF_RANGE);
+}
+
+static void a_map_entry_without_a_name_is_refused(void **state)
+{
+    struct wire *w = *state;
+    put_pair(w, 6, "", 1);
+    assert_int_equal(decode(w), ERR_BAD_NAME);
+}
+
+static void more_candidates_than_allowed_are_refused(void **state)
+{
+    struct wire *w = *state;
+    for (int i = 0; i < MAX_CANDIDATES; i++)
+        put(w, 7, "a", 1);
+    assert_int_equal(decode(w), OK);
+    assert_int_equal(w->in.candidates_n, MAX_CANDIDATES);
+    put(w, 7, "a", 1);
+    assert_int_equal(decode(w), ERR_OUT_OF_RANGE);
+}
+
+static void a_nul_is_refused_in_names_and_kept_in_a_prompt(void **state)
+{
+    struct wire *w = *state;
+    put(w, 2, "a\0b", 3);
+    assert_int_equal(decode(w), OK);
+    assert_int_equal(w->in.text.len, 3);
+    assert_memory_equal(w->in.text.data, "a\0b", 3);
+    put(w, 7, "arm\0x", 5);
+    assert_int_equal(decode(w), ERR_PARSE);
+    assert_non_null(strstr(w->detail.text, "candidates"));
+}
+
+static void a_nul_in_the_name_of_a_map_entry_is_refused(void **state)
+{
+    struct wire *w = *state;
+    put(w, 6, "\x0a\x03m\0x", 5);
+    assert_int_equal(decode(w), ERR_PARSE);
+}
+
+static void bytes_that_are_no_message_are_refused_wherever_they_are_cut(void **state)
+{
+    struct wire *w = *state;
+    put(w, 1, "default", 7);
+    put_pair(w, 6, "quality", 1);
+    put(w, 7, "arm", 3);
+    size_t whole = w->len;
+    assert_int_equal(decode(w), OK);
+    int refused = 0;
+    for (w->len = 1; w->len < whole; w->len++) {
+        arena_reset(&w->arena);
+        enum err e = decode(w);
+        assert_true(e == OK || e == ERR_PARSE);
+        refused += e == ERR_PARSE;
+    }
+    assert_true(refused > (int)whole / 2);
+}
+
+static void a_message_that_would_grow_too_large_is_refused(void **state)
+{
+    struct wire *w = *state;
+    struct arena small;
+    ProtobufCMessage *m = NULL;
+    arena_init(&small, 4096);
+    for (int i = 0; i < 20000; i++) { /* Two bytes each on the wire, many more unpacked. */
+        w->bytes[w->len++] = 7 << 3 | 2;
+        w->bytes[w->len++] = 0;
+    }
+    assert_int_equal(message_unpack(&shunt__v1__route_request__descriptor,
+                                    (struct slice){w->bytes, w->len}, &small, &m, &w->detail),
+                     ERR_TOO_LARGE);
+    arena_done(&small);
+}
+
+static void a_decision_is_encoded_whole_and_a_dry_run_has_no_token(void **state)
+{
+    struct wire *w = *state;
+    struct route_out *out = calloc(1, sizeof *out);
+    Shunt__V1__RouteResponse *r = NULL;
+    assert_non_null(out);
+    (void)strcpy(out->decision_id, "018f4e2a-0000-7000-8000-0123456789ab");
+    (void)strcpy(out->arm, "arm");
+    memcpy(out->token, "a\0token", 7);
+    out->token_len = 7;
+    out->propensity = .5;
+    out->reason = SHUNT__V1__REASON__REASON_NEWCOMER;
+    out->position = 42;
+    out->arm_version = 3;
+    out->ranked_n = 1;
+    (void)strcpy(out->ranked[0].name, "arm");
+    out->ranked[0].mean = .25;
+    out->ranked[0].width = .125;
+    out->ranked[0].predicted[1] = .75F;
+    out->metrics_n = 2;
+    out->weighted_mask = 2;
+    (void)strcpy(out->metric_names[1], "quality");
+    assert_int_equal(codec_route_out(out, true, &w->arena, &r, &w->detail), OK);
+    w->len = shunt__v1__route_response__pack(r, w->bytes);
+    Shunt__V1__RouteResponse *back = shunt__v1__route_response__unpack(NULL, w->len, w->bytes);
+    assert_non_null(back);
+    assert_string_equal(back->decision_id, out->decision_id);
+    assert_int_equal(back->decision_token.len, 7);
+    assert_memory_equal(back->decision_token.data, out->token, 7);
+    assert_int_equal(back->reason, SHUNT__V1__REASON__REASON_NEWCOMER);
+    assert_int_equal(back->position, 42);
+    assert_int_equal(back->version, 3);
+    assert_int_equal(back->n_ranking, 1);
+    assert_true(back->ranking[0]->score == .375);
+    assert_int_equal(back->ranking[0]->terms->n_predicted, 1);
+    assert_string_equal(back->ranking[0]->terms->predicted[0]->key, "quality");
+    assert_true(back->ranking[0]->terms->predicted[0]->value == .75);
+    shunt__v1__route_response__free_unpacked(back, NULL);
+    out->token_len = 0;
+    assert_int_equal(codec_route_out(out, false, &w->arena, &r, &w->detail), OK);
+    assert_null(r->decision_id);
+    assert_false(r->has_decision_token);
+    assert_null(r->ranking[0]->terms);
+    free(out);
+}
+
+static void a_status_that_does_not_exist_is_refused(void **state)
+{
+    struct wire *w = *state;
+    Shunt__V1__ReportRewardRequest m = SHUNT__V1__REPORT_REWARD_REQUEST__INIT;
+    struct engine_weight metrics[MAX_METRICS];
+    struct report_in in;
+    m.has_status = 1;
+    m.status = (Shunt__V1__Status)3;
+    assert_int_equal(codec_report_in(&m, metrics, &in, &w->detail), OK);
+    assert_int_equal(in.status, OUTCOME_TIMEOUT);
+    m.status = (Shunt__V1__Status)4;
+    assert_int_equal(codec_report_in(&m, metrics, &in, &w->detail), ERR_OUT_OF_RANGE);
+    m.status = (Shunt__V1__Status)-1;
+    assert_int_equal(codec_report_in(&m, metrics, &in, &w->detail), ERR_OUT_OF_RANGE);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_empty_message_is_all_defaults),
+        TEST(of_two_equal_keys_the_last_one_wins),
+        TEST(sixteen_names_fit_in_a_map_and_seventeen_do_not),
+        TEST(a_map_entry_without_a_name_is_refused),
+        TEST(more_candidates_than_allowed_are_refused),
+        TEST(a_nul_is_refused_in_names_and_kept_in_a_prompt),
+        TEST(a_nul_in_the_name_of_a_map_entry_is_refused),
+        TEST(bytes_that_are_no_message_are_refused_wherever_they_are_cut),
+        TEST(a_message_that_would_grow_too_large_is_refused),
+        TEST(a_decision_is_encoded_whole_and_a_dry_run_has_no_token),
+        TEST(a_status_that_does_not_exist_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
