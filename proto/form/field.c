@@ -472,14 +472,16 @@ static enum form_result store_bytes(const ProtobufCFieldDescriptor *field,
     uint8_t *bytes = malloc(cap);
     if (!bytes)
         return FORM_NOMEM;
-    ProtobufCBinaryData data = {.data = bytes};
-    if (sodium_base642bin(bytes, cap, s->text, s->len, NULL, &data.len, NULL,
+    size_t len;
+    if (sodium_base642bin(bytes, cap, s->text, s->len, NULL, &len, NULL,
                           sodium_base64_VARIANT_ORIGINAL) != 0) {
         free(bytes);
         return FORM_BAD;
     }
     form_field_element_free(field, element);
-    memcpy(element, &data, sizeof data);
+    ProtobufCBinaryData *data = element;
+    data->data = bytes;
+    data->len = len;
     return FORM_OK;
 }
 

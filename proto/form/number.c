@@ -77,13 +77,12 @@ void form_number_print(double value, char ret_text[FORM_NUMBER_CAP])
     locale_t old = plain_locale_enter();
     for (int digits = 15; digits <= 17; digits++) {
         (void)snprintf(ret_text, FORM_NUMBER_CAP, "%.*g", digits, value);
-        double again = strtod(ret_text, NULL);
-        if (memcmp(&again, &value, sizeof again) == 0)
+        if (strtod(ret_text, NULL) == value)
             break;
     }
     plain_locale_leave(old);
     if (!strpbrk(ret_text, ".eE"))
-        strcat(ret_text, ".0");
+        memcpy(ret_text + strlen(ret_text), ".0", sizeof ".0");
 }
 
 double form_number_widen(float value)
@@ -94,8 +93,7 @@ double form_number_widen(float value)
     for (int digits = 6; digits <= 9; digits++) {
         (void)snprintf(text, sizeof text, "%.*g", digits, (double)value);
         wide = strtod(text, NULL);
-        float again = (float)wide;
-        if (memcmp(&again, &value, sizeof again) == 0)
+        if ((float)wide == value)
             break;
     }
     plain_locale_leave(old);

@@ -207,7 +207,7 @@ static enum form_result set_field(const struct target *t, ProtobufCMessage *mess
     bool repeated = field->label == PROTOBUF_C_LABEL_REPEATED, more = rest != NULL;
     if ((field->type == PROTOBUF_C_TYPE_MESSAGE) != more)
         return refuse(t, more ? "the path goes on after a plain value" : "the path ends too early");
-    if (form_field_is_map(field))
+    if (more && form_field_is_map(field))
         return set_in_map(t, message, field, rest);
     if (repeated && more) {
         const ProtobufCMessageDescriptor *type = form_field_message(field);
