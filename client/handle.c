@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 void handle_clear(struct shunt_error *error)
 {
@@ -143,7 +144,14 @@ enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequ
     return SHUNT_OK;
 }
 
-/* Queues a copy. wait_s is what is left of the caller's time if the policy is to block. */
+static double now_s(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* Queues a copy. wait_s is what is left of the caller's time; none left: it does not wait. */
 static enum shunt_result keep(struct shunt_client *client,
                               const Shunt__V1__ReportRewardRequest *report, double wait_s,
                               struct shunt_error *error)
@@ -173,7 +181,7 @@ enum shunt_result handle_report(struct shunt_client *client,
 {
     struct call_error call;
     ProtobufCMessage *message = NULL;
-    double left_s = timeout_s;
+    double begin_s = now_s();
     *ret_response = NULL;
     handle_clear(error);
     if (!later && !outbox_retrying(client->outbox)) {
@@ -186,10 +194,8 @@ enum shunt_result handle_report(struct shunt_client *client,
             return SHUNT_OK;
         if (!call_status_passing(status))
             return SHUNT_REFUSED;
-        if (status == CALL_DEADLINE_EXCEEDED)
-            left_s = 0; /* All of the caller's time is gone. */
     }
-    return keep(client, report, left_s, error);
+    return keep(client, report, timeout_s - (now_s() - begin_s), error);
 }
 
 enum outbox_verdict handle_deliver(void *context, const ProtobufCMessage *report)
