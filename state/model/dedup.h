@@ -19,7 +19,8 @@ struct dedup_entry {
     uint16_t reported; /* Bit m: metric m was counted. */
     uint8_t groups;    /* Bit g: the matrix of group g has this decision. */
     uint8_t status;    /* Of the first report. */
-    float fills[];     /* (fills_n): what entered b for each metric. */
+    uint16_t pooled;   /* Bit m: the sums of all arms have metric m of it. */
+    float fills[];     /* (fills_n): what entered b for each metric (stats.h). */
 };
 
 struct dedup {

@@ -134,11 +134,11 @@ static void learn_metrics(struct model *m, struct router *r, struct arm *a,
         if (!has)
             continue;
         struct stats_input in = {m->vector, has, z, raw};
+        struct stats_memory memory = {entry->fills, &entry->pooled};
         if (entry->groups >> g & 1) {
-            stats_amend(a, r->pooled, &r->config, &in, entry->fills);
+            stats_amend(a, r->pooled, &r->config, &in, &memory);
         } else {
-            stats_learn(a, r->pooled, &r->config, (enum metric_group)g, &in, m->scratch,
-                        entry->fills);
+            stats_learn(a, r->pooled, &r->config, (enum metric_group)g, &in, m->scratch, &memory);
             entry->groups = (uint8_t)(entry->groups | 1u << g);
         }
     }

@@ -79,7 +79,8 @@ struct pooled *pooled_new(const struct router_config *router)
     }
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         p->noise[m * router->metrics_n + m] = noise_start;
-        p->noise_n[m * router->metrics_n + m] = 1;
+        for (uint32_t k = 0; k < router->metrics_n; k++)
+            p->noise_n[m * router->metrics_n + k] = 1;
     }
     return p;
 }
@@ -148,10 +149,9 @@ static void learn_matrix(double *A, double *P, uint64_t *n, uint64_t *since, con
     if (!due)
         return;
     double *inverse = scratch + 2 * d;
-    if (packed_invert(A, d, inverse, inverse + packed_n(d)) == OK) {
+    if (packed_invert(A, d, inverse, inverse + packed_n(d)) == OK)
         memcpy(P, inverse, packed_n(d) * sizeof *P);
-        *since = 0;
-    }
+    *since = 0; /* Also after a failure: else every outcome from here on would pay for another. */
 }
 
 /* Running second moments of the residuals e (of the metrics in mask). */
@@ -190,77 +190,113 @@ size_t stats_scratch_n(uint32_t d)
     return 6 * (size_t)d + 2 * packed_n(d);
 }
 
+/* What stats_learn hands to the metrics of the group, each in turn. */
+struct learning {
+    struct arm *a;
+    struct pooled *p;
+    const struct router_config *router;
+    const struct stats_input *in;
+    const struct stats_memory *memory;
+    const double *px, *w; /* P x; P_0 L P x, or NULL when slopes are not pooled. */
+    uint32_t d;
+    bool rated;
+};
+
+/* One metric of the group: b and the pooled b move. Returns the one-step residual. */
+static double learn_metric(const struct learning *l, uint32_t m)
+{
+    const struct stats_input *in = l->in;
+    struct metric_stats *s = &l->a->metrics[m];
+    bool seen = in->has_mask >> m & 1;
+    if (!l->rated && !s->has_prior) {
+        if (!seen) {
+            l->memory->fills[m] = NAN;
+            return 0;
+        }
+        s->prior_z = in->z[m]; /* The first observed cost is the prior. */
+        s->has_prior = true;
+    }
+    double prior = stats_prior(l->a, l->p, l->router, m);
+    double prediction = prior + vec_dot(l->px, s->b, l->d);
+    if (l->w)
+        prediction += vec_dot(l->w, l->p->b[m], l->d);
+    l->memory->fills[m] = (float)(seen ? in->z[m] : prediction);
+    /* What is remembered is a float; what enters must be the same number. */
+    double value = (double)l->memory->fills[m];
+    vec_add_scaled(s->b, value - prior, in->x, l->d);
+    if (l->rated && (seen || s->n > 0)) {
+        vec_add_scaled(l->p->b[m], value - s->sum_z / (double)(s->n + 1), in->x, l->d);
+        *l->memory->pooled_mask = (uint16_t)(*l->memory->pooled_mask | 1u << m);
+    }
+    if (seen)
+        count_metric(s, l->p, m, in->z[m], in->raw[m]);
+    return value - prediction;
+}
+
 /* scratch: px | p0x | u | w | what learn_matrix needs (two vectors, two matrices). */
 void stats_learn(struct arm *a, struct pooled *p, const struct router_config *router,
                  enum metric_group group, const struct stats_input *in, double *scratch,
-                 float *ret_fills)
+                 const struct stats_memory *ret_memory)
 {
     uint32_t d = spec_d(&router->spec);
-    uint32_t metrics_n = router->metrics_n;
     struct matrix_stats *g = &a->groups[group];
     double *px = scratch, *p0x = scratch + d, *u = scratch + 2 * d, *w = scratch + 3 * d,
            *rest = scratch + 4 * d;
     bool rated = group == METRIC_RATED;
-    bool pool = rated && router->settings.pooled_slopes;
     double e[MAX_METRICS] = {0};
+    struct learning l = {a, p, router, in, ret_memory, px, NULL, d, rated};
 
     packed_multiply(g->P, d, in->x, px);
-    if (rated) {
+    if (rated)
         packed_multiply(p->P, d, in->x, p0x);
+    if (rated && router->settings.pooled_slopes) {
         /* x'P L m = (P_0 L P x)'b_0 with the bias left out: one product serves every metric. */
         u[0] = 0;
         for (uint32_t i = 1; i < d; i++)
             u[i] = router->settings.ridge[METRIC_RATED][1] * px[i];
         packed_multiply(p->P, d, u, w);
+        l.w = w;
     }
-    for (uint32_t m = 0; m < metrics_n; m++) {
-        if (router->metrics[m].group != group)
-            continue;
-        struct metric_stats *s = &a->metrics[m];
-        bool seen = in->has_mask >> m & 1;
-        double prior = stats_prior(a, p, router, m);
-        if (!rated && seen && !s->has_prior && s->n == 0) {
-            s->prior_z = prior = in->z[m]; /* The first observed cost is the prior. */
-            s->has_prior = true;
-        }
-        double prediction = prior + vec_dot(px, s->b, d);
-        if (pool)
-            prediction += vec_dot(w, p->b[m], d);
-        double value = seen ? in->z[m] : prediction;
-        e[m] = value - prediction;
-        ret_fills[m] = (float)value;
-        /* What is remembered is a float; what enters must be the same number. */
-        value = (double)ret_fills[m];
-        vec_add_scaled(s->b, value - prior, in->x, d);
-        if (rated && (seen || s->n > 0))
-            vec_add_scaled(p->b[m], value - s->sum_z / (double)(s->n + 1), in->x, d);
-        if (seen)
-            count_metric(s, p, m, in->z[m], in->raw[m]);
-    }
-    learn_noise(p, metrics_n, in->has_mask, e);
+    for (uint32_t m = 0; m < router->metrics_n; m++)
+        if (router->metrics[m].group == group)
+            e[m] = learn_metric(&l, m);
+    learn_noise(p, router->metrics_n, in->has_mask, e);
     learn_matrix(g->A, g->P, &g->n, &g->since, in->x, px, vec_dot(in->x, px, d), d, rest);
     if (rated)
         learn_matrix(p->A, p->P, &p->n, &p->since, in->x, p0x, vec_dot(in->x, p0x, d), d, rest);
     a->touched = true;
 }
 
+static void amend_pooled(struct arm *a, struct pooled *p, uint32_t m, double delta,
+                         const struct stats_input *in, uint32_t d,
+                         const struct stats_memory *memory)
+{
+    const struct metric_stats *s = &a->metrics[m];
+    if (!(*memory->pooled_mask >> m & 1)) {
+        delta = in->z[m] - s->sum_z / (double)(s->n + 1);
+        *memory->pooled_mask = (uint16_t)(*memory->pooled_mask | 1u << m);
+    }
+    vec_add_scaled(p->b[m], delta, in->x, d);
+}
+
 void stats_amend(struct arm *a, struct pooled *p, const struct router_config *router,
-                 const struct stats_input *in, const float *fills)
+                 const struct stats_input *in, const struct stats_memory *memory)
 {
     uint32_t d = spec_d(&router->spec);
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         if (!(in->has_mask >> m & 1))
             continue;
-        double delta = in->z[m] - (double)fills[m];
-        if (!p->b[m] && !a->metrics[m].has_prior) {
-            /* b is still zero: what had been filled in was the prior, and stays it. */
-            a->metrics[m].prior_z = (double)fills[m];
-            a->metrics[m].has_prior = true;
+        struct metric_stats *s = &a->metrics[m];
+        if (!p->b[m] && !s->has_prior) {
+            s->prior_z = in->z[m];
+            s->has_prior = true;
         }
-        vec_add_scaled(a->metrics[m].b, delta, in->x, d);
+        double filled = isnan(memory->fills[m]) ? s->prior_z : (double)memory->fills[m];
+        double delta = in->z[m] - filled;
+        vec_add_scaled(s->b, delta, in->x, d);
         if (p->b[m])
-            vec_add_scaled(p->b[m], delta, in->x, d);
-        count_metric(&a->metrics[m], p, m, in->z[m], in->raw[m]);
+            amend_pooled(a, p, m, delta, in, d, memory);
+        count_metric(s, p, m, in->z[m], in->raw[m]);
     }
     a->touched = true;
 }

@@ -13,10 +13,14 @@
  * Pooled over arms (rated): A_0, P_0 as above, b_0m = sum (z - ybar_k) x, ybar_k = S_k / (n_k + 1);
  *   m_m = P_0 b_0m with the bias zeroed. Prediction z = r_m + x' P (b_m + L m_m).
  * Noise: N_ij running mean of products of one-step residuals, each winsorised at 3 sigma, start
- *   .05^2 as one observation, window 500.
+ *   .05^2 I as one observation (of every pair: with unequal counts w'Nw could be negative), window
+ *   500.
  *
  * A metric of the group that an outcome lacks enters b with its own prediction, which leaves theta
- * where it was; when it is reported later, b gets the difference (dedup.h remembers the value).
+ * where it was; when it is reported later, b gets the difference (dedup.h remembers the value). A
+ * served metric without any prior yet stands at r_m, whatever r_m will be: it enters b with zero.
+ * b_0m takes a metric only from outcomes that hold it, or whose arm has shown it before; one
+ * reported later for the first time enters then.
  * Threads: the writer. Allocation: arm_new and pooled_new only. */
 #pragma once
 
@@ -74,24 +78,28 @@ void pooled_free(struct pooled *p);
 void arm_set_config(struct arm *a, const struct router_config *router,
                     const struct arm_config *config);
 
-/* One group's part of an outcome. has: metrics of this group that it holds, with z and raw.
- * fills: what entered b for each metric of the group (the value, or its stand-in).
- * scratch: stats_scratch_n(d) doubles. */
+/* One group's part of an outcome: the metrics of this group that it holds, with z and raw. */
 struct stats_input {
     const double *x; /* (d) */
     uint16_t has_mask;
     const double *z, *raw; /* (MAX_METRICS) */
 };
+/* What must be known of a decision when another of its metrics comes later. */
+struct stats_memory {
+    float *fills;          /* (metrics_n): the value in b; NaN: stands at r_m. */
+    uint16_t *pooled_mask; /* Bit m: metric m is in b_0m. */
+};
 /* Vectors px, p0x, u, w and a spare, and two packed matrices for the re-inversion: taken
  * beforehand, so that fold never allocates. */
 size_t stats_scratch_n(uint32_t d);
-/* First report of a decision in this group: A, P, b, pooled and noise move. */
+/* First report of a decision in this group: A, P, b, pooled and noise move.
+ * scratch: stats_scratch_n(d) doubles. */
 void stats_learn(struct arm *a, struct pooled *p, const struct router_config *router,
                  enum metric_group group, const struct stats_input *in, double *scratch,
-                 float *ret_fills);
+                 const struct stats_memory *ret_memory);
 /* A later report of the same decision: b moves by the difference to what had been filled in. */
 void stats_amend(struct arm *a, struct pooled *p, const struct router_config *router,
-                 const struct stats_input *in, const float *fills);
+                 const struct stats_input *in, const struct stats_memory *memory);
 
 /* ret_m (d): m_m of metric m, zero on the bias (all zero when slopes are not pooled). */
 void pooled_slopes(const struct pooled *p, const struct router_config *router, uint32_t metric,
