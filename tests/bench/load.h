@@ -1,0 +1,40 @@
+/* load.h - a client that keeps n calls in flight on one channel, and measures them.
+ * Why: what a server can do shows only when the client costs as little as possible: one thread, one
+ * queue, registered calls, messages packed beforehand.
+ * Threads: one. */
+#pragma once
+
+#include <grpc/grpc.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct load_message {
+    const uint8_t *bytes;
+    size_t len;
+};
+
+struct load {
+    grpc_channel *channel;
+    const char *path;
+    uint32_t in_flight;
+    double seconds;
+    /* The i-th request; false: there is none left. */
+    bool (*request)(void *ctx, uint64_t i, struct load_message *ret);
+    /* A response to request i; may be NULL. */
+    void (*response)(void *ctx, uint64_t i, const uint8_t *bytes, size_t len);
+    void *ctx;
+    pid_t server; /* Whose processor time is counted. */
+};
+
+struct load_result {
+    uint64_t calls, errors;
+    double seconds, calls_per_s, p50_us, p99_us;
+    double server_cpu_us; /* Per call, user and system, all threads. */
+    char first_error[256];
+};
+
+/* HOST:PORT or unix:PATH. */
+grpc_channel *load_open(const char *address);
+void load_run(const struct load *l, struct load_result *ret);

@@ -1,0 +1,499 @@
+/* shunt-bench - honest figures: interleaved rounds against a bare echo of the same message sizes.
+ *
+ *   shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] [--arms N] [--features N]
+ *                   [--unix] [--no-pin] [--json]
+ *
+ * A round is echo (route's sizes), RouteRequest, echo (report's sizes), ReportReward, each for S
+ * seconds; ratios are taken within a round and their median is printed, because this machine
+ * changes from minute to minute. Servers run on one core, the client on another, when there are
+ * two. */
+#include "client/call.h"
+#include "shunt/v1/admin.pb-c.h"
+#include "shunt/v1/router.pb-c.h"
+#include "tests/bench/echo.h"
+#include "tests/bench/load.h"
+#include "tests/flow/server.h"
+
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { ROUNDS_MAX = 100, KEPT_MAX = 400000, REPORT_CAP = 1024, FEATURES_MAX = 512 };
+enum phase { ECHO_ROUTE, ROUTE, ECHO_REPORT, REPORT, PHASES };
+
+struct options {
+    int rounds, in_flight, arms, features;
+    double seconds;
+    bool unix_socket, pin, json;
+};
+
+struct kept {
+    uint32_t len;
+    uint8_t bytes[REPORT_CAP]; /* A packed ReportRewardRequest. */
+};
+
+struct bench {
+    struct options o;
+    struct server shuntd;
+    pid_t echo;
+    char echo_address[256];
+    grpc_channel *to_echo, *to_shuntd;
+    struct load_message route;
+    uint8_t *blank; /* What echo is asked with. */
+    size_t route_response, report_request, report_response;
+    struct kept *kept;
+    size_t kept_n;
+    struct load_result results[ROUNDS_MAX][PHASES];
+};
+
+static void die(const char *what)
+{
+    (void)fprintf(stderr, "shunt-bench: %s\n", what);
+    exit(EXIT_FAILURE);
+}
+
+static void pin(pid_t pid, size_t core)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(core, &set);
+    (void)sched_setaffinity(pid, sizeof set, &set);
+}
+
+/* ---- Servers ---- */
+
+/* Children inherit the core that is set while they start. */
+static void start_echo(struct bench *b)
+{
+    int out[2];
+    char address[256];
+    (void)snprintf(address, sizeof address, "127.0.0.1:0");
+    if (b->o.unix_socket)
+        (void)snprintf(address, sizeof address, "unix:%s/echo.sock", b->shuntd.dir);
+    if (pipe(out) != 0)
+        die("pipe");
+    b->echo = fork();
+    if (b->echo == 0) {
+        char self[] = "/proc/self/exe", mode[] = "echo";
+        char *argv[] = {self, mode, address, NULL};
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)dup2(out[1], STDOUT_FILENO);
+        (void)execv(self, argv);
+        _exit(127);
+    }
+    (void)close(out[1]);
+    FILE *f = fdopen(out[0], "r");
+    if (b->echo < 0 || !f || fscanf(f, "listening %255s", b->echo_address) != 1)
+        die("the echo server did not start");
+    (void)fclose(f);
+}
+
+static void call_admin(struct bench *b, const char *path, const ProtobufCMessage *request,
+                       const ProtobufCMessageDescriptor *type)
+{
+    struct call_channel *admin = call_open(b->shuntd.admin);
+    struct call_error error;
+    ProtobufCMessage *response = NULL;
+    if (call_unary(admin, path, request, type, 60, &response, &error))
+        die(error.message);
+    protobuf_c_message_free_unpacked(response, NULL);
+    call_close(admin);
+}
+
+static void create_router(struct bench *b)
+{
+    size_t n = (size_t)b->o.arms;
+    Shunt__V1__ArmSpec *arms = calloc(n, sizeof *arms), **list = calloc(n, sizeof(*list));
+    char(*names)[32] = calloc(n, sizeof *names), name[] = "bench";
+    Shunt__V1__RouterSpec spec = SHUNT__V1__ROUTER_SPEC__INIT;
+    Shunt__V1__CreateRouterRequest request = SHUNT__V1__CREATE_ROUTER_REQUEST__INIT;
+    for (size_t i = 0; i < n; i++) {
+        (void)snprintf(names[i], sizeof names[i], "arm-%zu", i);
+        shunt__v1__arm_spec__init(&arms[i]);
+        arms[i].name = names[i];
+        list[i] = &arms[i];
+    }
+    spec.name = name;
+    spec.has_task_slots = spec.has_scalars = spec.has_features_n = 1;
+    spec.features_n = (uint32_t)b->o.features;
+    spec.arms = list;
+    spec.n_arms = n;
+    request.spec = &spec;
+    call_admin(b, "/shunt.v1.Admin/CreateRouter", &request.base,
+               &shunt__v1__router_info__descriptor);
+    free(arms);
+    free(list);
+    free(names);
+}
+
+/* ---- Messages ---- */
+
+static void pack_route(struct bench *b)
+{
+    static float features[FEATURES_MAX];
+    char name[] = "bench";
+    Shunt__V1__RouteRequest m = SHUNT__V1__ROUTE_REQUEST__INIT;
+    for (int i = 0; i < b->o.features; i++)
+        features[i] = (float)((i * 7) % 11) / 11.0F - .5F;
+    m.router = name;
+    m.features = features;
+    m.n_features = (size_t)b->o.features;
+    size_t len = shunt__v1__route_request__get_packed_size(&m);
+    uint8_t *bytes = malloc(len);
+    (void)shunt__v1__route_request__pack(&m, bytes);
+    b->route = (struct load_message){bytes, len};
+}
+
+/* A report for a decision, packed while nobody measures. */
+static void keep_decision(void *ctx, uint64_t i, const uint8_t *bytes, size_t len)
+{
+    struct bench *b = ctx;
+    (void)i;
+    b->route_response = len;
+    if (b->kept_n == KEPT_MAX)
+        return;
+    struct kept *k = &b->kept[b->kept_n];
+    if (len > sizeof k->bytes)
+        return;
+    k->len = (uint32_t)len; /* The response itself for now: unpacking here would slow the load. */
+    memcpy(k->bytes, bytes, len);
+    b->kept_n++;
+}
+
+static void pack_reports(struct bench *b)
+{
+    char metric[] = "reward";
+    for (size_t i = 0; i < b->kept_n; i++) {
+        struct kept *k = &b->kept[i];
+        Shunt__V1__RouteResponse *r = shunt__v1__route_response__unpack(NULL, k->len, k->bytes);
+        Shunt__V1__ReportRewardRequest m = SHUNT__V1__REPORT_REWARD_REQUEST__INIT;
+        Shunt__V1__ReportRewardRequest__MetricsEntry e =
+            SHUNT__V1__REPORT_REWARD_REQUEST__METRICS_ENTRY__INIT;
+        Shunt__V1__ReportRewardRequest__MetricsEntry *list[] = {&e};
+        if (!r)
+            die("a response cannot be read");
+        e.key = metric;
+        e.has_value = 1;
+        e.value = (double)(i % 10) / 10;
+        m.decision_id = r->decision_id;
+        m.has_decision_token = 1;
+        m.decision_token = r->decision_token;
+        m.metrics = list;
+        m.n_metrics = 1;
+        if (shunt__v1__report_reward_request__get_packed_size(&m) > sizeof k->bytes)
+            die("a report is larger than planned");
+        k->len = (uint32_t)shunt__v1__report_reward_request__pack(&m, k->bytes);
+        b->report_request = k->len;
+        shunt__v1__route_response__free_unpacked(r, NULL);
+    }
+}
+
+static bool next_route(void *ctx, uint64_t i, struct load_message *ret)
+{
+    (void)i;
+    *ret = ((struct bench *)ctx)->route;
+    return true;
+}
+
+static bool next_report(void *ctx, uint64_t i, struct load_message *ret)
+{
+    struct bench *b = ctx;
+    if (i >= b->kept_n)
+        return false;
+    *ret = (struct load_message){b->kept[i].bytes, b->kept[i].len};
+    return true;
+}
+
+static void see_report(void *ctx, uint64_t i, const uint8_t *bytes, size_t len)
+{
+    (void)i;
+    (void)bytes;
+    ((struct bench *)ctx)->report_response = len;
+}
+
+struct echo_sizes {
+    struct bench *bench;
+    size_t request;
+};
+
+static bool next_echo(void *ctx, uint64_t i, struct load_message *ret)
+{
+    const struct echo_sizes *s = ctx;
+    (void)i;
+    *ret = (struct load_message){s->bench->blank, s->request};
+    return true;
+}
+
+/* ---- Phases ---- */
+
+static void run_echo(struct bench *b, size_t request, size_t response, struct load_result *ret)
+{
+    struct echo_sizes sizes = {b, request};
+    uint32_t wanted = (uint32_t)response;
+    memcpy(b->blank, &wanted, sizeof wanted);
+    struct load l = {.channel = b->to_echo,
+                     .path = ECHO_PATH,
+                     .in_flight = (uint32_t)b->o.in_flight,
+                     .seconds = b->o.seconds,
+                     .request = next_echo,
+                     .ctx = &sizes,
+                     .server = b->echo};
+    load_run(&l, ret);
+}
+
+static void run_shuntd(struct bench *b, enum phase phase, struct load_result *ret)
+{
+    bool route = phase == ROUTE;
+    struct load l = {.channel = b->to_shuntd,
+                     .path =
+                         route ? "/shunt.v1.Router/RouteRequest" : "/shunt.v1.Router/ReportReward",
+                     .in_flight = (uint32_t)b->o.in_flight,
+                     .seconds = b->o.seconds,
+                     .request = route ? next_route : next_report,
+                     .response = route ? keep_decision : see_report,
+                     .ctx = b,
+                     .server = b->shuntd.pid};
+    load_run(&l, ret);
+    if (ret->errors) {
+        (void)fprintf(stderr, "shunt-bench: %llu errors, the first: %s\n",
+                      (unsigned long long)ret->errors, ret->first_error);
+        exit(EXIT_FAILURE);
+    }
+}
+
+static void run_round(struct bench *b, struct load_result results[PHASES])
+{
+    b->kept_n = 0;
+    run_echo(b, b->route.len, b->route_response, &results[ECHO_ROUTE]);
+    run_shuntd(b, ROUTE, &results[ROUTE]);
+    pack_reports(b);
+    run_echo(b, b->report_request, b->report_response, &results[ECHO_REPORT]);
+    run_shuntd(b, REPORT, &results[REPORT]);
+}
+
+/* Learns the sizes, warms both servers, leaves the newcomers' phase of the router behind. */
+static void warm_up(struct bench *b)
+{
+    struct load_result ignored;
+    double seconds = b->o.seconds;
+    b->o.seconds = .3;
+    run_shuntd(b, ROUTE, &ignored);
+    pack_reports(b);
+    run_shuntd(b, REPORT, &ignored);
+    run_echo(b, b->route.len, b->route_response, &ignored);
+    b->o.seconds = seconds;
+}
+
+/* ---- Figures ---- */
+
+static int by_value(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t n)
+{
+    qsort(values, n, sizeof *values, by_value);
+    return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+#define MEDIAN(b, ret, expression)                                                                 \
+    do {                                                                                           \
+        double values_[ROUNDS_MAX];                                                                \
+        for (int i_ = 0; i_ < (b)->o.rounds; i_++) {                                               \
+            const struct load_result *r = (b)->results[i_];                                        \
+            values_[i_] = (expression);                                                            \
+        }                                                                                          \
+        (ret) = median(values_, (size_t)(b)->o.rounds);                                            \
+    } while (0)
+
+struct figures {
+    struct load_result phase[PHASES]; /* Medians. */
+    double route_to_echo, route_p99_to_echo, report_to_echo, route_cpu_to_echo;
+};
+
+static void summarise(const struct bench *b, struct figures *f)
+{
+    memset(f, 0, sizeof *f);
+    for (int p = 0; p < PHASES; p++) {
+        MEDIAN(b, f->phase[p].calls_per_s, r[p].calls_per_s);
+        MEDIAN(b, f->phase[p].p50_us, r[p].p50_us);
+        MEDIAN(b, f->phase[p].p99_us, r[p].p99_us);
+        MEDIAN(b, f->phase[p].server_cpu_us, r[p].server_cpu_us);
+    }
+    MEDIAN(b, f->route_to_echo, r[ROUTE].calls_per_s / r[ECHO_ROUTE].calls_per_s);
+    MEDIAN(b, f->route_p99_to_echo, r[ROUTE].p99_us / r[ECHO_ROUTE].p99_us);
+    MEDIAN(b, f->report_to_echo, r[REPORT].calls_per_s / r[ECHO_REPORT].calls_per_s);
+    MEDIAN(b, f->route_cpu_to_echo, r[ROUTE].server_cpu_us / r[ECHO_ROUTE].server_cpu_us);
+}
+
+static void name_machine(char *ret, size_t cap)
+{
+    char line[256], model[128] = "unknown processor";
+    struct utsname u;
+    FILE *f = fopen("/proc/cpuinfo", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, "model name", 10) == 0 && strchr(line, ':')) {
+            (void)snprintf(model, sizeof model, "%.*s", (int)strcspn(strchr(line, ':') + 2, "\n\""),
+                           strchr(line, ':') + 2);
+            break;
+        }
+    if (f)
+        (void)fclose(f);
+    (void)uname(&u);
+    (void)snprintf(ret, cap, "%ld x %s, Linux %.40s", sysconf(_SC_NPROCESSORS_ONLN), model,
+                   u.release);
+}
+
+static const char *const phase_names[PHASES] = {"echo_route", "route", "echo_report", "report"};
+
+static void print_json(const struct bench *b, const struct figures *f, const char *machine)
+{
+    (void)printf("{\"machine\":\"%s\",\"transport\":\"%s\",\"in_flight\":%d,\"rounds\":%d,"
+                 "\"arms\":%d,\"features\":%d,\"pinned\":%s,",
+                 machine, b->o.unix_socket ? "unix" : "tcp", b->o.in_flight, b->o.rounds, b->o.arms,
+                 b->o.features, b->o.pin ? "true" : "false");
+    (void)printf("\"bytes\":{\"route\":[%zu,%zu],\"report\":[%zu,%zu]},", b->route.len,
+                 b->route_response, b->report_request, b->report_response);
+    for (int p = 0; p < PHASES; p++)
+        (void)printf("\"%s\":{\"calls_per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,"
+                     "\"server_cpu_us\":%.2f},",
+                     phase_names[p], f->phase[p].calls_per_s, f->phase[p].p50_us,
+                     f->phase[p].p99_us, f->phase[p].server_cpu_us);
+    (void)printf("\"route_to_echo\":%.3f,\"route_p99_to_echo\":%.3f,\"report_to_echo\":%.3f,"
+                 "\"route_cpu_to_echo\":%.3f}\n",
+                 f->route_to_echo, f->route_p99_to_echo, f->report_to_echo, f->route_cpu_to_echo);
+}
+
+static void print_table(const struct bench *b, const struct figures *f, const char *machine)
+{
+    (void)printf("%s\n%s, %d in flight, %d arms, %d features, medians of %d rounds of %.1f s\n"
+                 "bytes: route %zu -> %zu, report %zu -> %zu\n\n",
+                 machine, b->o.unix_socket ? "unix socket" : "TCP on loopback", b->o.in_flight,
+                 b->o.arms, b->o.features, b->o.rounds, b->o.seconds, b->route.len,
+                 b->route_response, b->report_request, b->report_response);
+    (void)printf("%-12s %10s %9s %9s %18s\n", "", "calls/s", "p50 us", "p99 us",
+                 "server CPU us/call");
+    for (int p = 0; p < PHASES; p++)
+        (void)printf("%-12s %10.0f %9.0f %9.0f %18.2f\n", phase_names[p], f->phase[p].calls_per_s,
+                     f->phase[p].p50_us, f->phase[p].p99_us, f->phase[p].server_cpu_us);
+    (void)printf("\nRouteRequest / echo %.3f (p99 %.2f, CPU %.2f); ReportReward / echo %.3f\n",
+                 f->route_to_echo, f->route_p99_to_echo, f->route_cpu_to_echo, f->report_to_echo);
+}
+
+/* ---- Main ---- */
+
+static void open_all(struct bench *b)
+{
+    bool pinned = b->o.pin && sysconf(_SC_NPROCESSORS_ONLN) > 1;
+    char listen[256];
+    server_init(&b->shuntd);
+    if (b->o.unix_socket) {
+        (void)snprintf(listen, sizeof listen, "unix:%s/route.sock", b->shuntd.dir);
+        b->shuntd.more[0] = "--listen";
+        b->shuntd.more[1] = listen;
+    }
+    b->o.pin = pinned;
+    if (pinned)
+        pin(0, 0);
+    start_echo(b);
+    if (!server_start(&b->shuntd))
+        die("shuntd did not start");
+    if (pinned)
+        pin(0, 1);
+    grpc_init();
+    create_router(b);
+    pack_route(b);
+    b->to_echo = load_open(b->echo_address);
+    b->to_shuntd = load_open(b->shuntd.router);
+    b->kept = malloc(KEPT_MAX * sizeof *b->kept);
+    b->blank = calloc(1, 1 << 16);
+    if (!b->kept || !b->blank)
+        die("out of memory");
+}
+
+static void close_all(struct bench *b)
+{
+    grpc_channel_destroy(b->to_echo);
+    grpc_channel_destroy(b->to_shuntd);
+    (void)kill(b->echo, SIGTERM);
+    (void)waitpid(b->echo, NULL, 0);
+    (void)server_stop(&b->shuntd, SIGTERM);
+    server_free(&b->shuntd);
+    free(b->kept);
+    free(b->blank);
+    grpc_shutdown();
+}
+
+static void usage(void)
+{
+    (void)fprintf(stderr, "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] "
+                          "[--arms N] [--features N] [--unix] [--no-pin] [--json]\n");
+    exit(2);
+}
+
+static struct options read_options(int argc, char **argv)
+{
+    struct options o = {
+        .rounds = 5, .in_flight = 64, .arms = 16, .features = 8, .seconds = 1, .pin = true};
+    static const struct option longs[] = {{"rounds", required_argument, NULL, 'r'},
+                                          {"seconds", required_argument, NULL, 's'},
+                                          {"in-flight", required_argument, NULL, 'i'},
+                                          {"arms", required_argument, NULL, 'a'},
+                                          {"features", required_argument, NULL, 'f'},
+                                          {"unix", no_argument, NULL, 'u'},
+                                          {"no-pin", no_argument, NULL, 'n'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {NULL, 0, NULL, 0}};
+    for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
+        int n = optarg ? atoi(optarg) : 0;
+        o.rounds = c == 'r' ? n : o.rounds;
+        o.in_flight = c == 'i' ? n : o.in_flight;
+        o.arms = c == 'a' ? n : o.arms;
+        o.features = c == 'f' ? n : o.features;
+        o.seconds = c == 's' ? atof(optarg) : o.seconds;
+        o.unix_socket = o.unix_socket || c == 'u';
+        o.pin = o.pin && c != 'n';
+        o.json = o.json || c == 'j';
+        if (c == '?')
+            usage();
+    }
+    if (o.rounds < 1 || o.rounds > ROUNDS_MAX || o.in_flight < 1 || o.in_flight > 1024 ||
+        o.arms < 1 || o.arms > 1000 || o.features < 1 || o.features > 500 || !(o.seconds > 0))
+        usage();
+    return o;
+}
+
+int main(int argc, char **argv)
+{
+    static struct bench b;
+    struct figures f;
+    char machine[256];
+    if (argc == 3 && strcmp(argv[1], "echo") == 0) {
+        grpc_init();
+        return echo_serve(argv[2]);
+    }
+    if (argc < 2 || strcmp(argv[1], "rpc") != 0)
+        usage();
+    b.o = read_options(argc - 1, argv + 1);
+    open_all(&b);
+    warm_up(&b);
+    for (int i = 0; i < b.o.rounds; i++)
+        run_round(&b, b.results[i]);
+    summarise(&b, &f);
+    name_machine(machine, sizeof machine);
+    if (b.o.json)
+        print_json(&b, &f, machine);
+    else
+        print_table(&b, &f, machine);
+    close_all(&b);
+    return EXIT_SUCCESS;
+}
