@@ -97,20 +97,28 @@ static void learn_health(struct arm *a, const struct router_settings *s,
     }
 }
 
+/* Decisions issued up to this one's time are refused from now on: what was known of them goes. */
+static void forget_oldest(struct router *r, int64_t at_most_us)
+{
+    int64_t before_us = dedup_oldest(&r->dedup)->issued_us + 1;
+    if (before_us > at_most_us)
+        before_us = at_most_us;
+    if (before_us > r->late_before_us)
+        r->late_before_us = before_us;
+    dedup_drop_oldest(&r->dedup);
+}
+
 static struct dedup_entry *remember(struct router *r, const struct event *ev)
 {
     const struct decision *d = &ev->u.outcome.decision;
     struct dedup *t = &r->dedup;
-    int64_t keep_us = seconds_us(r->config.settings.reward_wait_s) + grace_us;
-    struct dedup_entry *old;
-    while ((old = dedup_oldest(t)) && old->at_us + keep_us < ev->at_us)
-        dedup_drop_oldest(t);
-    while (t->n > 0 && t->n >= r->config.settings.dedup_max) {
-        old = dedup_oldest(t);
-        if (old->issued_us >= r->late_before_us)
-            r->late_before_us = old->issued_us + 1;
-        dedup_drop_oldest(t);
-    }
+    int64_t wait_us = seconds_us(r->config.settings.reward_wait_s);
+    /* By age: such decisions are late already, and stay it if reward_wait_s grows. One that a clock
+     * set wrong issued in the future must not make all that is issued until then late. */
+    while (t->n > 0 && dedup_oldest(t)->at_us + wait_us + grace_us < ev->at_us)
+        forget_oldest(r, ev->at_us - wait_us);
+    while (t->n > 0 && t->n >= r->config.settings.dedup_max)
+        forget_oldest(r, INT64_MAX);
     struct dedup_entry *entry = dedup_add(t, d->id);
     entry->at_us = ev->at_us;
     entry->issued_us = d->issued_us;
@@ -232,13 +240,12 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
     r->config.settings = next;
     for (uint32_t i = 0; i < u->metrics_n && i < r->config.metrics_n; i++)
         r->config.metrics[i].weight = u->weights[i];
-    while (r->dedup.n > next.dedup_max) {
-        struct dedup_entry *old = dedup_oldest(&r->dedup);
-        if (old->issued_us >= r->late_before_us)
-            r->late_before_us = old->issued_us + 1;
-        dedup_drop_oldest(&r->dedup);
-    }
-    r->touched = r->arms_changed = true;
+    while (r->dedup.n > next.dedup_max)
+        forget_oldest(r, INT64_MAX);
+    r->touched = true;
+    /* Ways of predicting may have changed (pooled_slopes): no arm's view may be shared. */
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        r->arms[i]->touched = true;
 }
 
 static void fold_router_remove(struct model *m, const struct event *ev, struct fold_result *ret)
@@ -278,7 +285,7 @@ static void fold_label(struct model *m, const struct event *ev, struct fold_resu
         return;
     struct router *r = model_router(m, ev->u.label.router_uid);
     memcpy(r->config.tasks[r->config.tasks_n++], ev->u.label.label, NAME_CAP);
-    r->touched = r->arms_changed = true;
+    r->touched = true;
 }
 
 static enum err check_arm(const struct model *m, const struct event *ev)
@@ -313,7 +320,7 @@ static void fold_arm(struct model *m, const struct event *ev, struct fold_result
         return;
     const struct event_arm *e = &ev->u.arm;
     struct router *r = model_router(m, e->router_uid);
-    r->touched = r->arms_changed = true;
+    r->touched = true;
     if (ev->kind == EVENT_ARM_UPDATE) {
         struct arm *a = router_arm_named(r, e->config.name);
         arm_set_config(a, &r->config, &e->config);
@@ -338,7 +345,7 @@ static void fold_arm_state(struct model *m, const struct event *ev, struct fold_
             continue;
         ret->err = OK;
         ret->uid = a->uid;
-        r->touched = r->arms_changed = true;
+        r->touched = true;
         if (ev->kind == EVENT_ARM_STATE) {
             a->paused = e->paused;
             a->touched = true;

@@ -64,7 +64,7 @@ struct router *router_new(const struct router_config *config)
         router_free(r);
         return NULL;
     }
-    r->touched = r->arms_changed = true;
+    r->touched = true;
     return r;
 }
 

@@ -26,7 +26,7 @@ struct router {
     struct dedup dedup;
     int64_t late_before_us; /* Decisions issued before are refused: their entries may be gone. */
     uint64_t outcomes_folded, orphaned, requests;
-    bool touched, arms_changed; /* Since the last snapshot. Not state. */
+    bool touched; /* Since the last snapshot. Not state. */
 };
 
 struct model {

@@ -325,7 +325,7 @@ static void clear_touched(struct model *model)
         struct router *r = model->routers[i];
         if (!r->touched)
             continue;
-        r->touched = r->arms_changed = false;
+        r->touched = false;
         for (uint32_t k = 0; k < r->arms_n; k++)
             r->arms[k]->touched = false;
     }
