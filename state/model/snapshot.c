@@ -83,6 +83,7 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
     v->failures = a->failures;
     v->cooldowns = a->cooldowns;
     v->tallied = a->issued;
+    v->pooled_n = r->pooled->n;
     v->d = r->d;
     v->metrics_n = r->config.metrics_n;
     for (int g = 0; g < METRIC_GROUPS; g++)
@@ -177,18 +178,20 @@ static bool same_arms(const struct router_view *v, const struct router_view *las
     return true;
 }
 
-/* An arm's theta leans on the pooled slopes, which every outcome of the router moves; an untouched
- * arm's view is still shared, and refreshed only with REFRESH_EVERY of the router's outcomes when
- * the pool is large. Small pools are simply rebuilt: 16 arms of 39 features cost 10 us a batch. */
+/* An arm's theta leans on the pooled slopes, which every outcome of the router moves. Small pools
+ * are simply rebuilt: 16 arms of 39 features cost 10 us a batch. In large ones an untouched arm's
+ * view is shared until it is 64 to 127 of the router's outcomes old: by uid, so that arms created
+ * together are not all refreshed by the same batch. */
 enum { REBUILD_ALL_UP_TO = 64, REFRESH_EVERY = 64 };
 
 static bool can_share(const struct router *r, const struct arm *a, const struct arm_view *old)
 {
     if (!old || a->touched)
         return false;
-    if (!r->config.settings.pooled_slopes || r->arms_n > REBUILD_ALL_UP_TO)
-        return !r->config.settings.pooled_slopes || (r->pooled->n + a->uid) % REFRESH_EVERY != 0;
-    return false;
+    if (!r->config.settings.pooled_slopes)
+        return true;
+    return r->arms_n > REBUILD_ALL_UP_TO &&
+           r->pooled->n - old->pooled_n < REFRESH_EVERY + a->uid % REFRESH_EVERY;
 }
 
 static enum err fill_arms(const struct router *r, const struct router_view *last,

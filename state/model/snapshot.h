@@ -22,6 +22,7 @@ struct arm_view {
     uint64_t answered, failures, cooldowns;
     uint64_t folded[METRIC_GROUPS]; /* Decisions in each matrix. */
     uint64_t tallied;               /* Issued pulls as of the last TALLY. */
+    uint64_t pooled_n;              /* The router's rated outcomes when this view was built. */
     uint16_t seen_mask;             /* Bit m: metric m has an observation or a declared prior. */
     uint64_t n[MAX_METRICS];
     double mean_raw[MAX_METRICS]; /* 0 while n = 0. */
