@@ -58,9 +58,11 @@ const struct snapshot *published_current(const struct published *p)
     return p->current;
 }
 
+/* head is the first member, so its address is the struct's. */
 static void reclaim(struct rcu_head *head)
 {
-    struct retired *r = caa_container_of(head, struct retired, head);
+    void *at = head;
+    struct retired *r = at;
     snapshot_free(r->snapshot);
     mem_free(r);
 }

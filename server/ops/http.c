@@ -123,7 +123,7 @@ static enum err listen_on(const char *address, int *ret_fd, struct err_detail *d
     if (!bound) {
         if (fd >= 0)
             (void)close(fd);
-        return err_say(detail, ERR_IO,
+        return err_say(detail, ERR_ADDRESS,
                        "cannot listen on %s for metrics: %s; choose another with metrics_listen, "
                        "or \"none\"",
                        address, strerror(cause));
@@ -173,7 +173,8 @@ enum err http_open(const struct http_options *options, struct http **ret_http,
     if (!h->daemon) {
         (void)close(fd);
         mem_free(h);
-        return err_say(detail, ERR_IO, "cannot start the metrics server on %s", options->address);
+        return err_say(detail, ERR_ADDRESS, "cannot start the metrics server on %s",
+                       options->address);
     }
     log_event(options->log, LOG_INFO, "listening", LOG_STR("service", "metrics"),
               LOG_STR("address", h->address), LOG_END);

@@ -82,7 +82,7 @@ static enum err clear_socket_path(const char *path, struct err_detail *detail)
     if (lstat(path, &st) != 0)
         return errno == ENOENT ? OK : err_say(detail, ERR_IO, "unix:%s: %s", path, strerror(errno));
     if (!S_ISSOCK(st.st_mode))
-        return err_say(detail, ERR_IO, "unix:%s: a file is there that is no socket", path);
+        return err_say(detail, ERR_ADDRESS, "unix:%s: a file is there that is no socket", path);
     memcpy(a.sun_path, path, strlen(path) + 1);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -90,7 +90,7 @@ static enum err clear_socket_path(const char *path, struct err_detail *detail)
     bool refused = connect(fd, (const struct sockaddr *)&a, sizeof a) != 0 && errno == ECONNREFUSED;
     (void)close(fd);
     if (!refused)
-        return err_say(detail, ERR_IO, "unix:%s: in use by another server", path);
+        return err_say(detail, ERR_ADDRESS, "unix:%s: in use by another server", path);
     if (unlink(path) != 0)
         return err_say(detail, ERR_IO, "unix:%s: a dead server's socket that cannot be removed: %s",
                        path, strerror(errno));
@@ -105,7 +105,7 @@ static enum err add_port(grpc_server *server, const char *address, grpc_server_c
         TRY(clear_socket_path(address + 5, detail));
     int port = grpc_server_add_http2_port(server, address, creds);
     if (port <= 0)
-        return err_say(detail, ERR_IO,
+        return err_say(detail, ERR_ADDRESS,
                        "cannot listen on %s: the address is in use, or not this machine's",
                        address);
     const char *colon = strrchr(address, ':');

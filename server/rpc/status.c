@@ -27,6 +27,7 @@ grpc_status_code status_of(enum err e)
     case ERR_SPEC_MISMATCH:
     case ERR_SCHEMA:
     case ERR_LOCKED:
+    case ERR_ADDRESS:
         return GRPC_STATUS_FAILED_PRECONDITION;
     case ERR_ROUTER_EXISTS:
     case ERR_ARM_EXISTS:

@@ -42,6 +42,7 @@
     X(ERR_CORRUPT, "CORRUPT", "restore the data directory from a backup")                          \
     X(ERR_SCHEMA, "SCHEMA", "the data directory was written by another version")                   \
     X(ERR_LOCKED, "LOCKED", "another server has this data directory open")                         \
+    X(ERR_ADDRESS, "ADDRESS", "choose an address that is free on this machine")                    \
     X(ERR_NOT_FOUND, "NOT_FOUND", "check what was named")                                          \
     X(ERR_CANCELLED, "CANCELLED", "the caller went away")                                          \
     X(ERR_SHUTTING_DOWN, "SHUTTING_DOWN", "the server is draining; use another or retry")          \

@@ -127,7 +127,7 @@ static void a_bad_or_taken_address_is_an_error_that_says_so(void **state)
         assert_int_equal(http_open(&o, &h, &detail), ERR_INVALID);
     }
     const struct http_options taken = {http_address(s->http), NULL, NULL, NULL};
-    assert_int_equal(http_open(&taken, &h, &detail), ERR_IO);
+    assert_int_equal(http_open(&taken, &h, &detail), ERR_ADDRESS);
     assert_non_null(strstr(detail.text, http_address(s->http)));
     assert_non_null(strstr(detail.text, "in use"));
     assert_null(h);
