@@ -1,0 +1,315 @@
+"""shuntctl against a real shuntd: every command, its exit code, and what it promises to scripts."""
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+SHUNTCTL, SHUNTD = sys.argv[1], sys.argv[2]
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "interop"))
+from shuntd import Shuntd  # noqa: E402
+
+ROUTERS = """
+routers:
+  - name: chat
+    task_slots: 4
+    tasks: [math, code]
+    metrics:
+      - {name: quality, better: higher, weight: 1}
+      - {name: cost_usd, better: lower, group: served, norm_high: 0.01, weight: 0.25}
+    settings: {alpha: 1.5, explore_floor: 0.02}
+    arms:
+      - {name: small, description: cheap, tags: [local]}
+      - {name: large, priors: {cost_usd: 0.01}}
+"""
+
+
+def rows(n):
+    """Two labels, two arms, each the better one on its label; nothing random."""
+    for i in range(n):
+        math = i % 3 != 0
+        good, bad = ("large", "small") if math else ("small", "large")
+        yield {"id": i, "task": "math" if math else "chat", "text": "request number %d" % i,
+               "outcomes": {good: {"quality": 0.9, "cost_usd": 0.002 if good == "large" else 0.001},
+                            bad: {"quality": 0.2, "cost_usd": 0.002 if bad == "large" else 0.001}}}
+
+
+class Ctl(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory(prefix="shunt-ctl-")
+        cls.dir = cls.folder.name
+        cls.server = Shuntd(SHUNTD, os.path.join(cls.dir, "data"))
+        cls.server.start("unix:" + os.path.join(cls.dir, "r.sock"))
+        cls.file = os.path.join(cls.dir, "rows.jsonl.gz")
+        with gzip.open(cls.file, "wt") as out:
+            for row in rows(240):
+                out.write(json.dumps(row) + "\n")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.stop()
+        cls.folder.cleanup()
+
+    def env(self, server=True):
+        env = {k: v for k, v in os.environ.items() if not k.startswith("SHUNT_")}
+        env["TMPDIR"] = self.dir
+        env["PATH"] = os.path.dirname(SHUNTD) + ":" + env.get("PATH", "")
+        if server:
+            env.update(SHUNT_SERVER=self.server.router, SHUNT_ADMIN=self.server.admin)
+        return env
+
+    def run_ctl(self, *args, code=0, server=True, stdin=""):
+        p = subprocess.run([SHUNTCTL, *args], input=stdin, stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, env=self.env(server), timeout=120)
+        self.assertEqual(p.returncode, code, (args, p.stdout, p.stderr))
+        return p.stdout if code == 0 else p.stderr
+
+    def json_of(self, *args, **more):
+        return json.loads(self.run_ctl(*args, "--json", **more))
+
+    def path(self, name, text):
+        path = os.path.join(self.dir, name)
+        with open(path, "w") as out:
+            out.write(text)
+        return path
+
+    def routers(self):
+        return {r["spec"]["name"] for r in self.json_of("routers", "list")["routers"]}
+
+    def test_arms_come_pause_change_and_go(self):
+        self.run_ctl("router", "add", "r1", "--arm", "small", "--arm", "gpt-4.1", "--set", "alpha=2",
+                     "--set", "task_slots=4")
+        info = self.json_of("router", "show", "r1")
+        spec = info["spec"]
+        self.assertEqual((spec["settings"]["alpha"], spec["task_slots"]), (2.0, 4))
+        self.assertEqual([a["spec"]["name"] for a in info["arms"]], ["small", "gpt-4.1"])
+        self.run_ctl("arm", "add", "big", "--router", "r1", "--description", "of the two",
+                     "--tags", "x,y", "--priors", "cost_usd=0.5")
+        self.run_ctl("arm", "update", "big", "--router", "r1", "--tags", "z")
+        arm = self.json_of("arm", "show", "big", "--router", "r1")
+        self.assertEqual(arm["spec"]["tags"], ["z"])
+        self.assertEqual(arm["spec"]["description"], "of the two")  # Not named: kept.
+        self.assertEqual(arm["spec"]["priors"], {"cost_usd": 0.5})
+        self.run_ctl("arms", "pause", "big", "--router", "r1")
+        listed = self.json_of("arm", "list", "--router", "r1")["arms"]
+        self.assertEqual([a["state"] for a in listed], ["ARM_ACTIVE", "ARM_ACTIVE", "ARM_PAUSED"])
+        self.assertIn("paused", self.run_ctl("arm", "list", "--router", "r1"))
+        self.run_ctl("arm", "resume", "big", "--router", "r1")
+        self.run_ctl("arm", "remove", "big", "--router", "r1")
+        self.assertIn("ARM_NOT_FOUND", self.run_ctl("arm", "show", "big", "--router", "r1", code=1))
+        self.run_ctl("router", "update", "r1", "--set", "alpha=1.2", "--weights", "cost_usd=2")
+        spec = self.json_of("router", "show", "r1")["spec"]
+        self.assertEqual(spec["settings"]["alpha"], 1.2)
+        self.assertEqual({m["name"]: m["weight"] for m in spec["metrics"]}["cost_usd"], 2.0)
+        self.run_ctl("router", "remove", "r1")
+        self.assertIn("ROUTER_NOT_FOUND", self.run_ctl("router", "show", "r1", code=1))
+
+    def test_a_decision_is_reported_once_and_explained(self):
+        self.run_ctl("router", "add", "r2", "--arm", "a", "--arm", "b")
+        d = self.json_of("route", "-", "--router", "r2", "--max-ranked", "2", "--explain",
+                         stdin="what is 2+2?")
+        self.assertEqual(len(d["ranking"]), 2)
+        self.assertIn("width", d["ranking"][0]["terms"])
+        one = self.json_of("report", d["decision_id"], "--token", d["decision_token"], "--metric",
+                           "reward=0.5", "--metric", "cost_usd=0.001")
+        self.assertEqual((one["duplicate"], sorted(one["counted"])), (False, ["cost_usd", "reward"]))
+        two = self.json_of("report", d["decision_id"], "--metric", "reward=0.5", "--status", "ok")
+        self.assertTrue(two["duplicate"])
+        why = self.json_of("explain", d["decision_id"])
+        self.assertEqual((why["router"], why["arm_id"]), ("r2", d["arm_id"]))
+        stats = self.json_of("stats", "--router", "r2")
+        self.assertEqual(list(stats), ["journal_position", "checkpoint_position", "routers"])
+        self.assertEqual(list(stats["routers"]["r2"]), ["outcomes_folded", "arms"])
+        arms = stats["routers"]["r2"]["arms"]
+        self.assertEqual(arms[d["arm_id"]]["issued"], 1)
+        self.assertEqual(arms[d["arm_id"]]["metrics"]["reward"], {"n": 1, "mean": 0.5})
+        other = "b" if d["arm_id"] == "a" else "a"
+        self.assertEqual(arms[other]["metrics"]["reward"], {"n": 0, "mean": None})
+        dry = self.json_of("route", "--router", "r2", "--text", "x", "--dry-run")
+        self.assertFalse(dry["decision_token"])
+
+    def test_every_end_has_its_exit_code(self):
+        self.run_ctl("--help")
+        for command in ("route", "apply", "replay"):
+            self.assertIn("--json", self.run_ctl(command, "--help"))
+        for bad in ([], ["nonsense"], ["router"], ["router", "add"], ["stats", "extra"],
+                    ["route", "--features", "1,nan"], ["report", "x", "--status", "perhaps"],
+                    ["router", "add", "x", "--set", "alphabet=1"], ["stats", "--no-such-option"]):
+            self.run_ctl(*bad, code=2)
+        self.assertIn("ROUTER_NOT_FOUND", self.run_ctl("route", "--router", "nobody", code=1))
+        self.assertIn("DECISION_NOT_FOUND", self.run_ctl(
+            "report", "00000000-0000-7000-8000-000000000000", "--metric", "reward=1", code=1))
+        gone = self.run_ctl("stats", "--admin", "unix:" + self.dir + "/nobody", code=3)
+        self.assertIn("--admin", gone)
+        self.run_ctl("route", "--server", "unix:" + self.dir + "/nobody", code=3)
+        with open("/dev/full", "w") as full:
+            p = subprocess.run([SHUNTCTL, "config"], stdout=full, stderr=subprocess.PIPE,
+                               env=self.env(), timeout=60)
+        self.assertEqual(p.returncode, 1)
+
+    def test_apply_shows_changes_and_refuses_what_cannot_be(self):
+        first = self.path("first.yaml", ROUTERS)
+        self.run_ctl("apply", "-f", first, code=2)  # Nobody to ask.
+        self.assertIn("+ router chat", self.run_ctl("apply", "-f", first, "--dry-run"))
+        self.assertNotIn("chat", self.routers())
+        self.run_ctl("apply", "-f", first, "--yes")
+        self.assertIn("nothing to change", self.run_ctl("apply", "-f", first))
+        second = self.path("second.yaml", ROUTERS.replace("alpha: 1.5", "alpha: 2").replace(
+            "weight: 0.25", "weight: 0.5").replace("cheap", "cheaper").replace(
+                "name: large", "name: huge"))
+        changes = self.json_of("apply", "-f", second, "--yes")
+        self.assertTrue(changes["applied"])
+        self.assertEqual([c["action"] for c in changes["changes"]],
+                         ["change", "change", "change", "add", "keep"])
+        info = self.json_of("router", "show", "chat")
+        spec = info["spec"]
+        self.assertEqual(spec["settings"]["alpha"], 2.0)
+        self.assertEqual(spec["settings"]["explore_floor"], 0.02)
+        self.assertEqual([m["weight"] for m in spec["metrics"]], [1.0, 0.5])
+        self.assertEqual([a["spec"]["name"] for a in info["arms"]], ["small", "large", "huge"])
+        self.assertEqual(info["arms"][0]["spec"]["tags"], ["local"])
+        third = self.path("third.yaml", ROUTERS.replace("norm_high: 0.01", "norm_high: 0.02").replace(
+            "cheap", "dear"))
+        self.run_ctl("apply", "-f", third, "--yes", code=1)
+        arm = self.json_of("arm", "show", "small", "--router", "chat")
+        self.assertEqual(arm["spec"]["description"], "cheaper")  # Nothing was applied.
+        self.run_ctl("router", "add", "not-in-file")
+        pruned = self.json_of("apply", "-f", first, "--prune", "--dry-run")["changes"]
+        gone = {(c["router"], c.get("arm")) for c in pruned if c["action"] == "remove"}
+        self.assertTrue({("chat", "huge"), ("not-in-file", None)} <= gone)
+        bad = self.path("bad.yaml", "routers:\n  - name: x\n    alpha: 3\n")
+        self.assertIn("bad.yaml:3:5", self.run_ctl("apply", "-f", bad, "--yes", code=2))
+
+    def test_state_is_verified_copied_and_restored(self):
+        self.run_ctl("router", "add", "r3", "--arm", "a")
+        self.assertTrue(self.json_of("verify")["ok"])
+        self.json_of("checkpoint")
+        self.assertGreaterEqual(self.json_of("keys", "rotate")["keys"], 2)
+        keys = {e["key"] for e in self.json_of("config")["entries"]}
+        self.assertIn("data_dir", keys)
+        copy, again = os.path.join(self.dir, "copy"), os.path.join(self.dir, "again")
+        self.assertGreater(self.json_of("backup", copy)["bytes"], 0)
+        self.assertIn("EXISTS", self.run_ctl("backup", copy, code=1))
+        self.run_ctl("restore", copy, code=2)
+        self.run_ctl("restore", copy, "--data-dir", again)
+        other = Shuntd(SHUNTD, again)
+        other.start("unix:" + os.path.join(self.dir, "other.sock"))
+        listed = self.json_of("router", "list", "--admin", other.admin)["routers"]
+        self.assertIn("r3", {r["spec"]["name"] for r in listed})
+        self.assertEqual(other.stop(), 0)
+
+    def test_replay_learns_says_the_same_twice_and_leaves_nothing(self):
+        before = set(os.listdir(self.dir))
+        options = ["replay", self.file, "--orders", "3", "--seed", "7", "--set", "explore_floor=0"]
+        r = self.json_of(*options, server=False)
+        self.assertEqual(list(r), ["rows", "orders", "seconds", "utility", "metrics", "regret",
+                                   "share", "random", "best_single", "best_per_task", "oracle"])
+        self.assertEqual((r["rows"], r["orders"]), (240, 3))
+        self.assertAlmostEqual(r["random"], 0.55, 9)
+        self.assertAlmostEqual(r["oracle"], 0.9, 9)
+        self.assertAlmostEqual(r["best_per_task"], 0.9, 9)
+        self.assertEqual(r["best_single"]["arm"], "large")
+        self.assertAlmostEqual(r["best_single"]["utility"], (2 * 0.9 + 0.2) / 3, 9)
+        self.assertAlmostEqual(r["utility"]["mean"] + r["regret"]["mean"], 0.9, 9)
+        self.assertAlmostEqual(sum(r["share"].values()), 1, 9)
+        self.assertGreater(r["utility"]["worst"], r["best_single"]["utility"])  # It learned.
+        again = self.json_of(*options, server=False)
+        del r["seconds"], again["seconds"]
+        self.assertEqual(r, again)
+        # On a server that is there: the same figures, and its routers are gone afterwards.
+        shared = self.json_of(*options)
+        del shared["seconds"]
+        self.assertEqual(r, shared)
+        self.assertFalse([n for n in self.routers() if n.startswith("replay/")])
+        self.assertEqual(set(os.listdir(self.dir)), before)
+
+    def test_replay_weighs_delays_warms_and_leaves_labels_away(self):
+        r = self.json_of("replay", self.file, "--orders", "2", "--weights", "quality=.5,cost_usd=.5",
+                         "--delay", "20", "--warm", self.file, server=False)
+        # 1 is the dearer arm's mean, .002: always large is .5 * (2/3 * .9 + 1/3 * .2) + .5 * 0.
+        self.assertAlmostEqual(r["best_single"]["utility"], 0.5 * (0.9 + 2 * 0.2) / 3 + 0.25, 9)
+        self.assertEqual(r["rows"], 240)
+        self.assertEqual(set(r["metrics"]), {"quality", "cost_usd"})
+        blind = self.json_of("replay", self.file, "--orders", "2", "--no-task", "--no-text",
+                             server=False)
+        self.assertLess(blind["utility"]["mean"], 0.9 - 0.7 / 3 + 0.02)  # It cannot tell rows apart.
+
+    def test_replay_onto_a_router_teaches_it_and_leaves_it(self):
+        self.run_ctl("router", "add", "mine", "--arm", "small", "--arm", "large", "--tasks",
+                     "chat,math")
+        self.run_ctl("replay", self.file, "--router", "mine", code=2)  # No weighted metric in it.
+        self.run_ctl("router", "update", "mine", "--weights", "quality=1,reward=0")
+        with open(self.file, "rb") as data:
+            text = gzip.decompress(data.read()).decode()
+        r = self.json_of("replay", "-", "--router", "mine", stdin=text)
+        self.assertEqual((r["rows"], r["orders"], r["utility"]["sd"]), (240, 1, 0))
+        stats = self.json_of("stats", "--router", "mine")["routers"]["mine"]
+        self.assertEqual(stats["outcomes_folded"], 240)
+        for arm, share in r["share"].items():
+            self.assertEqual(stats["arms"][arm]["issued"], round(share * 240))
+        self.run_ctl("replay", self.file, "--router", "mine", "--orders", "3", code=2)
+        self.run_ctl("replay", self.file, "--router", "mine", server=False, code=2)
+
+    def test_replay_names_the_line_that_is_wrong(self):
+        good = json.dumps(next(rows(1)))
+        for text, reason in (("", "holds no row"), (good + "\n{", ":2: not a JSON object"),
+                             (good + '\n\n{"outcomes":{"a":{"quality":1.5}}}', ":3: outcomes.a"),
+                             ('{"outcomes":{"a":{"quality":1,"cost_usd":-1}}}', ":1: outcomes.a")):
+            path = self.path("bad.jsonl", text)
+            self.assertIn(reason, self.run_ctl("replay", path, server=False, code=2))
+        self.assertIn("No such file", self.run_ctl("replay", "/nonexistent", server=False, code=2))
+        self.run_ctl("replay", self.file, "--weights", "quality=-1", server=False, code=2)
+        self.run_ctl("replay", self.file, "--weights", "energy_j=1", server=False, code=2)
+        self.run_ctl("replay", self.file, "--orders", "0", server=False, code=2)
+        self.run_ctl("replay", self.file, "--set", "alphabet=1", server=False, code=2)
+        self.run_ctl("replay", self.file, "--set", "alpha=1000", server=False, code=1)
+
+    def long_replay(self, server):
+        """Started, and known to be playing: its temporary directory or its routers are there."""
+        p = subprocess.Popen([SHUNTCTL, "replay", self.file, "--orders", "900"],
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.env(server))
+        until = time.monotonic() + 60
+        while time.monotonic() < until:
+            if server and any(n.startswith("replay/") for n in self.routers()):
+                return p
+            if not server and any(n.startswith("shunt-replay-") and
+                                  os.path.exists(os.path.join(self.dir, n, "r.sock"))
+                                  for n in os.listdir(self.dir)):
+                return p
+            time.sleep(0.02)
+        p.kill()
+        raise AssertionError("the replay did not begin")
+
+    def test_an_interrupted_replay_cleans_up(self):
+        for server in (False, True):
+            p = self.long_replay(server)
+            p.send_signal(signal.SIGINT)
+            _, err = p.communicate(timeout=120)
+            self.assertEqual(p.returncode, 1)
+            self.assertIn(b"interrupted", err)
+            self.assertFalse([n for n in os.listdir(self.dir) if n.startswith("shunt-replay-")])
+            self.assertFalse([n for n in self.routers() if n.startswith("replay/")])
+
+    def test_a_killed_replay_takes_its_server_with_it(self):
+        p = self.long_replay(False)
+        children = subprocess.run(["ps", "--ppid", str(p.pid), "-o", "pid="], text=True,
+                                  stdout=subprocess.PIPE, check=True).stdout.split()
+        self.assertEqual(len(children), 1)
+        p.kill()
+        p.communicate()
+        until = time.monotonic() + 60
+        while os.path.exists("/proc/" + children[0]) and time.monotonic() < until:
+            time.sleep(0.02)
+        self.assertFalse(os.path.exists("/proc/" + children[0]))
+        for name in os.listdir(self.dir):
+            if name.startswith("shunt-replay-"):
+                subprocess.run(["rm", "-r", os.path.join(self.dir, name)], check=True)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])
