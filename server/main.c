@@ -13,6 +13,7 @@
 #include "server/rpc/server.h"
 #include "server/seal/seal.h"
 #include "state/base/mem.h"
+#include "state/math/check.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -171,6 +172,11 @@ static enum err open_server(struct app *a, enum rpc_service service, struct err_
 static enum err open_all(struct app *a, struct err_detail *detail)
 {
     TRY(seal_init());
+    if (blas_init() != OK)
+        log_event(a->log, LOG_WARN, "openblas_is_serial",
+                  LOG_STR("do", "install libopenblas0-pthread: two verifications at once may be "
+                                "wrong with the serial one"),
+                  LOG_END);
     TRY(metrics_new(&a->metrics));
     TRY(rpc_metrics_new(a->metrics, &a->rpc_metrics));
     TRY(show_settings(a));

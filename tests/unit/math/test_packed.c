@@ -1,4 +1,5 @@
 #include "state/base/rng.h"
+#include "state/math/check.h"
 #include "state/math/packed.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -57,6 +58,24 @@ static void inverse_times_matrix_is_identity(void **unused)
     assert_memory_equal(P, Q, sizeof P);
 }
 
+static void openblas_agrees_that_an_inverse_is_one_and_finds_one_that_is_not(void **unused)
+{
+    (void)unused;
+    double A[D * (D + 1) / 2], P[D * (D + 1) / 2], scratch[D * (D + 1) / 2], x[D], error;
+    packed_set_ridge(A, D, 1, 20);
+    for (uint64_t n = 0; n < 300; n++) {
+        fill(x, D, n);
+        packed_rank1(A, D, 1, x);
+    }
+    assert_int_equal(blas_init(), OK);
+    assert_int_equal(packed_invert(A, D, P, scratch), OK);
+    assert_int_equal(blas_inverse_error(A, P, D, &error), OK);
+    assert_true(error < 1e-12);
+    P[7] += 1e-6;
+    assert_int_equal(blas_inverse_error(A, P, D, &error), OK);
+    assert_true(error > 1e-6);
+}
+
 static void a_matrix_that_is_not_positive_definite_is_refused(void **unused)
 {
     (void)unused;
@@ -71,6 +90,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multiply_agrees_with_the_definition),
         cmocka_unit_test(inverse_times_matrix_is_identity),
+        cmocka_unit_test(openblas_agrees_that_an_inverse_is_one_and_finds_one_that_is_not),
         cmocka_unit_test(a_matrix_that_is_not_positive_definite_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
