@@ -48,8 +48,8 @@ static void values_that_are_no_outcome_are_refused_and_teach_nothing(void **stat
         double value;
         int status;
     } rows[] = {
-        {"reward", "NOT_FINITE", NAN, INVALID_ARGUMENT},
-        {"reward", "NOT_FINITE", INFINITY, INVALID_ARGUMENT},
+        {"reward", "NOT_FINITE", (double)NAN, INVALID_ARGUMENT},
+        {"reward", "NOT_FINITE", (double)INFINITY, INVALID_ARGUMENT},
         {"reward", "OUT_OF_RANGE", 1e308, INVALID_ARGUMENT},
         {"reward", "OUT_OF_RANGE", -.001, INVALID_ARGUMENT},
         {"no-such-metric", "METRIC_NOT_FOUND", .5, NOT_FOUND},
