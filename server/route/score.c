@@ -6,6 +6,20 @@
 /* Pulls without an answer after which half of the remaining optimism is gone. */
 static const double patience = 5;
 
+/* sqrt(w' N w). Moments of metrics that come in different outcomes need not make a positive matrix;
+ * then they are taken as uncorrelated: no noise at all would end exploration for good. */
+static double residual_sigma(const struct utility *u, const struct router_view *router)
+{
+    uint32_t n = router->config->metrics_n;
+    double variance = 0, alone = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        alone += u->weight[i] * u->weight[i] * router->noise[i * n + i];
+        for (uint32_t j = 0; j < n; j++)
+            variance += u->weight[i] * u->weight[j] * router->noise[i * n + j];
+    }
+    return sqrt(variance > 0 ? variance : alone);
+}
+
 void utility_init(struct utility *u, const struct router_view *router, const double *overrides)
 {
     const struct router_config *c = router->config;
@@ -20,11 +34,7 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
             u->rated += w;
     }
     u->group = u->rated > 0 ? METRIC_RATED : METRIC_SERVED;
-    double variance = 0;
-    for (uint32_t i = 0; i < c->metrics_n; i++)
-        for (uint32_t j = 0; j < c->metrics_n; j++)
-            variance += u->weight[i] * u->weight[j] * router->noise[i * c->metrics_n + j];
-    u->sigma = variance > 0 ? sqrt(variance) : 0;
+    u->sigma = residual_sigma(u, router);
 }
 
 /* The context with its zeros left out: a one-hot block leaves most of x empty, and the quadratic
@@ -69,19 +79,20 @@ static float dot(const float *v, const struct sparse *x)
     return s;
 }
 
-/* Cost-like metrics are predicted from few outcomes with a weak ridge: a prediction far from what
- * the arm ever showed is an artefact. */
+/* What a prediction is worth where the arm itself has shown little.
+ * Never observed and no prior declared: the router's mean, not optimism; only an arm that was never
+ * rated at all keeps the optimism of its rated metrics. (Taken from the router's view: the arm's
+ * own may be older.) Cost-like metrics are predicted from few outcomes with a weak ridge: far from
+ * what the arm ever showed is an artefact. */
 static double bounded(const struct router_view *router, const struct arm_view *arm, uint32_t m,
                       double z)
 {
     const struct metric_def *def = &router->config->metrics[m];
-    if (def->group == METRIC_RATED) {
-        /* Rated before, but never by this metric: the router's mean, not optimism. */
-        if (arm->n[m] == 0 && arm->folded[METRIC_RATED] > 0 && router->pooled_n[m] > 0)
-            return router->pooled_mean_z[m];
-        return z;
-    }
-    if (arm->n[m] == 0 || def->logarithmic)
+    bool rated = def->group == METRIC_RATED;
+    bool seen = arm->seen_mask >> m & 1;
+    if (!seen && router->pooled_n[m] > 0 && (!rated || arm->folded[METRIC_RATED] > 0))
+        return router->pooled_mean_z[m];
+    if (rated || arm->n[m] == 0 || def->logarithmic)
         return z;
     double low = .2 * arm->mean_z[m], high = 5 * arm->mean_z[m];
     return z < low ? low : z > high ? high : z;

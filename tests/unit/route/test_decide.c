@@ -1,0 +1,304 @@
+#include "server/route/decide.h"
+#include "state/base/rng.h"
+#include "tests/unit/cmocka_all.h"
+#include "tests/unit/model/given.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARMS_MAX = 8 };
+
+struct scene {
+    struct given g;
+    struct snapshot *s;
+    struct decide_input in;
+    struct eligible arms[ARMS_MAX];
+    float x[GIVEN_D], pmf[ARMS_MAX];
+    struct decide_result result;
+    struct decide_scratch *scratch;
+};
+
+/* n arms; arm k was rated k/8 thirty times, unless fresh. */
+static void open_scene(struct scene *c, uint32_t n, bool fresh, double floor, uint32_t newcomers)
+{
+    struct router_config config;
+    memset(c, 0, sizeof *c);
+    given_config(&config);
+    config.settings.explore_floor = floor;
+    config.settings.newcomer_pulls = newcomers;
+    given_open(&c->g, &config);
+    for (uint32_t k = 0; k < n; k++) {
+        char name[NAME_CAP] = {(char)('a' + k)};
+        uint32_t uid = given_arm(&c->g, name);
+        for (uint64_t i = 0; !fresh && i < 30; i++) {
+            double z[MAX_METRICS] = {k / 8. + .05 * given_z(i, k)};
+            struct decision d = given_decision(&c->g, uid, i);
+            given_report(&c->g, &d, 1, z, OUTCOME_OK);
+        }
+    }
+    assert_int_equal(snapshot_build(c->g.model, NULL, &c->s), OK);
+    c->scratch = calloc(1, sizeof *c->scratch);
+    assert_non_null(c->scratch);
+    c->x[0] = 1;
+    for (uint32_t k = 0; k < n; k++)
+        c->arms[k] = (struct eligible){.index = k, .issued = fresh ? 0 : 30, .pending = 0};
+    c->in = (struct decide_input){
+        .router = c->s->routers[0], .x = c->x, .arms = c->arms, .n = n, .answer_share = 1};
+}
+
+static void close_scene(struct scene *c)
+{
+    snapshot_free(c->s);
+    given_close(&c->g);
+    free(c->scratch);
+}
+
+static void run(struct scene *c, uint64_t seed)
+{
+    c->in.seed = seed;
+    decide(&c->in, c->scratch, c->pmf, &c->result);
+}
+
+static void assert_pmf_is_one_and_above_the_floor(const struct scene *c)
+{
+    double sum = 0, floor = c->in.router->config->settings.explore_floor;
+    for (uint32_t i = 0; i < c->in.n; i++) {
+        sum += (double)c->pmf[i];
+        assert_true((double)c->pmf[i] >= floor / c->in.n * (1 - 1e-6));
+    }
+    assert_true(fabs(sum - 1) < 1e-6);
+    assert_true(c->result.chosen < c->in.n);
+    assert_true(c->result.propensity == (double)c->pmf[c->result.chosen]);
+    assert_true(c->result.propensity > 0);
+}
+
+/* Pearson's statistic over 40,000 seeds; 40 is beyond 1e-6 for up to 7 degrees of freedom, and the
+ * seeds are fixed: it passes always or never. */
+static void assert_drawn_as_said(struct scene *c)
+{
+    enum { N = 40000 };
+    uint32_t counts[ARMS_MAX] = {0};
+    for (uint64_t k = 0; k < N; k++) {
+        run(c, rng_mix(77, k));
+        counts[c->result.chosen]++;
+    }
+    assert_pmf_is_one_and_above_the_floor(c);
+    double chi = 0;
+    for (uint32_t i = 0; i < c->in.n; i++) {
+        double expected = N * (double)c->pmf[i];
+        if (expected < 1e-9) {
+            assert_int_equal(counts[i], 0);
+            continue;
+        }
+        chi += (counts[i] - expected) * (counts[i] - expected) / expected;
+    }
+    if (!(chi < 40))
+        fail_msg("chi-square %g", chi);
+}
+
+static void draws_follow_the_pmf_with_a_floor(void **state)
+{
+    (void)state;
+    static const double floors[] = {0, .01, .3, 1};
+    for (size_t i = 0; i < 4; i++) {
+        struct scene c;
+        open_scene(&c, 5, false, floors[i], 0);
+        assert_drawn_as_said(&c);
+        assert_true(fabs((double)c.pmf[4] - (1 - floors[i] + floors[i] / 5)) < 1e-6);
+        close_scene(&c);
+    }
+}
+
+static void draws_follow_the_pmf_with_newcomers(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 6, false, .1, 5);
+    c.arms[0].issued = 2;
+    c.arms[2].issued = 2;
+    c.arms[3].issued = 4;
+    assert_drawn_as_said(&c);
+    /* A third of the mass to the two that have the fewest pulls. */
+    assert_true(fabs((double)c.pmf[0] - (.9 / 6 + .1 / 6)) < 1e-6);
+    assert_true(fabs((double)c.pmf[2] - (double)c.pmf[0]) < 1e-6);
+    assert_true(fabs((double)c.pmf[3] - .1 / 6) < 1e-6);
+    assert_true(fabs((double)c.pmf[5] - (.6 + .1 / 6)) < 1e-6);
+    assert_true(c.result.evaluable);
+    close_scene(&c);
+}
+
+static void draws_follow_the_pmf_on_exact_ties(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 7, true, 0, 0);
+    assert_drawn_as_said(&c);
+    for (int i = 0; i < 7; i++)
+        assert_true(fabs((double)c.pmf[i] - 1. / 7) < 1e-6);
+    close_scene(&c);
+}
+
+static void an_arm_without_a_pull_takes_all_and_the_fewest_pulls_come_first(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 4, false, 0, 5);
+    c.arms[1].issued = 0;
+    c.arms[2].issued = 3;
+    assert_drawn_as_said(&c);
+    assert_true(c.pmf[1] == 1);
+    assert_int_equal(c.result.reason, REASON_NEWCOMER);
+    assert_false(c.result.evaluable); /* No other arm had support... */
+    close_scene(&c);
+    open_scene(&c, 4, false, .05, 5);
+    c.arms[1].issued = 0;
+    run(&c, 1);
+    assert_true(c.result.evaluable); /* ...but for the floor. */
+    close_scene(&c);
+}
+
+static void reasons_say_which_part_of_the_mass_it_was(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 5, false, .2, 5);
+    c.arms[0].issued = 1;
+    uint32_t seen[8] = {0};
+    for (uint64_t k = 0; k < 5000; k++) {
+        run(&c, k);
+        seen[c.result.reason]++;
+        if (c.result.reason == REASON_NEWCOMER)
+            assert_int_equal(c.result.chosen, 0);
+        if (c.result.reason == REASON_EXPLOIT)
+            assert_int_equal(c.result.chosen, 4);
+    }
+    /* .2 floor, a third of the rest newcomers, the rest exploits. */
+    assert_true(abs((int)seen[REASON_EXPLORE] - 1000) < 150);
+    assert_true(abs((int)seen[REASON_NEWCOMER] - 1333) < 150);
+    assert_true(abs((int)seen[REASON_EXPLOIT] - 2667) < 150);
+    close_scene(&c);
+}
+
+static void an_arm_that_wins_by_its_width_is_an_exploration(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 2, false, 0, 0);
+    const struct score scores[2] = {{.5F, .1F}, {.4F, .3F}};
+    float pmf[2];
+    policy_linucb.pmf(scores, 2, pmf);
+    assert_true(pmf[0] == 0 && pmf[1] == 1);
+    close_scene(&c);
+}
+
+static void the_same_seed_makes_the_same_choice(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 6, true, .3, 0);
+    uint32_t differing = 0, last = 0;
+    for (uint64_t k = 0; k < 500; k++) {
+        run(&c, k);
+        struct decide_result first = c.result;
+        run(&c, k);
+        assert_int_equal(c.result.chosen, first.chosen);
+        assert_int_equal(c.result.reason, first.reason);
+        differing += k && c.result.chosen != last;
+        last = c.result.chosen;
+    }
+    assert_true(differing > 250); /* And other seeds others. */
+    close_scene(&c);
+}
+
+static void a_single_arm_is_the_only_one_eligible(void **state)
+{
+    (void)state;
+    struct scene c;
+    for (int fresh = 0; fresh < 2; fresh++) {
+        open_scene(&c, 1, fresh, .3, 5);
+        run(&c, 1);
+        assert_int_equal(c.result.chosen, 0);
+        assert_int_equal(c.result.reason, REASON_ONLY_ELIGIBLE);
+        assert_true(fabs(c.result.propensity - 1) < 1e-6);
+        close_scene(&c);
+    }
+}
+
+static void the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 5, false, 0, 0);
+    for (uint32_t shift = 0; shift < 5; shift++) {
+        for (uint32_t k = 0; k < 5; k++)
+            c.arms[k].index = (k + shift) % 5;
+        run(&c, shift);
+        assert_int_equal(c.arms[c.result.chosen].index, 4);
+        assert_int_equal(c.result.reason, REASON_EXPLOIT);
+    }
+    close_scene(&c);
+}
+
+static void pmfs_of_many_random_scores_sum_to_one(void **state)
+{
+    (void)state;
+    static struct score scores[1000];
+    static float pmf[1000];
+    for (uint64_t k = 0; k < 300; k++) {
+        uint32_t n = 1 + (uint32_t)rng_below(k, 1, 1000);
+        for (uint32_t i = 0; i < n; i++) { /* Coarse, so that ties are common. */
+            scores[i].mean = (float)rng_below(k, 10 + i, 4) / 4 - 1;
+            scores[i].width = (float)rng_below(k, 2000 + i, 4) / 4;
+        }
+        policy_linucb.pmf(scores, n, pmf);
+        double sum = 0;
+        for (uint32_t i = 0; i < n; i++)
+            sum += (double)pmf[i];
+        assert_true(fabs(sum - 1) < 1e-5);
+    }
+}
+
+static void policies_are_found_by_name(void **state)
+{
+    (void)state;
+    assert_ptr_equal(policy_find("linucb"), &policy_linucb);
+    assert_null(policy_find("oracle"));
+}
+
+static void an_arm_that_is_paused_or_cooling_is_not_eligible(void **state)
+{
+    (void)state;
+    struct arm_view v;
+    memset(&v, 0, sizeof v);
+    bool due = true;
+    assert_int_equal(eligible_check(&v, 5, &due), ELIGIBLE);
+    assert_false(due);
+    v.cooldown_until_us = 10;
+    assert_int_equal(eligible_check(&v, 9, &due), COOLING);
+    assert_false(due);
+    assert_int_equal(eligible_check(&v, 10, &due), COOLING);
+    assert_true(due);
+    v.paused = true;
+    assert_int_equal(eligible_check(&v, 10, &due), PAUSED);
+    assert_false(due); /* No probe of a paused arm. */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(draws_follow_the_pmf_with_a_floor),
+        cmocka_unit_test(draws_follow_the_pmf_with_newcomers),
+        cmocka_unit_test(draws_follow_the_pmf_on_exact_ties),
+        cmocka_unit_test(an_arm_without_a_pull_takes_all_and_the_fewest_pulls_come_first),
+        cmocka_unit_test(reasons_say_which_part_of_the_mass_it_was),
+        cmocka_unit_test(an_arm_that_wins_by_its_width_is_an_exploration),
+        cmocka_unit_test(the_same_seed_makes_the_same_choice),
+        cmocka_unit_test(a_single_arm_is_the_only_one_eligible),
+        cmocka_unit_test(the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates),
+        cmocka_unit_test(pmfs_of_many_random_scores_sum_to_one),
+        cmocka_unit_test(policies_are_found_by_name),
+        cmocka_unit_test(an_arm_that_is_paused_or_cooling_is_not_eligible),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

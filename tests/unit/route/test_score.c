@@ -1,0 +1,372 @@
+#include "server/route/score.h"
+#include "state/base/rng.h"
+#include "tests/unit/cmocka_all.h"
+#include "tests/unit/model/given.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { REWARD, QUALITY, COST, ENERGY, LATENCY };
+
+static const float x0[GIVEN_D] = {1, .5F, 0, -.25F, 0, 0, .125F, 0};
+
+struct scene {
+    struct given g;
+    struct snapshot *s;
+    const struct router_view *r;
+};
+
+static void look(struct scene *c)
+{
+    snapshot_free(c->s);
+    c->s = NULL;
+    assert_int_equal(snapshot_build(c->g.model, NULL, &c->s), OK);
+    c->r = c->s->routers[0];
+}
+
+static void open_scene(struct scene *c, void (*set)(struct router_config *config))
+{
+    struct router_config config;
+    given_config(&config);
+    if (set)
+        set(&config);
+    memset(c, 0, sizeof *c);
+    given_open(&c->g, &config);
+}
+
+static void close_scene(struct scene *c)
+{
+    snapshot_free(c->s);
+    given_close(&c->g);
+}
+
+static void report(struct scene *c, uint32_t arm, uint16_t mask, const double *z)
+{
+    struct decision d = given_decision(&c->g, arm, c->g.ids);
+    assert_int_equal(given_report(&c->g, &d, mask, z, OUTCOME_OK).err, OK);
+}
+
+static struct score score_of(const struct scene *c, uint32_t index, uint64_t pending,
+                             const double *weights, double answer_share)
+{
+    struct utility u;
+    struct eligible arm = {.index = index, .issued = pending, .pending = pending};
+    struct score s;
+    utility_init(&u, c->r, weights);
+    score_arms(c->r, &u, x0, &arm, 1, answer_share, &s);
+    return s;
+}
+
+static void teach(struct scene *c, uint32_t arm, int n, double reward, double cost)
+{
+    for (int i = 0; i < n; i++) {
+        double z[MAX_METRICS] = {reward + .1 * (given_z((uint64_t)i, 9) - .5), 0, cost};
+        report(c, arm, 0x05, z);
+    }
+}
+
+static void
+the_mean_is_the_weighted_sum_of_predictions_with_lower_is_better_subtracted(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    uint32_t arm = given_arm(&c.g, "a");
+    teach(&c, arm, 30, .6, .3);
+    look(&c);
+    double w[MAX_METRICS] = {.7, 0, .4};
+    double reward = score_predict(c.r, c.r->arms[0], REWARD, x0);
+    double cost = score_predict(c.r, c.r->arms[0], COST, x0);
+    double x[GIVEN_D];
+    for (int i = 0; i < GIVEN_D; i++)
+        x[i] = (double)x0[i];
+    assert_true(fabs(reward - given_predict(&c.g, arm, REWARD, x)) < 1e-6);
+    assert_true(fabs(reward - .6) < .1 && fabs(cost - .3) < .1);
+    assert_true(fabs((double)score_of(&c, 0, 0, w, 1).mean - (.7 * reward - .4 * cost)) < 1e-6);
+    /* Without weights in the request the router's own hold: reward alone. */
+    assert_true(fabs((double)score_of(&c, 0, 0, NULL, 1).mean - reward) < 1e-6);
+    close_scene(&c);
+}
+
+static void the_weights_of_a_request_decide_which_arm_is_better(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    teach(&c, given_arm(&c.g, "good"), 40, .9, .8);
+    teach(&c, given_arm(&c.g, "cheap"), 40, .6, .1);
+    look(&c);
+    double quality[MAX_METRICS] = {1}, both[MAX_METRICS] = {1, 0, 1};
+    assert_true(score_of(&c, 0, 0, quality, 1).mean > score_of(&c, 1, 0, quality, 1).mean);
+    assert_true(score_of(&c, 0, 0, both, 1).mean < score_of(&c, 1, 0, both, 1).mean);
+    close_scene(&c);
+}
+
+static void the_width_is_alpha_sigma_times_the_root_of_the_quadratic_form(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    uint32_t arm = given_arm(&c.g, "a");
+    teach(&c, arm, 25, .5, .5);
+    look(&c);
+    const struct arm *a = given_find(&c.g, arm);
+    double spread = 0;
+    for (uint32_t i = 0; i < GIVEN_D; i++)
+        for (uint32_t j = 0; j < GIVEN_D; j++) {
+            uint32_t hi = i > j ? i : j, lo = i > j ? j : i;
+            spread += (double)x0[i] * a->groups[0].P[hi * (hi + 1) / 2 + lo] * (double)x0[j];
+        }
+    double w[MAX_METRICS] = {2, 0, 3};
+    const double *N = c.g.router->pooled->noise;
+    double variance = 4 * N[0] + 9 * N[12] - 12 * N[2];
+    double want = c.g.router->config.settings.alpha * sqrt(variance) * sqrt(spread);
+    assert_true(fabs((double)score_of(&c, 0, 0, w, 1).width / want - 1) < 1e-5);
+    close_scene(&c);
+}
+
+static void the_width_shrinks_with_pulls_that_are_not_answered_yet(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    uint32_t arm = given_arm(&c.g, "a");
+    teach(&c, arm, 8, .5, .5);
+    look(&c);
+    float w0 = score_of(&c, 0, 0, NULL, 1).width, last = w0;
+    for (uint64_t p = 1; p < 1000; p *= 3) {
+        float w = score_of(&c, 0, p, NULL, 1).width;
+        assert_true(w < last);
+        assert_true(fabs((double)(w / w0) - sqrt(9. / (9. + (double)p))) < 1e-5);
+        last = w;
+    }
+    close_scene(&c);
+}
+
+static void an_arm_that_never_answers_falls_below_a_mediocre_one(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    teach(&c, given_arm(&c.g, "mediocre"), 50, .4, .5);
+    given_arm(&c.g, "silent");
+    look(&c);
+    struct score mediocre = score_of(&c, 0, 0, NULL, 1), silent = score_of(&c, 1, 0, NULL, 1);
+    assert_true(silent.mean + silent.width > mediocre.mean + mediocre.width);
+    silent = score_of(&c, 1, 12, NULL, 1);
+    assert_true(silent.mean + silent.width < mediocre.mean);
+    /* A router whose callers never answer tells nothing about this arm. */
+    silent = score_of(&c, 1, 12, NULL, 0);
+    assert_true(silent.mean >= .99F);
+    /* One answer in ten: twelve pulls are no silence yet. */
+    silent = score_of(&c, 1, 12, NULL, .1);
+    assert_true(silent.mean > mediocre.mean);
+    close_scene(&c);
+}
+
+static void an_arm_with_evidence_keeps_its_mean_while_answers_are_on_their_way(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    teach(&c, given_arm(&c.g, "a"), 200, .8, .5);
+    look(&c);
+    float mean = score_of(&c, 0, 0, NULL, 1).mean;
+    assert_true(mean - score_of(&c, 0, 500, NULL, 1).mean < .02F);
+    close_scene(&c);
+}
+
+static void set_not_pooled(struct router_config *config)
+{
+    config->settings.pooled_slopes = false;
+}
+
+static void a_metric_never_reported_for_an_arm_is_imputed_by_the_mean_of_the_others(void **state)
+{
+    (void)state;
+    void (*const sets[])(struct router_config *) = {NULL, set_not_pooled};
+    for (int k = 0; k < 2; k++) {
+        struct scene c;
+        open_scene(&c, sets[k]);
+        uint32_t a = given_arm(&c.g, "a"), b = given_arm(&c.g, "b");
+        given_arm(&c.g, "untried");
+        double z[MAX_METRICS] = {.5, .25, .5};
+        report(&c, b, 0x01, z); /* Rated, but never by quality, and never its cost. */
+        look(&c);
+        struct snapshot *old = c.s; /* Views of b and of the untried arm may be shared from here. */
+        c.s = NULL;
+        for (int i = 0; i < 20; i++)
+            report(&c, a, 0x07, z);
+        assert_int_equal(snapshot_build(c.g.model, old, &c.s), OK);
+        snapshot_free(old);
+        c.r = c.s->routers[0];
+        assert_true(score_predict(c.r, c.r->arms[1], QUALITY, x0) == .25);
+        assert_true(fabs(score_predict(c.r, c.r->arms[1], COST, x0) - .5) < 1e-6);
+        /* Optimism holds for the rated metric of an arm that was never rated at all... */
+        assert_true(score_predict(c.r, c.r->arms[2], QUALITY, x0) > .9);
+        /* ...but not for what it costs. */
+        assert_true(fabs(score_predict(c.r, c.r->arms[2], COST, x0) - .5) < 1e-6);
+        close_scene(&c);
+    }
+}
+
+static void a_declared_prior_is_not_replaced_by_the_mean_of_the_others(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, set_not_pooled);
+    uint32_t a = given_arm(&c.g, "a");
+    memset(&c.g.event, 0, sizeof c.g.event);
+    c.g.event.kind = EVENT_ARM_ADD;
+    c.g.event.u.arm.router_uid = c.g.router->uid;
+    strcpy(c.g.event.u.arm.config.name, "b");
+    c.g.event.u.arm.config.prior_mask = 1 << QUALITY | 1 << COST;
+    c.g.event.u.arm.config.prior_z[QUALITY] = .875;
+    c.g.event.u.arm.config.prior_z[COST] = .0625;
+    uint32_t b = given_fold(&c.g).uid;
+    double z[MAX_METRICS] = {.5, .25, .5};
+    for (int i = 0; i < 20; i++)
+        report(&c, a, 0x07, z);
+    report(&c, b, 0x01, z);
+    look(&c);
+    assert_true(fabs(score_predict(c.r, c.r->arms[1], QUALITY, x0) - .875) < 1e-6);
+    assert_true(fabs(score_predict(c.r, c.r->arms[1], COST, x0) - .0625) < 1e-6);
+    close_scene(&c);
+}
+
+static void a_predicted_cost_stays_within_a_fifth_and_five_times_what_the_arm_showed(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    uint32_t arm = given_arm(&c.g, "a");
+    for (int i = 0; i < 3; i++) {
+        struct decision d = given_decision(&c.g, arm, 1);
+        memset(d.x, 0, sizeof d.x);
+        d.x[0] = 1;
+        d.x[1] = (float)i;
+        double z[MAX_METRICS] = {0, 0, .125 * i};
+        given_report(&c.g, &d, 1 << COST, z, OUTCOME_OK);
+    }
+    look(&c);
+    float far[GIVEN_D] = {1, 1000}, below[GIVEN_D] = {1, -1000};
+    assert_true(fabs(score_predict(c.r, c.r->arms[0], COST, far) - 5 * .125) < 1e-9);
+    assert_true(fabs(score_predict(c.r, c.r->arms[0], COST, below) - .2 * .125) < 1e-9);
+    close_scene(&c);
+}
+
+static void after_one_outcome_a_difference_of_metrics_still_has_a_width(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    uint32_t arm = given_arm(&c.g, "a");
+    double z[MAX_METRICS] = {.25, .25, .5};
+    report(&c, arm, 0x07, z);
+    report(&c, arm, 0x01, z); /* And counts of pairs that differ. */
+    report(&c, arm, 0x04, z);
+    look(&c);
+    for (uint32_t k = 0; k < 200; k++) {
+        double w[MAX_METRICS];
+        for (uint32_t m = 0; m < MAX_METRICS; m++)
+            w[m] = given_z(k, m);
+        assert_true(score_of(&c, 0, 0, w, 1).width > 0);
+    }
+    close_scene(&c);
+}
+
+static void set_quality_lower(struct router_config *config)
+{
+    config->metrics[QUALITY].lower_is_better = true;
+}
+
+/* Errors that always came together, then one of them alone until its noise is gone: the moments
+ * are of different outcomes, and w'Nw of their difference is negative. */
+static void moments_of_different_outcomes_never_end_exploration(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, set_quality_lower);
+    uint32_t arm = given_arm(&c.g, "a");
+    for (uint64_t k = 0; k < 30; k++) {
+        double e = given_z(k, 3), z[MAX_METRICS] = {e, e};
+        report(&c, arm, 0x03, z);
+    }
+    for (uint64_t k = 0; k < 3000; k++) {
+        double z[MAX_METRICS] = {.5};
+        report(&c, arm, 0x01, z);
+    }
+    look(&c);
+    double w[MAX_METRICS] = {1, .3};
+    const double *N = c.g.router->pooled->noise;
+    assert_true(N[0] + .09 * N[6] - .6 * N[1] < 0); /* Or the test shows nothing. */
+    assert_true(score_of(&c, 0, 0, w, 1).width > 0);
+    close_scene(&c);
+}
+
+static void extremes_never_give_a_score_that_is_not_finite(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    uint32_t arm = given_arm(&c.g, "a");
+    for (uint64_t k = 0; k < 3000; k++) {
+        struct decision d = given_decision(&c.g, arm, k);
+        for (uint32_t i = 1; i < GIVEN_D; i++)
+            d.x[i] = k % 2 ? 1e6F : -1e6F;
+        double z[MAX_METRICS] = {given_z(k, 0), given_z(k, 1), given_z(k, 2)};
+        given_report(&c.g, &d, 7, z, OUTCOME_OK);
+    }
+    look(&c);
+    float x[GIVEN_D];
+    static const uint64_t pendings[] = {0, 1, UINT64_MAX - 1, UINT64_MAX};
+    double w[MAX_METRICS] = {1e6, 1e6, 1e6};
+    for (uint64_t k = 0; k < 400; k++) {
+        x[0] = 1;
+        for (uint32_t i = 1; i < GIVEN_D; i++)
+            x[i] = (float)(rng_uniform(k, i) * 2e6 - 1e6);
+        struct utility u;
+        struct eligible e = {0, UINT64_MAX, pendings[k % 4]};
+        struct score s;
+        utility_init(&u, c.r, k % 2 ? w : NULL);
+        score_arms(c.r, &u, x, &e, 1, k % 3 ? 1 : 0, &s);
+        assert_true(isfinite(s.mean) && isfinite(s.width) && s.width >= 0);
+    }
+    close_scene(&c);
+}
+
+static void no_weight_at_all_is_a_score_of_zero(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    given_arm(&c.g, "a");
+    look(&c);
+    double w[MAX_METRICS] = {0};
+    struct score s = score_of(&c, 0, 3, w, 1);
+    assert_true(s.mean == 0 && s.width == 0);
+    close_scene(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(
+            the_mean_is_the_weighted_sum_of_predictions_with_lower_is_better_subtracted),
+        cmocka_unit_test(the_weights_of_a_request_decide_which_arm_is_better),
+        cmocka_unit_test(the_width_is_alpha_sigma_times_the_root_of_the_quadratic_form),
+        cmocka_unit_test(the_width_shrinks_with_pulls_that_are_not_answered_yet),
+        cmocka_unit_test(an_arm_that_never_answers_falls_below_a_mediocre_one),
+        cmocka_unit_test(an_arm_with_evidence_keeps_its_mean_while_answers_are_on_their_way),
+        cmocka_unit_test(a_metric_never_reported_for_an_arm_is_imputed_by_the_mean_of_the_others),
+        cmocka_unit_test(a_declared_prior_is_not_replaced_by_the_mean_of_the_others),
+        cmocka_unit_test(a_predicted_cost_stays_within_a_fifth_and_five_times_what_the_arm_showed),
+        cmocka_unit_test(after_one_outcome_a_difference_of_metrics_still_has_a_width),
+        cmocka_unit_test(moments_of_different_outcomes_never_end_exploration),
+        cmocka_unit_test(extremes_never_give_a_score_that_is_not_finite),
+        cmocka_unit_test(no_weight_at_all_is_a_score_of_zero),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
