@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define YAML_MAX (16U * 1024 * 1024)
+#define YAML_MAX (16UL * 1024 * 1024)
 #define DETAIL_CAP 256
 
 typedef Shunt__V1__RouterSpec spec_t;
@@ -549,7 +549,9 @@ enum ctl_exit apply_plan_make(struct ctl *ctl, const char *file, bool prune,
     ProtobufCMessage *list = NULL;
     Shunt__V1__ListRoutersRequest request = SHUNT__V1__LIST_ROUTERS_REQUEST__INIT;
     struct apply_plan *plan = calloc(1, sizeof *plan);
-    enum ctl_exit code = plan ? specs_load(file, &specs) : ctl_fail(CTL_REFUSED, "out of memory");
+    if (!plan)
+        return ctl_fail(CTL_REFUSED, "out of memory");
+    enum ctl_exit code = specs_load(file, &specs);
     if (code == CTL_OK)
         code = ctl_call(ctl, CTL_ADMIN, "ListRouters", &request.base,
                         &shunt__v1__list_routers_response__descriptor, &list);

@@ -224,16 +224,12 @@ enum ctl_exit ctl_read_file(const char *path, size_t max, char **ret, size_t *re
     bool bad = ferror(in) != 0;
     if (!is_stdin)
         fclose(in);
-    enum ctl_exit code = CTL_OK;
     if (!text)
-        code = ctl_fail(CTL_REFUSED, "out of memory");
-    else if (bad)
-        code = ctl_fail(CTL_USAGE, "%s: cannot be read", path);
-    else if (len > max)
-        code = ctl_fail(CTL_USAGE, "%s: more than %zu bytes", path, max);
-    if (code != CTL_OK) {
+        return ctl_fail(CTL_REFUSED, "out of memory");
+    if (bad || len > max) {
         free(text);
-        return code;
+        return bad ? ctl_fail(CTL_USAGE, "%s: cannot be read", path)
+                   : ctl_fail(CTL_USAGE, "%s: more than %zu bytes", path, max);
     }
     text[len] = '\0';
     *ret = text;

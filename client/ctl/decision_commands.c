@@ -12,8 +12,8 @@
 #include <string.h>
 #include <time.h>
 
-#define TEXT_MAX (1024U * 1024)  /* The largest prompt that any server takes. */
-#define NUMBERS_MAX (8192U * 32) /* Bytes of a file of numbers. */
+#define TEXT_MAX (1024UL * 1024)  /* The largest prompt that any server takes. */
+#define NUMBERS_MAX (8192UL * 32) /* Bytes of a file of numbers. */
 #define EMBEDDING_MAX 8192U
 #define FEATURES_MAX 512U
 

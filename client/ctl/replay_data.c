@@ -11,7 +11,7 @@
 #include <unistd.h>
 #include <zlib.h>
 
-#define CHUNK_BYTES (64U * 1024)
+#define CHUNK_BYTES (64UL * 1024)
 
 /* Reads lines of a bounded length; gzgets would hide a NUL inside a line. */
 struct lines {
@@ -217,7 +217,7 @@ bool replay_data_load(struct replay_data *data, const char *path, struct replay_
         return say(error, "%s: %s", path, errno ? strerror(errno) : "out of memory");
     }
     data->files[data->files_n++] = is_stdin ? "stdin" : path;
-    lines.buffer = malloc(REPLAY_LINE_MAX + CHUNK_BYTES + 1);
+    lines.buffer = calloc(1, REPLAY_LINE_MAX + CHUNK_BYTES + 1);
     if (lines.buffer)
         ok = lines_load(data, &lines, data->files[data->files_n - 1], error);
     else

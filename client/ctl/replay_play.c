@@ -83,7 +83,8 @@ static void run_done(struct run *run, size_t ring)
     *run = (struct run){0};
 }
 
-static bool run_init(struct run *run, const struct play *play, size_t index,
+/* Leaves everything NULL when memory is out. */
+static void run_init(struct run *run, const struct play *play, size_t index,
                      struct maths_order *orders)
 {
     const struct play_plan *plan = play->plan;
@@ -95,17 +96,16 @@ static bool run_init(struct run *run, const struct play *play, size_t index,
                         .call = async_call_new()};
     if (!run->items || !run->waiting || !run->call) {
         run_done(run, play->ring);
-        return false;
+        return;
     }
     if (plan->in_order) {
         for (size_t i = 0; i < n; i++)
             run->items[i] = (uint32_t)i;
-        return true;
+        return;
     }
     maths_shuffle(maths_seed(plan->seed, index, MATHS_STREAM_WARM), 0, run->items, warm);
     maths_shuffle(maths_seed(plan->seed, index, MATHS_STREAM_ROWS), (uint32_t)warm,
                   run->items + warm, n - warm);
-    return true;
 }
 
 static bool start(struct play *play, struct run *run, enum async_method method,
@@ -294,7 +294,8 @@ static bool runs_fill(struct play *play, struct maths_order *orders)
             continue;
         if (run->call)
             run_done(run, play->ring);
-        if (!run_init(run, play, play->started, orders)) {
+        run_init(run, play, play->started, orders);
+        if (!run->items || !run->waiting) {
             play->code = ctl_fail(CTL_REFUSED, "out of memory");
             return false;
         }

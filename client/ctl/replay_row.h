@@ -14,9 +14,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define REPLAY_LINE_MAX (2U * 1024 * 1024) /* Bytes of a line. */
-#define REPLAY_ROW_ARMS_MAX 256            /* As many candidates as a RouteRequest may name. */
-#define REPLAY_LABEL_MAX 256               /* Bytes of an arm's name or a task label. */
+#define REPLAY_LINE_MAX (2UL * 1024 * 1024) /* Bytes of a line. */
+#define REPLAY_ROW_ARMS_MAX 256             /* As many candidates as a RouteRequest may name. */
+#define REPLAY_LABEL_MAX 256                /* Bytes of an arm's name or a task label. */
 
 enum replay_metric {
     REPLAY_QUALITY,

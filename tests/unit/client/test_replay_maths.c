@@ -37,7 +37,7 @@ static void assert_close(double a, double b)
 
 static void file_write(char path[32], const char *text, size_t len, bool gzip)
 {
-    strcpy(path, "/tmp/shunt_test_XXXXXX");
+    snprintf(path, 32, "/tmp/shunt_test_XXXXXX");
     int fd = mkstemp(path);
     assert_true(fd >= 0);
     if (gzip) {
