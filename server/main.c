@@ -116,6 +116,16 @@ static enum err show_settings(struct app *a)
     return OK;
 }
 
+/* Libraries that want one call before there are threads. */
+static enum err init_libraries(struct err_detail *detail)
+{
+    if (blas_init() != OK)
+        return err_say(detail, ERR_UNSUPPORTED,
+                       "the serial build of OpenBLAS is loaded, which is not safe with threads: "
+                       "install libopenblas0-pthread");
+    return seal_init();
+}
+
 static enum err open_monitoring(struct app *a, struct err_detail *detail)
 {
     struct http_options o = {.address = a->config->metrics_listen,
@@ -280,10 +290,13 @@ static int run(struct app *a, const sigset_t *set)
         return EXIT_FAILURE;
     }
     ready_init(&a->ready);
-    int status;
-    if (a->config->command == CONFIG_VERIFY) {
+    struct err_detail detail = {{'\0'}};
+    int status = EXIT_FAILURE;
+    if (init_libraries(&detail) != OK) {
+        (void)fprintf(stderr, "shuntd: %s\n", detail.text);
+    } else if (a->config->command == CONFIG_VERIFY) {
         struct engine_options options = engine_options_of(a);
-        status = seal_init() == OK ? offline_verify(a->config, &options) : EXIT_FAILURE;
+        status = offline_verify(a->config, &options);
     } else {
         status = serve(a, set);
     }
