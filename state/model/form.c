@@ -30,8 +30,17 @@ static void take_event(struct reader *r, enum event_kind kind, struct event *ret
     uint32_t len = reader_u32(r);
     const void *bytes = reader_take(r, len);
     if (!bytes || event_decode((struct slice){bytes, len}, ret_event) != OK ||
-        ret_event->kind != kind)
+        ret_event->kind != kind || ret_event->at_us != 0)
         r->failed = true;
+}
+
+/* One byte form: what decodes encodes to the same bytes again. */
+static bool take_bool(struct reader *r)
+{
+    uint8_t v = reader_u8(r);
+    if (v > 1)
+        r->failed = true;
+    return v == 1;
 }
 
 static void put_arm(const struct router *r, const struct arm *a, struct event *scratch,
@@ -71,7 +80,7 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
 static enum err take_arm(struct router *r, struct event *scratch, struct reader *in)
 {
     take_event(in, EVENT_ARM_ADD, scratch);
-    if (in->failed)
+    if (in->failed || scratch->u.arm.router_uid != r->uid)
         return ERR_CORRUPT;
     TRY(router_reserve_arm(r));
     struct arm *a = arm_new(&r->config, &scratch->u.arm.config);
@@ -80,7 +89,7 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
     r->arms[r->arms_n++] = a;
     a->uid = reader_u32(in);
     a->version = reader_u32(in);
-    a->paused = reader_u8(in) != 0;
+    a->paused = take_bool(in);
     a->issued = reader_u64(in);
     a->answered = reader_u64(in);
     a->failures = reader_u64(in);
@@ -99,7 +108,7 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
         s->sum_raw = reader_f64(in);
         s->sum_z = reader_f64(in);
         s->prior_z = reader_f64(in);
-        s->has_prior = reader_u8(in) != 0;
+        s->has_prior = take_bool(in);
     }
     reader_copy(in, a->block, a->block_n * sizeof *a->block);
     bool ordered = r->arms_n < 2 || r->arms[r->arms_n - 2]->uid < a->uid;
@@ -165,10 +174,15 @@ static enum err take_names(struct router *r, struct reader *in)
         return ERR_NOMEM;
     r->names_cap = n;
     for (; r->names_n < n; r->names_n++) {
-        reader_str(in, r->names[r->names_n].name, NAME_CAP);
-        r->names[r->names_n].version = reader_u32(in);
+        struct arm_name *name = &r->names[r->names_n];
+        size_t before = reader_left(in);
+        reader_str(in, name->name, NAME_CAP);
+        size_t len = before - reader_left(in) - sizeof(uint16_t);
+        name->version = reader_u32(in);
+        if (in->failed || !name_valid(name->name, len))
+            return ERR_CORRUPT;
     }
-    return in->failed ? ERR_CORRUPT : OK;
+    return OK;
 }
 
 /* The router is in m already, so that model_free finds whatever was built. */
@@ -256,8 +270,10 @@ static enum err take_model(struct model *m, struct event *scratch, struct reader
     if (in->failed || routers > MAX_ROUTERS)
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < routers; i++) {
-        (void)reader_u64(in);
+        uint64_t len = reader_u64(in), left = reader_left(in);
         TRY(take_router(m, scratch, in));
+        if (left - reader_left(in) != len)
+            return ERR_CORRUPT;
     }
     return in->failed || reader_left(in) ? ERR_CORRUPT : OK;
 }

@@ -36,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     buf_init(&again);
     model_encode(m, &again);
     FUZZ_CHECK(buf_error(&again) != OK || again.len == size);
+    FUZZ_CHECK(buf_error(&again) != OK || memcmp(again.data, data, size) == 0);
     look(m);
     model_free(m);
     buf_done(&again);
