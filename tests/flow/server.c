@@ -34,10 +34,40 @@ void server_init(struct server *s)
     (void)snprintf(s->log, sizeof s->log, "%s/log", s->dir);
 }
 
-static void run_child(const struct server *s, pid_t parent)
+/* Becomes shuntd, both its outputs in the log, and dies with the test. */
+static void become(const struct server *s, const char *const *args, pid_t parent)
 {
-    const char *args[ARGS_MAX] = {SHUNTD_PATH, "--data-dir", s->data};
-    size_t n = 3;
+    char *argv[ARGS_MAX + 2];
+    size_t n = 0;
+    argv[n++] = strdup(SHUNTD_PATH);
+    for (; *args && n <= ARGS_MAX; args++)
+        argv[n++] = strdup(*args);
+    argv[n] = NULL;
+    int log = open(s->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (log < 0 || getppid() != parent || dup2(log, STDERR_FILENO) < 0 ||
+        dup2(log, STDOUT_FILENO) < 0)
+        _exit(126);
+    (void)execv(SHUNTD_PATH, argv);
+    _exit(127);
+}
+
+static void spawn(struct server *s, const char *const *args)
+{
+    pid_t parent = getpid();
+    (void)unlink(s->log);
+    s->pid = fork();
+    if (s->pid < 0)
+        abort();
+    if (s->pid == 0)
+        become(s, args, parent);
+}
+
+/* The test's arguments, and free ports where it names none. */
+static void spawn_serving(struct server *s)
+{
+    const char *args[ARGS_MAX] = {"--data-dir", s->data};
+    size_t n = 2;
     bool listens = false, monitored = false;
     for (size_t i = 0; s->more[i]; i++) {
         args[n++] = s->more[i];
@@ -52,16 +82,13 @@ static void run_child(const struct server *s, pid_t parent)
         args[n++] = "--metrics-listen";
         args[n++] = "127.0.0.1:0";
     }
-    int log = open(s->log, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (log < 0 || getppid() != parent || dup2(log, STDERR_FILENO) < 0)
-        _exit(126);
-    char *argv[ARGS_MAX];
-    for (size_t i = 0; i < n; i++)
-        argv[i] = strdup(args[i]);
-    argv[n] = NULL;
-    (void)execv(SHUNTD_PATH, argv);
-    _exit(127);
+    spawn(s, args);
+}
+
+int server_run(struct server *s, const char *const *args)
+{
+    spawn(s, args);
+    return server_wait(s);
 }
 
 /* Reads the log from its beginning. True once the server said "ready". */
@@ -92,13 +119,7 @@ static bool read_log(struct server *s)
 bool server_start(struct server *s)
 {
     s->router[0] = s->admin[0] = s->metrics[0] = '\0';
-    (void)unlink(s->log);
-    pid_t parent = getpid();
-    s->pid = fork();
-    if (s->pid < 0)
-        abort();
-    if (s->pid == 0)
-        run_child(s, parent);
+    spawn_serving(s);
     for (int ms = 0; ms < PATIENCE_MS; ms += POLL_MS) {
         siginfo_t info = {0};
         if (read_log(s))

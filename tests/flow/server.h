@@ -24,6 +24,9 @@ int server_wait(struct server *s);
 int server_stop(struct server *s, int signal); /* kill, then wait. */
 void server_free(struct server *s);
 
+/* Runs `shuntd ARGS...` to its end, output to the log; args end with NULL. The exit status. */
+int server_run(struct server *s, const char *const *args);
+
 /* Whether a line of the log holds both texts. */
 bool server_log_has(const struct server *s, const char *a, const char *b);
 /* The page of /metrics; the caller frees it. NULL: not answered. */
