@@ -410,7 +410,7 @@ enum err ledger_verify(struct ledger *l, uint64_t position, struct slice state,
         return ERR_NOMEM;
     struct ledger_verdict v = {.position = position, .state_bytes = state.len};
     enum err e = find_base(l, position, &again, detail);
-    if (e == OK) {
+    if (e == OK && again) {
         v.base_position = again->position;
         struct refold f = {again, event, 0, cancelled, detail};
         if (position > v.base_position)
@@ -418,7 +418,7 @@ enum err ledger_verify(struct ledger *l, uint64_t position, struct slice state,
                                       detail);
         v.events = f.n;
     }
-    if (e == OK) {
+    if (e == OK && again) {
         compare(again, state, &v);
         struct err_detail violation = {""};
         if (v.ok && model_check(again, &violation) != OK) {

@@ -87,7 +87,11 @@ static enum err check_fixed(const struct router_config *old, const struct router
                        "router `%s` has the feature spec `%s`, asked was `%s`", old->name, is,
                        asked);
     }
-    if (memcmp(old->settings.ridge, new->settings.ridge, sizeof old->settings.ridge) != 0)
+    bool ridges = true;
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        for (int i = 0; i < 2; i++)
+            ridges = ridges && old->settings.ridge[g][i] == new->settings.ridge[g][i];
+    if (!ridges)
         return err_say(detail, ERR_FIXED_AT_CREATION, "the ridges of router `%s` are fixed",
                        old->name);
     bool same = old->metrics_n == new->metrics_n;

@@ -8,9 +8,9 @@
 #include <string.h>
 
 enum { BATCH_MAX = 2048, TALLY_ROOM = 1024 };
-static const int64_t tally_every_us = 100 * 1000;
+static const int64_t tally_every_us = INT64_C(100) * 1000;
 static const int64_t tick_every_us = 60 * 1000000LL;
-static const int64_t idle_wait_us = 250 * 1000;
+static const int64_t idle_wait_us = INT64_C(250) * 1000;
 
 struct writer {
     struct writer_options o;

@@ -26,6 +26,13 @@ static struct dedup_entry *slot_at(const struct dedup *t, uint64_t slot)
     return at;
 }
 
+/* Slot of the i-th oldest entry. */
+static uint64_t slot_of(const struct dedup *t, uint64_t i)
+{
+    uint64_t slot = t->head + i;
+    return slot >= t->capacity ? slot - t->capacity : slot;
+}
+
 static uint64_t home_of(const struct dedup *t, const uint8_t id[ID_BYTES])
 {
     return hash_bytes(id, ID_BYTES) & (t->index_n - 1);
@@ -62,7 +69,7 @@ enum err dedup_reserve(struct dedup *t, uint64_t more, uint64_t max)
         return ERR_NOMEM;
     }
     for (uint64_t i = 0; i < t->n; i++)
-        memcpy(ring + i * t->stride, slot_at(t, (t->head + i) % t->capacity), t->stride);
+        memcpy(ring + i * t->stride, slot_at(t, slot_of(t, i)), t->stride);
     mem_free(t->ring);
     mem_free(t->index);
     t->ring = ring;
@@ -89,7 +96,7 @@ struct dedup_entry *dedup_find(const struct dedup *t, const uint8_t id[ID_BYTES]
 
 struct dedup_entry *dedup_add(struct dedup *t, const uint8_t id[ID_BYTES])
 {
-    uint64_t slot = (t->head + t->n) % t->capacity;
+    uint64_t slot = slot_of(t, t->n);
     struct dedup_entry *e = slot_at(t, slot);
     memset(e, 0, t->stride);
     memcpy(e->id, id, ID_BYTES);
@@ -125,7 +132,7 @@ void dedup_drop_oldest(struct dedup *t)
     if (t->n == 0)
         return;
     index_remove(t, t->head);
-    t->head = (t->head + 1) % t->capacity;
+    t->head = slot_of(t, 1);
     t->n--;
 }
 
@@ -133,7 +140,7 @@ void dedup_encode(const struct dedup *t, struct buf *out)
 {
     buf_put_u64(out, t->n);
     for (uint64_t i = 0; i < t->n; i++)
-        buf_put(out, slot_at(t, (t->head + i) % t->capacity), t->stride);
+        buf_put(out, slot_at(t, slot_of(t, i)), t->stride);
 }
 
 enum err dedup_decode(struct dedup *t, struct reader *r)

@@ -170,7 +170,7 @@ static struct router_view *lay_out_router(struct carve *c, uint32_t arms_n,
 /* The same arms in the same order: the old order of names holds. */
 static bool same_arms(const struct router_view *v, const struct router_view *last)
 {
-    if (!last || last->arms_n != v->arms_n)
+    if (last->arms_n != v->arms_n)
         return false;
     for (uint32_t i = 0; i < v->arms_n; i++)
         if (last->arms[i]->uid != v->arms[i]->uid)
@@ -262,7 +262,7 @@ static enum err build_router(const struct router *r, const struct router_view *l
     atomic_init(&v->refs, 1);
     fill_router(r, v);
     enum err e = fill_arms(r, last, v);
-    if (e == OK && same_arms(v, last))
+    if (e == OK && last && same_arms(v, last))
         memcpy(v->by_name, last->by_name, v->arms_n * sizeof *v->by_name);
     else if (e == OK)
         e = sort_arms(v);
@@ -289,7 +289,7 @@ static enum err sort_routers(struct snapshot *s)
 
 static bool same_routers(const struct snapshot *s, const struct snapshot *last)
 {
-    if (!last || last->routers_n != s->routers_n)
+    if (last->routers_n != s->routers_n)
         return false;
     for (uint32_t i = 0; i < s->routers_n; i++)
         if (last->routers[i]->uid != s->routers[i]->uid)
@@ -316,7 +316,7 @@ static enum err fill_snapshot(const struct model *model, const struct snapshot *
         }
         s->routers_n = i + 1;
     }
-    if (!same_routers(s, last))
+    if (!last || !same_routers(s, last))
         return sort_routers(s);
     memcpy(s->by_name, last->by_name, s->routers_n * sizeof *s->by_name);
     return OK;

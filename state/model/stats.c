@@ -148,7 +148,7 @@ static void learn_matrix(double *A, double *P, uint64_t *n, uint64_t *since, con
     }
     if (!due)
         return;
-    double *inverse = scratch + 2 * d;
+    double *inverse = scratch + 2 * (size_t)d;
     if (packed_invert(A, d, inverse, inverse + packed_n(d)) == OK)
         memcpy(P, inverse, packed_n(d) * sizeof *P);
     *since = 0; /* Also after a failure: else every outcome from here on would pay for another. */
@@ -240,8 +240,7 @@ void stats_learn(struct arm *a, struct pooled *p, const struct router_config *ro
 {
     uint32_t d = spec_d(&router->spec);
     struct matrix_stats *g = &a->groups[group];
-    double *px = scratch, *p0x = scratch + d, *u = scratch + 2 * d, *w = scratch + 3 * d,
-           *rest = scratch + 4 * d;
+    double *px = scratch, *p0x = px + d, *u = p0x + d, *w = u + d, *rest = w + d;
     bool rated = group == METRIC_RATED;
     double e[MAX_METRICS] = {0};
     struct learning l = {a, p, router, in, ret_memory, px, NULL, d, rated};
