@@ -7,12 +7,17 @@
 #include <string.h>
 #include <time.h>
 
-enum { KIB = 1024, POOL_THREADS = 2 };
+enum {
+    KIB = 1024,
+    POOL_THREADS = 2,
+    ROUTER_ARENA = 4096 * KIB, /* Beside the text. */
+    ADMIN_ARENA = 131072 * KIB /* A listing of ten thousand arms. */
+};
 
 /* What one call may make the server hold while its message is unpacked and answered. */
 static size_t arena_limit(const struct rpc_options *o)
 {
-    return o->service == RPC_ROUTER ? (size_t)o->max_text_bytes + 4096 * KIB : 128 * 1024 * KIB;
+    return o->service == RPC_ROUTER ? (size_t)o->max_text_bytes + ROUTER_ARENA : ADMIN_ARENA;
 }
 
 enum err handler_open(struct rpc_server *s, struct handler **ret_handler)

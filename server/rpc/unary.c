@@ -29,9 +29,10 @@ struct call {
 };
 
 enum {
-    POSTED_BUSY = 64, /* Requests kept posted for RouteRequest and ReportReward... */
-    POSTED_QUIET = 4, /* ...and for everything else. */
-    SPARE_CALLS = 512 /* Beyond max_in_flight: enough to post, and to refuse with. */
+    POSTED_BUSY = 64,   /* Requests kept posted for RouteRequest and ReportReward... */
+    POSTED_QUIET = 4,   /* ...and for everything else. */
+    SPARE_CALLS = 512,  /* Beyond max_in_flight: enough to post, and to refuse with. */
+    TEXT_SLACK = 262144 /* Bytes of a RouteRequest beside its text: 256 KiB. */
 };
 
 static uint32_t posted_goal(const struct method *m)
@@ -270,7 +271,7 @@ static int admit(struct call *c, uint32_t in_flight, struct err_detail *detail)
     size_t len = c->request ? grpc_byte_buffer_length(c->request) : 0;
     size_t max = m->max_bytes;
     if (!max && o->service == RPC_ROUTER)
-        max = (size_t)o->max_text_bytes + 256 * 1024;
+        max = (size_t)o->max_text_bytes + TEXT_SLACK;
     if (max && len > max)
         return (int)err_say(detail, ERR_TOO_LARGE, "the message has %zu bytes; at most %zu", len,
                             max);

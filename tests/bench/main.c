@@ -459,7 +459,7 @@ static struct options read_options(int argc, char **argv)
         o.in_flight = c == 'i' ? n : o.in_flight;
         o.arms = c == 'a' ? n : o.arms;
         o.features = c == 'f' ? n : o.features;
-        o.seconds = c == 's' ? atof(optarg) : o.seconds;
+        o.seconds = c == 's' && optarg ? atof(optarg) : o.seconds;
         o.unix_socket = o.unix_socket || c == 'u';
         o.pin = o.pin && c != 'n';
         o.json = o.json || c == 'j';

@@ -151,17 +151,17 @@ static size_t put_text(unsigned char *to, unsigned number, size_t len)
 static void oversized_messages_exhaust_a_resource_of_theirs_only(void **state)
 {
     struct fixture *f = *state;
-    enum { HUGE = 16 * 1024 * 1024 };
+    enum { HUGE = 16 * 1024 * 1024, BEYOND_ROUTE = 700 * 1024, BEYOND_REPORT = 65 * 1024 };
     unsigned char *bytes = malloc(HUGE + 16);
     assert_non_null(bytes);
     /* Beyond the core's limit, beyond RouteRequest's own, beyond ReportReward's own. */
     size_t len = put_text(bytes, 2, HUGE);
     assert_int_equal(send_bytes(f, ROUTE, bytes, len).status, GRPC_STATUS_RESOURCE_EXHAUSTED);
-    len = put_text(bytes, 2, 700 * 1024);
+    len = put_text(bytes, 2, BEYOND_ROUTE);
     struct raw_call c = send_bytes(f, ROUTE, bytes, len);
     assert_int_equal(c.status, GRPC_STATUS_RESOURCE_EXHAUSTED);
     assert_string_equal(c.code, "TOO_LARGE");
-    len = put_text(bytes, 2, 65 * 1024);
+    len = put_text(bytes, 2, BEYOND_REPORT);
     c = send_bytes(f, REPORT, bytes, len);
     assert_int_equal(c.status, GRPC_STATUS_RESOURCE_EXHAUSTED);
     assert_string_equal(c.code, "TOO_LARGE");
