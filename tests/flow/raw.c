@@ -39,9 +39,10 @@ void raw_run(grpc_channel *channel, struct raw_call *c)
     gpr_timespec until =
         gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                      gpr_time_from_nanos((int64_t)(c->timeout_s * 1e9), GPR_TIMESPAN));
-    grpc_call *call =
-        grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq,
-                                 grpc_slice_from_copied_string(c->path), NULL, until, NULL);
+    grpc_slice path = grpc_slice_from_copied_string(c->path);
+    grpc_call *call = grpc_channel_create_call(channel, NULL, GRPC_PROPAGATE_DEFAULTS, cq, path,
+                                               NULL, until, NULL);
+    grpc_slice_unref(path);
     grpc_slice bytes = grpc_slice_from_copied_buffer(c->bytes, c->len);
     grpc_byte_buffer *request = grpc_raw_byte_buffer_create(&bytes, 1), *response = NULL;
     grpc_metadata_array initial, trailing;

@@ -4,7 +4,6 @@
 #include "tests/flow/server.h"
 #include "tests/unit/cmocka_all.h"
 
-#include <grpc/grpc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -239,7 +238,5 @@ int main(void)
         cmocka_unit_test(a_backup_restores_what_was_learned_and_verifies),
         cmocka_unit_test(above_max_in_flight_calls_are_refused_or_served_but_never_held),
     };
-    /* Held throughout, as in test_process.c. */
-    grpc_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,7 +3,6 @@
 #include "tests/flow/server.h"
 #include "tests/unit/cmocka_all.h"
 
-#include <grpc/grpc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -172,8 +171,5 @@ int main(void)
         cmocka_unit_test(sighup_changes_nothing_and_says_why),
         cmocka_unit_test(what_was_acknowledged_survives_a_kill),
     };
-    /* Held throughout: the core's own end is asynchronous, and what it still holds when the process
-     * exits would look like a leak. */
-    grpc_init();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
