@@ -195,7 +195,11 @@ static enum ctl_exit play_onto(struct replay *r, struct ctl *ctl)
 static enum ctl_exit play_fresh(struct replay *r, struct ctl *ctl, bool private)
 {
     struct options *o = &r->options;
+    double highs[REPLAY_METRIC_N];
+    if (!maths_largest_means(&r->data, highs))
+        return ctl_fail(CTL_REFUSED, "out of memory");
     const struct replay_declare declare = {.data = &r->data,
+                                           .highs = highs,
                                            .weights = o->weights_given ? &o->weights : NULL,
                                            .settings = o->settings,
                                            .settings_n = o->settings_n,

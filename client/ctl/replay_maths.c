@@ -3,6 +3,12 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+
+struct sum {
+    double sum;
+    uint64_t n;
+};
 
 uint64_t maths_mix(uint64_t seed, uint64_t counter)
 {
@@ -95,23 +101,36 @@ bool maths_check(const struct replay_data *data, const struct maths_metric *metr
     return any;
 }
 
-double maths_largest_mean(const struct replay_data *data, enum replay_metric metric)
+static void sums_of_metric(const struct replay_data *data, enum replay_metric metric,
+                           struct sum *sums)
 {
-    double largest = 0;
-    for (uint32_t arm = 0; arm < data->arms.n; arm++) {
-        double sum = 0;
-        uint64_t n = 0;
-        for (size_t i = data->warm_n; i < data->items_n; i++) {
-            const struct replay_cell *cell = replay_data_cell(data, &data->items[i], arm);
-            if (cell && !isnan(cell->value[metric])) {
-                sum += cell->value[metric];
-                n++;
-            }
+    for (size_t i = data->warm_n; i < data->items_n; i++) {
+        const struct replay_item *item = &data->items[i];
+        for (uint32_t c = 0; c < item->cells_n; c++) {
+            const struct replay_cell *cell = &data->cells[item->first + c];
+            if (isnan(cell->value[metric]))
+                continue;
+            sums[cell->arm].sum += cell->value[metric];
+            sums[cell->arm].n++;
         }
-        if (n && sum / (double)n > largest)
-            largest = sum / (double)n;
     }
-    return largest;
+}
+
+bool maths_largest_means(const struct replay_data *data, double *ret)
+{
+    struct sum *sums = malloc(data->arms.n * sizeof *sums);
+    if (!sums)
+        return false;
+    for (int m = 0; m < REPLAY_METRIC_N; m++) {
+        memset(sums, 0, data->arms.n * sizeof *sums);
+        sums_of_metric(data, (enum replay_metric)m, sums);
+        ret[m] = 0;
+        for (size_t arm = 0; arm < data->arms.n; arm++)
+            if (sums[arm].n && sums[arm].sum / (double)sums[arm].n > ret[m])
+                ret[m] = sums[arm].sum / (double)sums[arm].n;
+    }
+    free(sums);
+    return true;
 }
 
 double maths_item_oracle(const struct replay_data *data, const struct maths_metric *metrics,
@@ -124,11 +143,6 @@ double maths_item_oracle(const struct replay_data *data, const struct maths_metr
     }
     return best;
 }
-
-struct sum {
-    double sum;
-    uint64_t n;
-};
 
 /* sums (tasks.n + 1, arms.n): utility per label and arm; the last row is "no label". */
 static void sums_fill(const struct replay_data *data, const struct maths_metric *metrics,

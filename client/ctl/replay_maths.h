@@ -74,8 +74,9 @@ double maths_utility(const struct maths_metric *metrics, const double *value);
  * (named by FILE:LINE). */
 bool maths_check(const struct replay_data *data, const struct maths_metric *metrics,
                  struct replay_error *error);
-/* The largest mean of a metric over the arms, counted rows only; 0 when there is none. */
-double maths_largest_mean(const struct replay_data *data, enum replay_metric metric);
+/* ret (REPLAY_METRIC_N,): the largest mean of each metric over the arms, counted rows only; 0 when
+ * there is none. False: out of memory. */
+bool maths_largest_means(const struct replay_data *data, double *ret);
 /* Best utility of an item. */
 double maths_item_oracle(const struct replay_data *data, const struct maths_metric *metrics,
                          const struct replay_item *item);

@@ -30,12 +30,12 @@ static enum ctl_exit set_number(spec_t *spec, const char *path, double value)
 }
 
 /* One row of the metric table, by its name. */
-static enum ctl_exit metric_set(spec_t *spec, const struct replay_data *data, enum replay_metric m)
+static enum ctl_exit metric_set(spec_t *spec, enum replay_metric m, double largest_mean)
 {
     const char *name = replay_metric_name(m);
     char path[64];
     bool served = m != REPLAY_QUALITY;
-    double high = served ? maths_largest_mean(data, m) : 1;
+    double high = served ? largest_mean : 1;
     const struct {
         const char *field, *word;
         double number;
@@ -128,7 +128,7 @@ static enum ctl_exit spec_fill(spec_t *spec, const struct replay_declare *declar
         return ctl_fail(CTL_REFUSED, "out of memory");
     for (int m = 0; m < REPLAY_METRIC_N && code == CTL_OK; m++)
         if (declare->data->has[m])
-            code = metric_set(spec, declare->data, (enum replay_metric)m);
+            code = metric_set(spec, (enum replay_metric)m, declare->highs[m]);
     if (code == CTL_OK)
         code = weights_set(spec, declare);
     if (code == CTL_OK)

@@ -11,6 +11,7 @@
 
 struct replay_declare {
     const struct replay_data *data;
+    const double *highs;              /* (REPLAY_METRIC_N,) maths_largest_means. */
     const struct args_pairs *weights; /* NULL: quality=1. */
     const char *const *settings;      /* (settings_n,) KEY=VALUE of --set. */
     size_t settings_n;
