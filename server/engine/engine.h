@@ -148,7 +148,8 @@ MUST_USE enum err engine_report(struct engine_worker *w, const struct report_in 
 /* `config` as settings_check wants it; ret_uid may be NULL. settings.seed 0: a random one. */
 MUST_USE enum err engine_router_create(struct engine_worker *w, const struct router_config *config,
                                        struct err_detail *detail);
-/* New settings and weights of an existing router; `config` must agree in all that is fixed. */
+/* New settings and weights of an existing router; `config` must agree in all that is fixed.
+ * settings.seed 0 keeps the seed. */
 MUST_USE enum err engine_router_update(struct engine_worker *w, const struct router_config *config,
                                        struct err_detail *detail);
 MUST_USE enum err engine_router_remove(struct engine_worker *w, struct slice name,

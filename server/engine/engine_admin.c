@@ -111,7 +111,7 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
                               struct err_detail *detail)
 {
     struct slice name = {config->name, strlen(config->name)};
-    struct router_config *old = mem_alloc(sizeof *old);
+    struct router_config *old = mem_calloc(1, sizeof *old);
     uint32_t uid = 0;
     if (!old)
         return err_say(detail, ERR_NOMEM, "no memory for the update");
@@ -120,12 +120,14 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
         e = look_up_router(w, name, &uid, old, detail);
     if (e == OK)
         e = check_fixed(old, config, detail);
+    uint64_t seed = config->settings.seed ? config->settings.seed : old->settings.seed;
     mem_free(old);
     if (e != OK)
         return e;
     struct event *ev = fresh_event(w, EVENT_ROUTER_UPDATE);
     ev->u.update.router_uid = uid;
     ev->u.update.settings = config->settings;
+    ev->u.update.settings.seed = seed;
     ev->u.update.metrics_n = config->metrics_n;
     for (uint32_t m = 0; m < config->metrics_n; m++)
         ev->u.update.weights[m] = config->metrics[m].weight;

@@ -37,7 +37,8 @@ static uint32_t collect_arms(struct tally *t, struct live *live, const struct ro
     return n;
 }
 
-void tally_collect(struct tally *t, struct live *live, const struct snapshot *s, int64_t now_us)
+void tally_collect(struct tally *t, struct live *live, const struct snapshot *s, int64_t now_us,
+                   bool all)
 {
     t->n = 0;
     buf_reset(&t->bytes);
@@ -45,9 +46,11 @@ void tally_collect(struct tally *t, struct live *live, const struct snapshot *s,
         const struct router_view *r = s->routers[i];
         uint64_t requests;
         struct live_count *c = live_get(live, r->uid);
-        if (!c || !moved(c, &requests))
+        if (!c || (!moved(c, &requests) && !all))
             continue;
         uint32_t n = collect_arms(t, live, r);
+        if (n == 0 && !moved(c, &requests))
+            continue;
         struct event ev;
         ev.kind = EVENT_TALLY;
         ev.at_us = now_us;

@@ -98,13 +98,14 @@ static void commit(struct writer *w, uint32_t items_n, uint32_t n)
     }
 }
 
-/* Adds the records of moved counters behind the batch's own, when it is time. */
+/* Adds the records of moved counters behind the batch's own, when it is time; `now`: all of them,
+ * whatever the time. */
 static uint32_t add_tallies(struct writer *w, uint32_t n, int64_t now_us, bool now)
 {
     if (!now && now_us - w->tallied_us < tally_every_us)
         return n;
     w->tallied_us = now_us;
-    tally_collect(w->tally, w->o.live, published_current(w->o.published), now_us);
+    tally_collect(w->tally, w->o.live, published_current(w->o.published), now_us, now);
     for (uint32_t i = 0; i < w->tally->n; i++)
         w->entries[n++].record = tally_record(w->tally, i);
     return n;
@@ -256,17 +257,25 @@ static void *run(void *arg)
     return NULL;
 }
 
+/* Counters go on from `issued`; `tallied` of them are in the journal already. */
+static enum err restore_count(struct live *live, uint32_t uid, uint64_t issued, uint64_t tallied)
+{
+    TRY(live_prepare(live, uid, issued));
+    atomic_store_explicit(&live_get(live, uid)->tallied, tallied, memory_order_relaxed);
+    return OK;
+}
+
 static enum err prepare_all(struct writer *w)
 {
     const struct model *m = ledger_model(w->o.ledger);
     for (uint32_t i = 0; i < m->routers_n; i++) {
         const struct router *r = m->routers[i];
-        TRY(live_prepare(w->o.live, r->uid, r->requests));
+        TRY(restore_count(w->o.live, r->uid, r->requests, r->requests));
         for (uint32_t k = 0; k < r->arms_n; k++) {
             const struct arm *a = r->arms[k];
             /* A crash can lose a tenth of a second of counts, never an answered one. */
             uint64_t issued = a->issued > a->answered ? a->issued : a->answered;
-            TRY(live_prepare(w->o.live, a->uid, issued));
+            TRY(restore_count(w->o.live, a->uid, issued, a->issued));
         }
     }
     return OK;
