@@ -49,6 +49,8 @@ void tally_collect(struct tally *t, struct live *live, const struct snapshot *s,
         if (!c || (!moved(c, &requests) && !all))
             continue;
         uint32_t n = collect_arms(t, live, r);
+        if (t->pairs.failed)
+            return; /* What is complete goes out now; the rest next time. */
         if (n == 0 && !moved(c, &requests))
             continue;
         struct event ev;
@@ -56,8 +58,8 @@ void tally_collect(struct tally *t, struct live *live, const struct snapshot *s,
         ev.at_us = now_us;
         ev.u.tally = (struct event_tally){r->uid, requests, n, t->pairs.data};
         event_encode(&ev, &t->bytes);
-        if (t->bytes.failed || t->pairs.failed)
-            return; /* What is complete goes out now; the rest next time. */
+        if (t->bytes.failed)
+            return;
         t->routers[t->n] = r->uid;
         t->ends[t->n++] = t->bytes.len;
     }

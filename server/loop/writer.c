@@ -23,6 +23,7 @@ struct writer {
     struct writer_command *queued;  /* For the one after it. */
     _Atomic uint64_t published_position;
     bool failed;
+    bool stale; /* The last publication failed; the loop tries again. */
 };
 
 uint64_t writer_fold_lag(struct writer *w)
@@ -31,18 +32,22 @@ uint64_t writer_fold_lag(struct writer *w)
     return durable > seen ? durable - seen : 0;
 }
 
-static void publish(struct writer *w)
+static enum err publish(struct writer *w)
 {
     struct snapshot *s = NULL;
-    enum err e = snapshot_build(ledger_model(w->o.ledger), published_current(w->o.published), &s);
+    const struct snapshot *last = published_current(w->o.published);
+    enum err e = snapshot_build(ledger_model(w->o.ledger), last, &s);
+    if (e != OK) /* Short of memory for an instant, as a rule. */
+        e = snapshot_build(ledger_model(w->o.ledger), last, &s);
+    w->stale = e != OK;
     if (e != OK) {
-        /* The marks stay set: the next batch publishes this one too. */
         log_event(w->o.log, LOG_ERROR, "publish_failed", LOG_STR("code", err_code(e)), LOG_END);
-        return;
+        return e;
     }
     uint64_t position = s->position;
     published_set(w->o.published, s);
     atomic_store(&w->published_position, position);
+    return OK;
 }
 
 static void fail(struct writer *w, enum err e, const struct err_detail *detail)
@@ -55,15 +60,16 @@ static void fail(struct writer *w, enum err e, const struct err_detail *detail)
     w->o.fatal(w->o.fatal_ctx, detail->text);
 }
 
-/* Counters of what was just created exist before anybody can be routed to it. */
-static void prepare_live(struct writer *w, const struct ledger_entry *entry)
+/* What is about to be created gets its counters first: an arm without any would look like one
+ * without a pull for ever. Such an event stands alone, so its uid is the next one. */
+static enum err prepare_live(struct writer *w, uint32_t n)
 {
-    enum event_kind kind = event_peek(entry->record);
-    if (entry->err != OK || (kind != EVENT_ROUTER_CREATE && kind != EVENT_ARM_ADD))
-        return;
-    if (live_prepare(w->o.live, entry->result.uid, 0) != OK)
-        log_event(w->o.log, LOG_ERROR, "no_memory_for_counters", LOG_UINT("uid", entry->result.uid),
-                  LOG_END);
+    for (uint32_t i = 0; i < n; i++) {
+        enum event_kind kind = event_peek(w->entries[i].record);
+        if (kind == EVENT_ROUTER_CREATE || kind == EVENT_ARM_ADD)
+            TRY(live_prepare(w->o.live, ledger_model(w->o.ledger)->next_uid, 0));
+    }
+    return OK;
 }
 
 /* Commits entries[0..n), of which the first `items_n` have somebody waiting. */
@@ -72,18 +78,20 @@ static void commit(struct writer *w, uint32_t items_n, uint32_t n)
     struct err_detail detail = {""};
     int64_t start = clock_mono_ns();
     uint64_t before = ledger_durable(w->o.ledger);
-    enum err e = w->failed ? ERR_IO : ledger_commit(w->o.ledger, w->entries, n, &detail);
+    enum err e = w->failed ? ERR_IO : prepare_live(w, items_n);
+    if (e == OK)
+        e = ledger_commit(w->o.ledger, w->entries, n, &detail);
     uint64_t written = ledger_durable(w->o.ledger) - before;
     if (written && w->o.on_commit)
         w->o.on_commit(w->o.on_commit_ctx, (double)(clock_mono_ns() - start) * 1e-9,
                        (uint32_t)written);
     if (e == OK) {
-        for (uint32_t i = 0; i < n; i++)
-            prepare_live(w, &w->entries[i]);
         if (n > items_n)
             tally_commit(w->tally, w->o.live);
-        if (written)
-            publish(w);
+        /* What is durable but cannot be seen yet is not answered OK; sent again, it is a duplicate.
+         */
+        if (written || w->stale)
+            e = publish(w);
     } else if (e == ERR_IO || e == ERR_CORRUPT) {
         fail(w, e, &detail);
     } else {
@@ -250,6 +258,8 @@ static void *run(void *arg)
         inbox_take(w->o.inbox, BATCH_MAX, busy ? 0 : idle_wait_us, &list, &n, &closed);
         int64_t now_us = clock_unix_us();
         process(w, list, now_us);
+        if (w->stale)
+            (void)!publish(w);
         housekeeping(w, now_us);
     }
     finish(w);
@@ -303,8 +313,7 @@ enum err writer_start(const struct writer_options *o, struct writer **ret_writer
     w->ticked_us = w->checkpointed_us = clock_unix_us();
     enum err e = w->entries && w->items && w->tally ? prepare_all(w) : ERR_NOMEM;
     if (e == OK) {
-        publish(w);
-        e = published_current(o->published) ? OK : ERR_NOMEM;
+        e = publish(w);
     }
     if (e == OK && pthread_create(&w->thread, NULL, run, w) != 0)
         e = ERR_NOMEM;
