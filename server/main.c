@@ -26,7 +26,11 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "the journal and the tokens are little-endian");
 
-enum { EXIT_USAGE = 2, RPC_ADMIN_IN_FLIGHT = 64 };
+enum {
+    EXIT_USAGE = 2,
+    RPC_ADMIN_IN_FLIGHT = 64,
+    MESSAGE_ARENA = 4194304 /* What a RouteRequest may unpack to beside its text: 4 MiB. */
+};
 
 struct app {
     struct config *config;
@@ -40,6 +44,7 @@ struct app {
     struct http *http;
     struct engine *engine;
     struct gauges gauges;
+    struct rpc_loop *loop;
     struct rpc_server *servers[RPC_SERVICES];
 };
 
@@ -149,34 +154,49 @@ static enum err open_engine(struct app *a, struct err_detail *detail)
     return e;
 }
 
+static enum err open_loop(struct app *a)
+{
+    struct rpc_loop_options o = {
+        .engine = a->engine,
+        .ready = &a->ready,
+        .settings = a->settings,
+        .settings_n = a->settings_n,
+        .threads = (uint32_t)a->config->rpc_threads,
+        .arena_bytes = (size_t)a->config->max_text_bytes + MESSAGE_ARENA,
+    };
+    return rpc_loop_new(&o, &a->loop);
+}
+
 static enum err open_server(struct app *a, enum rpc_service service, struct err_detail *detail)
 {
     const struct config *c = a->config;
     const struct config_addresses *at = service == RPC_ROUTER ? &c->listen : &c->admin_listen;
     struct rpc_options o = {
         .service = service,
-        .engine = a->engine,
+        .loop = a->loop,
         .ready = &a->ready,
         .metrics = a->rpc_metrics,
         .log = a->log,
         .addresses_n = at->n,
-        .threads = service == RPC_ROUTER ? (uint32_t)c->rpc_threads : 1,
         .max_in_flight =
             service == RPC_ROUTER ? (uint32_t)c->max_in_flight : (uint32_t)RPC_ADMIN_IN_FLIGHT,
         .max_text_bytes = (uint32_t)c->max_text_bytes,
-        .settings = a->settings,
-        .settings_n = a->settings_n,
     };
     if (service == RPC_ROUTER)
         o.tls = (struct rpc_tls){c->tls.cert, c->tls.key, c->tls.client_ca};
     for (size_t i = 0; i < at->n; i++)
         o.addresses[i] = at->text[i];
-    TRY(rpc_server_open(&o, &a->servers[service], detail));
+    return rpc_server_open(&o, &a->servers[service], detail);
+}
+
+static void log_addresses(struct app *a, enum rpc_service service)
+{
+    const struct config *c = a->config;
+    const struct config_addresses *at = service == RPC_ROUTER ? &c->listen : &c->admin_listen;
     for (size_t i = 0; i < at->n; i++)
         log_event(a->log, LOG_INFO, "listening",
                   LOG_STR("service", service == RPC_ROUTER ? "router" : "admin"),
                   LOG_STR("address", rpc_server_address(a->servers[service], i)), LOG_END);
-    return OK;
 }
 
 static enum err open_all(struct app *a, struct err_detail *detail)
@@ -192,8 +212,12 @@ static enum err open_all(struct app *a, struct err_detail *detail)
     TRY(show_settings(a));
     TRY(open_monitoring(a, detail));
     TRY(open_engine(a, detail));
+    TRY(open_loop(a));
     TRY(open_server(a, RPC_ROUTER, detail));
     TRY(open_server(a, RPC_ADMIN, detail));
+    TRY(rpc_loop_start(a->loop));
+    log_addresses(a, RPC_ROUTER);
+    log_addresses(a, RPC_ADMIN);
     ready_release(&a->ready, "starting");
     return OK;
 }
@@ -214,8 +238,11 @@ static void close_all(struct app *a)
         log_event(a->log, LOG_WARN, "drain_cut",
                   LOG_STR("why", "calls were still in flight after drain_grace and were cancelled"),
                   LOG_END);
+    if (a->loop)
+        rpc_loop_stop(a->loop);
     for (int i = 0; i < RPC_SERVICES; i++)
         rpc_server_close(a->servers[i]);
+    rpc_loop_free(a->loop);
     http_close(a->http); /* Its pages ask the engine. */
     if (a->engine)
         engine_close(a->engine);

@@ -22,12 +22,30 @@ struct call;
 struct stream;
 struct pool;
 
-struct queue {
-    struct rpc_server *server;
+struct loop_thread {
+    struct rpc_loop *loop;
     grpc_completion_queue *cq;
     pthread_t thread;
-    bool running;
-    struct handler *handler;
+    struct handler *handler; /* The thread's. */
+};
+
+struct rpc_loop {
+    struct rpc_loop_options options;
+    struct loop_thread threads[RPC_THREADS_MAX];
+    uint32_t threads_n;
+    bool running; /* Written before the threads go, and after they are joined. */
+
+    pthread_mutex_t mutex; /* Guards what follows, while starting. */
+    pthread_cond_t changed;
+    uint32_t begun;
+    bool decided;
+    enum err error;
+};
+
+/* One server's share of one thread. */
+struct queue {
+    struct rpc_server *server;
+    struct loop_thread *on;
     struct call *idle;          /* Calls to post again. */
     uint32_t calls_n;           /* Allocated. */
     uint32_t owed[METHODS_MAX]; /* Postings that wait until a call is idle again. */
@@ -40,23 +58,25 @@ struct rpc_server {
     char bound[RPC_ADDRESSES_MAX][LISTEN_ADDRESS_CAP];
     struct queue queues[RPC_THREADS_MAX];
     uint32_t queues_n;
-    struct pool *pool; /* NULL when no method may wait. */
+    struct pool *pool;  /* NULL when no method may wait. */
+    struct pool *quiet; /* For those that take seconds: one at a time. */
     _Atomic uint32_t *in_flight;
     _Atomic bool draining;
     struct tag stopped;
 
     pthread_mutex_t mutex; /* Guards what follows. */
     pthread_cond_t changed;
-    uint32_t begun; /* Queue threads that have their worker. */
-    enum err begin_error;
-    bool go, give_up, stop_seen;
+    bool stop_seen;
     struct stream *streams; /* Open ones. */
     uint32_t streams_n;
 };
 
 /* A handler for the calling thread, with a worker of the engine. */
-MUST_USE enum err handler_open(struct rpc_server *s, struct handler **ret_handler);
+MUST_USE enum err handler_open(const struct rpc_loop_options *o, size_t arena_bytes,
+                               struct handler **ret_handler);
 void handler_close(struct handler *h); /* On the same thread; NULL is fine. */
+/* Takes events until the queue is shut down and empty, or *until (may be NULL) is set by one. */
+void loop_drain(grpc_completion_queue *cq, const bool *until);
 
 /* unary.c: posts requests of one method, or as many as the queue owes. */
 void unary_post(struct queue *q, uint32_t method);
@@ -73,8 +93,9 @@ void stream_post(struct queue *q, uint32_t method);
 /* Tells watchers that the server drains, and ends every stream. */
 void stream_drain(struct rpc_server *s);
 
-/* pool.c */
-MUST_USE enum err pool_open(struct rpc_server *s, uint32_t threads_n, struct pool **ret_pool);
+/* pool.c: threads whose handlers have the loop's options and an arena of their own size. */
+MUST_USE enum err pool_open(const struct rpc_loop_options *o, size_t arena_bytes,
+                            uint32_t threads_n, struct pool **ret_pool);
 void pool_put(struct pool *p, struct call *call);
 void pool_close(struct pool *p); /* Nothing may wait in it. Takes NULL. */
 

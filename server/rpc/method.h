@@ -34,7 +34,8 @@ struct handler {
 
 enum method_kind {
     METHOD_INLINE,   /* Answers at once, on the queue's thread. */
-    METHOD_BLOCKING, /* May wait: on a thread of the pool. */
+    METHOD_BLOCKING, /* May wait, or has much to say: on a thread of the pool. */
+    METHOD_LONG,     /* Takes seconds: on a thread of its own, one at a time. */
     METHOD_DEFERRED, /* Answered by the writer's thread, after the commit. */
     METHOD_WATCH,    /* Health.Watch. */
     METHOD_REFLECT,  /* ServerReflection. */
@@ -46,7 +47,7 @@ struct method {
     enum method_kind kind;
     bool standard; /* Of gRPC, not ours: neither counted in flight nor refused. */
     const ProtobufCMessageDescriptor *request;
-    /* INLINE and BLOCKING. The response lives in the arena or is constant. */
+    /* INLINE, BLOCKING and LONG. The response lives in the arena or is constant. */
     enum err (*run)(struct handler *h, const ProtobufCMessage *request,
                     ProtobufCMessage **ret_response, struct err_detail *detail);
     /* DEFERRED: OK means that call->done is or was called. */

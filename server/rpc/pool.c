@@ -6,7 +6,8 @@
 enum { POOL_THREADS_MAX = 4 };
 
 struct pool {
-    struct rpc_server *server;
+    const struct rpc_loop_options *options;
+    size_t arena_bytes;
     pthread_mutex_t mutex; /* Guards all below. */
     pthread_cond_t changed;
     struct call *first, *last;
@@ -36,7 +37,7 @@ static void *run(void *arg)
 {
     struct pool *p = arg;
     struct handler *h = NULL;
-    enum err e = handler_open(p->server, &h);
+    enum err e = handler_open(p->options, p->arena_bytes, &h);
     (void)pthread_mutex_lock(&p->mutex);
     p->begun++;
     if (e != OK)
@@ -62,12 +63,14 @@ void pool_put(struct pool *p, struct call *call)
     (void)pthread_mutex_unlock(&p->mutex);
 }
 
-enum err pool_open(struct rpc_server *s, uint32_t threads_n, struct pool **ret_pool)
+enum err pool_open(const struct rpc_loop_options *o, size_t arena_bytes, uint32_t threads_n,
+                   struct pool **ret_pool)
 {
     struct pool *p = mem_calloc(1, sizeof *p);
     if (!p)
         return ERR_NOMEM;
-    p->server = s;
+    p->options = o;
+    p->arena_bytes = arena_bytes;
     (void)pthread_mutex_init(&p->mutex, NULL);
     (void)pthread_cond_init(&p->changed, NULL);
     enum err e = OK;

@@ -1,5 +1,3 @@
-#include "server/ops/clock.h"
-#include "server/ops/log.h"
 #include "server/rpc/core.h"
 #include "state/base/mem.h"
 
@@ -7,48 +5,7 @@
 #include <string.h>
 #include <time.h>
 
-enum {
-    KIB = 1024,
-    POOL_THREADS = 2,
-    ROUTER_ARENA = 4096 * KIB, /* Beside the text. */
-    ADMIN_ARENA = 131072 * KIB /* A listing of ten thousand arms. */
-};
-
-/* What one call may make the server hold while its message is unpacked and answered. */
-static size_t arena_limit(const struct rpc_options *o)
-{
-    return o->service == RPC_ROUTER ? (size_t)o->max_text_bytes + ROUTER_ARENA : ADMIN_ARENA;
-}
-
-enum err handler_open(struct rpc_server *s, struct handler **ret_handler)
-{
-    struct handler *h = mem_calloc(1, sizeof *h);
-    if (!h)
-        return ERR_NOMEM;
-    h->engine = s->options.engine;
-    h->ready = s->options.ready;
-    h->settings = s->options.settings;
-    h->settings_n = s->options.settings_n;
-    h->service = service_name(s->options.service);
-    arena_init(&h->arena, arena_limit(&s->options));
-    enum err e = engine_worker_new(h->engine, &h->worker);
-    if (e != OK) {
-        handler_close(h);
-        return e;
-    }
-    *ret_handler = h;
-    return OK;
-}
-
-void handler_close(struct handler *h)
-{
-    if (!h)
-        return;
-    if (h->worker)
-        engine_worker_free(h->worker);
-    arena_done(&h->arena);
-    mem_free(h);
-}
+enum { KIB = 1024, POOL_THREADS = 2, ADMIN_ARENA = 131072 * KIB /* A listing of 10,000 arms. */ };
 
 /* ---- Building ---- */
 
@@ -129,18 +86,17 @@ static struct rpc_server *allocate(const struct rpc_options *o)
     (void)pthread_condattr_destroy(&attr);
     grpc_init();
     s->grpc = create_grpc(o);
-    s->queues_n = o->threads < RPC_THREADS_MAX ? o->threads : RPC_THREADS_MAX;
+    s->queues_n = o->loop->threads_n;
     for (uint32_t i = 0; i < s->queues_n; i++) {
         s->queues[i].server = s;
-        s->queues[i].cq = grpc_completion_queue_create_for_next(NULL);
-        grpc_server_register_completion_queue(s->grpc, s->queues[i].cq, NULL);
+        s->queues[i].on = &o->loop->threads[i];
+        grpc_server_register_completion_queue(s->grpc, s->queues[i].on->cq, NULL);
     }
     return s;
 }
 
-/* ---- A queue's thread ---- */
-
-static void post_all(struct queue *q)
+/* No thread takes events yet, so the queues may be touched from here. */
+static enum err post_all(struct queue *q)
 {
     struct rpc_server *s = q->server;
     for (uint32_t m = 0; m < methods_n; m++) {
@@ -151,95 +107,31 @@ static void post_all(struct queue *q)
         else
             unary_post(q, m);
     }
-    if (unknown_post(q) != OK)
-        log_event(s->options.log, LOG_WARN, "out_of_memory", LOG_STR("where", "unknown methods"),
-                  LOG_END);
+    return unknown_post(q);
 }
 
-/* Reports that the worker is there, waits until the server has started. False: it will not. */
-static bool wait_for_start(struct rpc_server *s, enum err e)
-{
-    (void)pthread_mutex_lock(&s->mutex);
-    s->begun++;
-    if (e != OK)
-        s->begin_error = e;
-    (void)pthread_cond_broadcast(&s->changed);
-    while (!s->go && !s->give_up)
-        (void)pthread_cond_wait(&s->changed, &s->mutex);
-    bool go = s->go && e == OK;
-    (void)pthread_mutex_unlock(&s->mutex);
-    return go;
-}
-
-static void *run_queue(void *arg)
-{
-    struct queue *q = arg;
-    enum err e = handler_open(q->server, &q->handler);
-    if (wait_for_start(q->server, e))
-        post_all(q);
-    /* Also when it never started: the queue must be empty before it is destroyed. */
-    for (;;) {
-        grpc_event ev =
-            grpc_completion_queue_next(q->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-        if (ev.type == GRPC_QUEUE_SHUTDOWN)
-            break;
-        if (ev.type == GRPC_OP_COMPLETE) {
-            struct tag *tag = ev.tag;
-            tag->on(tag, ev.success != 0);
-        }
-    }
-    unary_free_idle(q);
-    handler_close(q->handler);
-    q->handler = NULL;
-    return NULL;
-}
-
-static enum err start_threads(struct rpc_server *s)
-{
-    uint32_t n = 0;
-    enum err e = OK;
-    for (; e == OK && n < s->queues_n; n++) {
-        if (pthread_create(&s->queues[n].thread, NULL, run_queue, &s->queues[n]) != 0) {
-            e = ERR_NOMEM;
-            break;
-        }
-        s->queues[n].running = true;
-    }
-    (void)pthread_mutex_lock(&s->mutex);
-    while (s->begun < n)
-        (void)pthread_cond_wait(&s->changed, &s->mutex);
-    if (e == OK)
-        e = s->begin_error;
-    (void)pthread_mutex_unlock(&s->mutex);
-    return e;
-}
-
-static void release_threads(struct rpc_server *s, bool go)
-{
-    (void)pthread_mutex_lock(&s->mutex);
-    s->go = go;
-    s->give_up = !go;
-    (void)pthread_cond_broadcast(&s->changed);
-    (void)pthread_mutex_unlock(&s->mutex);
-}
-
-static bool has_blocking(enum rpc_service service)
+static bool has_kind(enum rpc_service service, enum method_kind kind)
 {
     for (size_t i = 0; i < methods_n; i++)
-        if (methods[i].on[service] && methods[i].kind == METHOD_BLOCKING)
+        if (methods[i].on[service] && methods[i].kind == kind)
             return true;
     return false;
 }
 
 static enum err open_parts(struct rpc_server *s, struct err_detail *detail)
 {
-    if (!s->grpc || !register_methods(s))
+    const struct rpc_loop_options *loop = &s->options.loop->options;
+    if (!register_methods(s))
         return err_say(detail, ERR_INTERNAL, "the gRPC server cannot be made");
-    if (has_blocking(s->options.service))
-        TRY(pool_open(s, POOL_THREADS, &s->pool));
-    TRY(start_threads(s));
+    if (has_kind(s->options.service, METHOD_BLOCKING))
+        TRY(pool_open(loop, ADMIN_ARENA, POOL_THREADS, &s->pool));
+    if (has_kind(s->options.service, METHOD_LONG))
+        TRY(pool_open(loop, ADMIN_ARENA, 1, &s->quiet));
     for (size_t i = 0; i < s->options.addresses_n; i++)
         TRY(listen_add(s->grpc, s->options.addresses[i], &s->options.tls, s->bound[i], detail));
+    grpc_server_start(s->grpc);
+    for (uint32_t i = 0; i < s->queues_n; i++)
+        TRY(post_all(&s->queues[i]));
     return OK;
 }
 
@@ -249,18 +141,8 @@ enum err rpc_server_open(const struct rpc_options *options, struct rpc_server **
     struct rpc_server *s = allocate(options);
     if (!s)
         return err_say(detail, ERR_NOMEM, "out of memory for a server");
-    enum err e = open_parts(s, detail);
-    if (e == OK) {
-        grpc_server_start(s->grpc);
-        release_threads(s, true);
-        *ret_server = s;
-        return OK;
-    }
-    release_threads(s, false);
-    rpc_server_stop_begin(s);
-    (void)rpc_server_stop_wait(s, clock_mono_ns());
-    rpc_server_close(s);
-    return e;
+    *ret_server = s; /* Also on error: it is taken down with the rest, in their order. */
+    return open_parts(s, detail);
 }
 
 const char *rpc_server_address(const struct rpc_server *s, size_t i)
@@ -273,8 +155,7 @@ const char *rpc_server_address(const struct rpc_server *s, size_t i)
 void rpc_server_stop_begin(struct rpc_server *s)
 {
     atomic_store(&s->draining, true);
-    if (s->queues_n && s->queues[0].running)
-        grpc_server_shutdown_and_notify(s->grpc, s->queues[0].cq, &s->stopped);
+    grpc_server_shutdown_and_notify(s->grpc, s->queues[0].on->cq, &s->stopped);
     stream_drain(s);
 }
 
@@ -295,7 +176,9 @@ bool rpc_server_stop_wait(struct rpc_server *s, int64_t deadline_ns)
 {
     struct timespec until = {deadline_ns / 1000000000, deadline_ns % 1000000000};
     bool clean = true;
-    if (s->queues_n && s->queues[0].running) {
+    if (!s->options.loop->running) {
+        loop_drain(s->queues[0].on->cq, &s->stop_seen); /* No thread does. */
+    } else {
         clean = wait_stopped(s, &until);
         if (!clean) {
             grpc_server_cancel_all_calls(s->grpc);
@@ -303,15 +186,9 @@ bool rpc_server_stop_wait(struct rpc_server *s, int64_t deadline_ns)
             (void)wait_stopped(s, NULL);
         }
     }
-    for (uint32_t i = 0; i < s->queues_n; i++) {
-        struct queue *q = &s->queues[i];
-        grpc_completion_queue_shutdown(q->cq);
-        if (q->running)
-            (void)pthread_join(q->thread, NULL);
-        q->running = false;
-    }
     pool_close(s->pool);
-    s->pool = NULL;
+    pool_close(s->quiet);
+    s->pool = s->quiet = NULL;
     return clean;
 }
 
@@ -319,10 +196,9 @@ void rpc_server_close(struct rpc_server *s)
 {
     if (!s)
         return;
-    if (s->grpc)
-        grpc_server_destroy(s->grpc);
+    grpc_server_destroy(s->grpc);
     for (uint32_t i = 0; i < s->queues_n; i++)
-        grpc_completion_queue_destroy(s->queues[i].cq);
+        unary_free_idle(&s->queues[i]);
     grpc_shutdown();
     (void)pthread_cond_destroy(&s->changed);
     (void)pthread_mutex_destroy(&s->mutex);

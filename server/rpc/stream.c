@@ -118,10 +118,11 @@ static void read_next(struct stream *s)
 /* One question came: answers it. */
 static enum err answer(struct stream *s, struct err_detail *detail)
 {
-    struct handler *h = s->queue->handler;
+    struct handler *h = s->queue->on->handler;
     const struct method *m = &methods[s->method];
     ProtobufCMessage *request, *response;
     grpc_slice hold = grpc_empty_slice();
+    h->service = service_name(s->queue->server->options.service);
     enum err e = payload_view(s->request, &hold, &h->body, detail);
     if (e == OK)
         e = message_unpack(m->request, h->body, &h->arena, &request, detail);
@@ -253,7 +254,7 @@ void stream_post(struct queue *q, uint32_t method)
     s->method = method;
     grpc_metadata_array_init(&s->metadata);
     if (grpc_server_request_registered_call(q->server->grpc, q->server->handles[method], &s->grpc,
-                                            &s->deadline, &s->metadata, NULL, q->cq, q->cq,
+                                            &s->deadline, &s->metadata, NULL, q->on->cq, q->on->cq,
                                             &s->arrived) != GRPC_CALL_OK)
         stream_free(s);
 }

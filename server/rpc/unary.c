@@ -83,9 +83,9 @@ static void post_one(struct queue *q, uint32_t method)
     c->failed = false;
     c->cancelled = 0;
     atomic_store_explicit(&c->gone, false, memory_order_relaxed);
-    grpc_call_error e =
-        grpc_server_request_registered_call(s->grpc, s->handles[method], &c->grpc, &c->deadline,
-                                            &c->metadata, &c->request, q->cq, q->cq, &c->arrived);
+    grpc_call_error e = grpc_server_request_registered_call(s->grpc, s->handles[method], &c->grpc,
+                                                            &c->deadline, &c->metadata, &c->request,
+                                                            q->on->cq, q->on->cq, &c->arrived);
     if (e != GRPC_CALL_OK) {
         c->next = q->idle;
         q->idle = c;
@@ -214,7 +214,8 @@ void unary_run(struct call *c, struct handler *h)
     ProtobufCMessage *request = NULL, *response = NULL;
     grpc_slice hold = grpc_empty_slice();
     detail.text[0] = '\0';
-    h->cancelled = m->kind == METHOD_BLOCKING ? &c->gone : NULL;
+    h->service = service_name(c->queue->server->options.service);
+    h->cancelled = m->kind == METHOD_INLINE ? NULL : &c->gone;
     enum err e = OK;
     if (h->cancelled && atomic_load(h->cancelled))
         e = ERR_CANCELLED; /* It waited in vain. */
@@ -262,6 +263,8 @@ static int admit(struct call *c, uint32_t in_flight, struct err_detail *detail)
 {
     const struct rpc_options *o = &c->queue->server->options;
     const struct method *m = &methods[c->method];
+    if (!c->queue->on->handler) /* The start failed; this one slipped in. */
+        return ERR_SHUTTING_DOWN;
     if (m->standard)
         return OK;
     if (in_flight >= o->max_in_flight)
@@ -300,13 +303,13 @@ static void on_arrived(struct tag *tag, bool ok)
         conclude(c, refused, NULL, &detail);
         answer(c, true);
     } else if (m->kind == METHOD_INLINE) {
-        unary_run(c, q->handler);
+        unary_run(c, q->on->handler);
     } else {
         grpc_op op = close_op(c);
         start_batch(c->grpc, &op, 1, &c->closed);
         if (m->kind == METHOD_DEFERRED)
-            run_deferred(c, q->handler);
+            run_deferred(c, q->on->handler);
         else
-            pool_put(q->server->pool, c);
+            pool_put(m->kind == METHOD_LONG ? q->server->quiet : q->server->pool, c);
     }
 }

@@ -81,8 +81,8 @@ enum err unknown_post(struct queue *q)
     u->queue = q;
     grpc_call_details_init(&u->details);
     grpc_metadata_array_init(&u->metadata);
-    if (grpc_server_request_call(q->server->grpc, &u->grpc, &u->details, &u->metadata, q->cq, q->cq,
-                                 &u->arrived) != GRPC_CALL_OK) {
+    if (grpc_server_request_call(q->server->grpc, &u->grpc, &u->details, &u->metadata, q->on->cq,
+                                 q->on->cq, &u->arrived) != GRPC_CALL_OK) {
         let_go(u);
         return ERR_INTERNAL;
     }

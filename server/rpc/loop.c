@@ -1,0 +1,139 @@
+#include "server/rpc/core.h"
+#include "state/base/mem.h"
+
+enum err rpc_loop_new(const struct rpc_loop_options *options, struct rpc_loop **ret_loop)
+{
+    struct rpc_loop *l = mem_calloc(1, sizeof *l);
+    if (!l)
+        return ERR_NOMEM;
+    l->options = *options;
+    l->threads_n = options->threads < RPC_THREADS_MAX ? options->threads : RPC_THREADS_MAX;
+    (void)pthread_mutex_init(&l->mutex, NULL);
+    (void)pthread_cond_init(&l->changed, NULL);
+    grpc_init();
+    for (uint32_t i = 0; i < l->threads_n; i++) {
+        l->threads[i].loop = l;
+        l->threads[i].cq = grpc_completion_queue_create_for_next(NULL);
+    }
+    *ret_loop = l;
+    return OK;
+}
+
+enum err handler_open(const struct rpc_loop_options *o, size_t arena_bytes,
+                      struct handler **ret_handler)
+{
+    struct handler *h = mem_calloc(1, sizeof *h);
+    if (!h)
+        return ERR_NOMEM;
+    h->engine = o->engine;
+    h->ready = o->ready;
+    h->settings = o->settings;
+    h->settings_n = o->settings_n;
+    arena_init(&h->arena, arena_bytes);
+    enum err e = engine_worker_new(h->engine, &h->worker);
+    if (e != OK) {
+        handler_close(h);
+        return e;
+    }
+    *ret_handler = h;
+    return OK;
+}
+
+void handler_close(struct handler *h)
+{
+    if (!h)
+        return;
+    if (h->worker)
+        engine_worker_free(h->worker);
+    arena_done(&h->arena);
+    mem_free(h);
+}
+
+void loop_drain(grpc_completion_queue *cq, const bool *until)
+{
+    while (!until || !*until) {
+        grpc_event ev = grpc_completion_queue_next(cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        if (ev.type == GRPC_QUEUE_SHUTDOWN)
+            return;
+        if (ev.type == GRPC_OP_COMPLETE) {
+            struct tag *tag = ev.tag;
+            tag->on(tag, ev.success != 0);
+        }
+    }
+}
+
+static void *run(void *arg)
+{
+    struct loop_thread *t = arg;
+    struct rpc_loop *l = t->loop;
+    enum err e = handler_open(&l->options, l->options.arena_bytes, &t->handler);
+    (void)pthread_mutex_lock(&l->mutex);
+    l->begun++;
+    if (e != OK)
+        l->error = e;
+    (void)pthread_cond_broadcast(&l->changed);
+    while (!l->decided)
+        (void)pthread_cond_wait(&l->changed, &l->mutex);
+    bool go = l->running;
+    (void)pthread_mutex_unlock(&l->mutex);
+    if (go)
+        loop_drain(t->cq, NULL);
+    handler_close(t->handler);
+    t->handler = NULL;
+    return NULL;
+}
+
+/* Waits until every thread has its handler; then they all go, or none does. */
+static enum err decide(struct rpc_loop *l, uint32_t started, enum err e)
+{
+    (void)pthread_mutex_lock(&l->mutex);
+    while (l->begun < started)
+        (void)pthread_cond_wait(&l->changed, &l->mutex);
+    if (e == OK)
+        e = l->error;
+    l->running = e == OK;
+    l->decided = true;
+    (void)pthread_cond_broadcast(&l->changed);
+    (void)pthread_mutex_unlock(&l->mutex);
+    return e;
+}
+
+enum err rpc_loop_start(struct rpc_loop *l)
+{
+    uint32_t n = 0;
+    enum err e = OK;
+    for (; e == OK && n < l->threads_n; n++)
+        if (pthread_create(&l->threads[n].thread, NULL, run, &l->threads[n]) != 0) {
+            e = ERR_NOMEM;
+            break;
+        }
+    e = decide(l, n, e);
+    if (e != OK)
+        for (uint32_t i = 0; i < n; i++)
+            (void)pthread_join(l->threads[i].thread, NULL);
+    return e;
+}
+
+void rpc_loop_stop(struct rpc_loop *l)
+{
+    for (uint32_t i = 0; i < l->threads_n; i++) {
+        grpc_completion_queue_shutdown(l->threads[i].cq);
+        if (l->running)
+            (void)pthread_join(l->threads[i].thread, NULL);
+        else /* What was posted comes back here. */
+            loop_drain(l->threads[i].cq, NULL);
+    }
+    l->running = false;
+}
+
+void rpc_loop_free(struct rpc_loop *l)
+{
+    if (!l)
+        return;
+    for (uint32_t i = 0; i < l->threads_n; i++)
+        grpc_completion_queue_destroy(l->threads[i].cq);
+    grpc_shutdown();
+    (void)pthread_cond_destroy(&l->changed);
+    (void)pthread_mutex_destroy(&l->mutex);
+    mem_free(l);
+}
