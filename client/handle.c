@@ -174,6 +174,15 @@ static enum shunt_result keep(struct shunt_client *client,
     return SHUNT_OK;
 }
 
+/* Whether the same report may be taken later. CANCELLED without a machine code is not the server's
+ * word: gRPC says it for calls that arrive while a server drains, and repeating a report is safe.
+ */
+static bool report_passing(const struct call_error *call)
+{
+    const int cancelled = 1;
+    return call_status_passing(call->status) || (call->status == cancelled && !call->code[0]);
+}
+
 enum shunt_result handle_report(struct shunt_client *client,
                                 const Shunt__V1__ReportRewardRequest *report, double timeout_s,
                                 bool later, Shunt__V1__ReportRewardResponse **ret_response,
@@ -192,7 +201,7 @@ enum shunt_result handle_report(struct shunt_client *client,
         *ret_response = (Shunt__V1__ReportRewardResponse *)message;
         if (status == 0)
             return SHUNT_OK;
-        if (!call_status_passing(status))
+        if (!report_passing(&call))
             return SHUNT_REFUSED;
     }
     return keep(client, report, timeout_s - (now_s() - begin_s), error);
@@ -211,5 +220,5 @@ enum outbox_verdict handle_deliver(void *context, const ProtobufCMessage *report
     atomic_store(&client->away, status == CALL_UNAVAILABLE);
     if (status == 0)
         return OUTBOX_DELIVERED;
-    return call_status_passing(status) ? OUTBOX_RETRY : OUTBOX_REFUSED;
+    return report_passing(&call) ? OUTBOX_RETRY : OUTBOX_REFUSED;
 }

@@ -45,7 +45,8 @@ static void answer(void *context, const char *path, const uint8_t *request, size
     struct router_double *d = context;
     int status = atomic_load(&d->status);
     if (status != 0)
-        *ret = (struct fake_answer){.status = status, .code = "TEST_CODE"};
+        *ret = (struct fake_answer){.status = status,
+                                    .code = atomic_load(&d->codeless) ? NULL : "TEST_CODE"};
     else if (strcmp(path, "/shunt.v1.Router/RouteRequest") == 0)
         answer_route(d, request, len, ret);
     else if (strcmp(path, "/shunt.v1.Router/ReportReward") == 0)

@@ -12,7 +12,8 @@
 
 struct router_double {
     struct fake_server *server;
-    atomic_int status; /* 0: answer well; FAKE_HANG; or gRPC's number, with code TEST_CODE. */
+    atomic_int status;    /* 0: answer well; FAKE_HANG; or gRPC's number, with code TEST_CODE. */
+    atomic_bool codeless; /* A refusal has no code: gRPC's own, not the server's. */
     atomic_int routes, reports;
     char address[32];
     Shunt__V1__RouteRequest *last_route; /* Owned. */

@@ -296,6 +296,27 @@ static void what_the_server_refuses_later_is_dropped_and_counted(void **unused)
     router_double_stop(&d);
 }
 
+/* gRPC answers CANCELLED, without a code of ours, for what arrives while a server drains. */
+static void a_report_that_a_draining_server_drops_is_delivered_later(void **unused)
+{
+    (void)unused;
+    const int cancelled = 1;
+    struct router_double d;
+    router_double_start(&d, 0);
+    atomic_store(&d.codeless, true);
+    atomic_store(&d.status, cancelled);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_report report = report_on(ID);
+    struct shunt_outcome outcome = SHUNT_OUTCOME_INIT;
+    assert_int_equal(shunt_report(client, &report, &outcome, NULL), SHUNT_OK);
+    assert_true(outcome.queued);
+    atomic_store(&d.status, 0);
+    assert_int_equal(shunt_flush(client, 60), SHUNT_OK);
+    assert_int_equal(atomic_load(&d.reports), 1);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
 static void a_full_queue_says_so(void **unused)
 {
     (void)unused;
@@ -379,6 +400,7 @@ int main(void)
         cmocka_unit_test(an_answered_route_sends_what_is_queued),
         cmocka_unit_test(outcomes_survive_a_restart_of_the_server),
         cmocka_unit_test(what_the_server_refuses_later_is_dropped_and_counted),
+        cmocka_unit_test(a_report_that_a_draining_server_drops_is_delivered_later),
         cmocka_unit_test(a_full_queue_says_so),
         cmocka_unit_test(wrong_arguments_are_refused_before_anything_is_sent),
         cmocka_unit_test(a_shorter_struct_is_read_and_written_within_its_size),
