@@ -1,7 +1,7 @@
 #include "tests/crash/load.h"
 
 #include "state/base/rng.h"
-#include "tests/crash/operator.h"
+#include "tests/crash/steward.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { CLIENTS_MAX = 64, OPEN_MAX = 64, GRPC_RESOURCE_EXHAUSTED = 8 };
+enum { CLIENTS_MAX = 64, OPEN_MAX = 64, CANCELLED = 1, GRPC_RESOURCE_EXHAUSTED = 8 };
 enum known { UNTOLD, DOUBTFUL, ACKED };
 
 struct told {
@@ -19,7 +19,9 @@ struct told {
     uint8_t *token;
     uint32_t token_len, round;
     uint8_t churn, arm; /* Which router; which of the kept arms. */
+    bool joint;         /* Its metrics went in one report: there together, or not at all. */
     uint8_t known[WIRE_METRICS];
+    uint32_t told_in[WIRE_METRICS]; /* Round of the report. */
     double value[WIRE_METRICS];
 };
 
@@ -33,16 +35,16 @@ struct client {
     size_t open[OPEN_MAX]; /* Decisions to report later, some only after a crash. */
     unsigned open_n;
     double share; /* Of load_repeat. */
-    uint64_t duplicates, settled_in, settled_out;
+    uint64_t duplicates, settled_in, settled_out, pushed_back;
     char wrong[512];
 };
 
 struct load {
     struct client clients[CLIENTS_MAX];
     unsigned clients_n;
-    struct operator operator;
+    struct steward steward;
     struct call_channel *admin;
-    pthread_t operator_thread;
+    pthread_t steward_thread;
     uint32_t round;
     bool running;
     _Atomic bool stop;
@@ -59,7 +61,7 @@ struct load *load_new(uint64_t seed, unsigned clients)
     if (!l || clients == 0 || clients > CLIENTS_MAX)
         abort();
     l->clients_n = clients;
-    operator_init(&l->operator, rng_mix(seed, 0));
+    steward_init(&l->steward, rng_mix(seed, 0));
     for (unsigned i = 0; i < clients; i++) {
         l->clients[i].load = l;
         l->clients[i].seed = rng_mix(seed, 1 + i);
@@ -126,6 +128,20 @@ static struct told *tell(struct client *c)
     return t;
 }
 
+/* The server did not answer. Without a machine code CANCELLED is not its word either: gRPC drops so
+ * what arrives while the server drains. */
+static bool unanswered(int status, const struct call_error *e)
+{
+    return status == CALL_UNAVAILABLE || (status == CANCELLED && !e->code[0]);
+}
+
+/* "Retry later" is an answer: nothing was taken, and the client goes on. */
+static bool pushed_back(struct client *c)
+{
+    c->pushed_back++;
+    return true;
+}
+
 /* ---- load ---- */
 
 static bool route_one(struct client *c)
@@ -142,9 +158,9 @@ static bool route_one(struct client *c)
                             tasks[draw(c, 5)], &d, &error);
     struct told unknown = {.round = c->load->round};
     if (status == GRPC_RESOURCE_EXHAUSTED)
-        return true;
+        return pushed_back(c);
     if (status) {
-        if (status != CALL_UNAVAILABLE)
+        if (!unanswered(status, &error))
             client_wrong(c, &unknown, "RouteRequest failed", &error);
         return false;
     }
@@ -175,18 +191,20 @@ static bool report_untold(struct client *c, struct told *t, unsigned mask)
     int status =
         wire_report(c->channel, t->id, t->token, t->token_len, mask, values, &answer, &error);
     if (status == GRPC_RESOURCE_EXHAUSTED)
-        return true;
+        return pushed_back(c);
+    t->joint = t->joint || mask == 3;
     for (unsigned m = 0; m < WIRE_METRICS; m++) {
         if (!(mask >> m & 1))
             continue;
         t->value[m] = values[m];
         t->known[m] = status ? DOUBTFUL : ACKED;
+        t->told_in[m] = c->load->round;
     }
     if (!status) {
         atomic_fetch_add(&c->load->acked_now, 1);
         if (answer.duplicate || answer.counted != mask)
             client_wrong(c, t, "a first report did not count", NULL);
-    } else if (status != CALL_UNAVAILABLE) {
+    } else if (!unanswered(status, &error)) {
         client_wrong(c, t, "ReportReward failed", &error);
     }
     return !status && !c->wrong[0];
@@ -207,9 +225,9 @@ static bool report_again(struct client *c, struct told *t)
     int status =
         wire_report(c->channel, t->id, t->token, t->token_len, mask, values, &answer, &error);
     if (status) {
-        if (status != CALL_UNAVAILABLE && status != GRPC_RESOURCE_EXHAUSTED)
+        if (!unanswered(status, &error) && status != GRPC_RESOURCE_EXHAUSTED)
             client_wrong(c, t, "a repeated report failed", &error);
-        return status == GRPC_RESOURCE_EXHAUSTED;
+        return status == GRPC_RESOURCE_EXHAUSTED && pushed_back(c);
     }
     c->duplicates++;
     if (!answer.duplicate || answer.counted)
@@ -248,11 +266,11 @@ static void nap_ms(long ms)
     (void)nanosleep(&t, NULL);
 }
 
-static void *operator_run(void *arg)
+static void *steward_run(void *arg)
 {
     struct load *l = arg;
-    while (!atomic_load(&l->stop) && operator_act(&l->operator, l->admin))
-        nap_ms((long)rng_below(l->operator.seed, l->operator.turn++, 40));
+    while (!atomic_load(&l->stop) && steward_act(&l->steward, l->admin))
+        nap_ms((long)rng_below(l->steward.seed, l->steward.turn++, 40));
     return NULL;
 }
 
@@ -295,9 +313,9 @@ bool load_begin(struct load *l, const char *router, const char *admin)
     atomic_store(&l->ended, 0);
     atomic_store(&l->acked_now, 0);
     l->round++;
-    l->admin = call_open(admin);
     start_clients(l, router, client_run);
-    if (pthread_create(&l->operator_thread, NULL, operator_run, l) != 0)
+    l->admin = admin ? call_open(admin) : NULL;
+    if (admin && pthread_create(&l->steward_thread, NULL, steward_run, l) != 0)
         abort();
     l->running = true;
     return true;
@@ -315,26 +333,21 @@ bool load_end(struct load *l)
         return true;
     atomic_store(&l->stop, true);
     join_clients(l);
-    (void)pthread_join(l->operator_thread, NULL);
+    if (l->admin)
+        (void)pthread_join(l->steward_thread, NULL);
     call_close(l->admin);
     l->running = false;
-    if (l->operator.wrong[0])
-        return wrong(l, l->operator.wrong);
+    if (l->steward.wrong[0])
+        return wrong(l, l->steward.wrong);
     return !l->wrong[0];
 }
 
 /* ---- after the crash ---- */
 
-static void settle_one(struct client *c, struct told *t)
+static void settle_report(struct client *c, struct told *t, unsigned mask)
 {
     struct wire_answer answer;
     struct call_error error;
-    unsigned mask = 0;
-    for (unsigned m = 0; m < WIRE_METRICS; m++)
-        if (t->known[m] == DOUBTFUL)
-            mask |= 1u << m;
-    if (mask == 0)
-        return;
     int status =
         wire_report(c->channel, t->id, t->token, t->token_len, mask, t->value, &answer, &error);
     if (status) {
@@ -350,12 +363,37 @@ static void settle_one(struct client *c, struct told *t)
             t->known[m] = ACKED;
 }
 
+static void settle_one(struct client *c, struct told *t)
+{
+    unsigned mask = 0;
+    for (unsigned m = 0; m < WIRE_METRICS; m++)
+        if (t->known[m] == DOUBTFUL)
+            mask |= 1u << m;
+    if (t->joint && mask)
+        settle_report(c, t, mask);
+    else
+        for (unsigned m = 0; m < WIRE_METRICS; m++)
+            if (mask >> m & 1)
+                settle_report(c, t, 1u << m);
+}
+
 static void *settle_run(void *arg)
 {
     struct client *c = arg;
     for (size_t i = 0; i < c->told_n && !c->wrong[0]; i++)
         settle_one(c, &c->told[i]);
     return NULL;
+}
+
+void load_doubt(struct load *l)
+{
+    for (unsigned i = 0; i < l->clients_n; i++) {
+        struct client *c = &l->clients[i];
+        for (size_t k = 0; k < c->told_n; k++)
+            for (unsigned m = 0; m < WIRE_METRICS; m++)
+                if (c->told[k].known[m] == ACKED && c->told[k].told_in[m] == l->round)
+                    c->told[k].known[m] = DOUBTFUL;
+    }
 }
 
 bool load_settle(struct load *l, const char *router)
@@ -474,8 +512,8 @@ bool load_compare(struct load *l, const char *address)
             return false;
     if (kept.orphaned)
         return wrong(l, "an outcome of an arm that is there was orphaned");
-    if (!operator_compare(&l->operator, & kept, &churn))
-        return wrong(l, l->operator.wrong);
+    if (!steward_compare(&l->steward, &kept, &churn))
+        return wrong(l, l->steward.wrong);
     return between(l, "decisions of " ROUTER_KEPT, kept.folded, e.kept_decisions[0],
                    e.kept_decisions[1]) &&
            between(l, "decisions of " ROUTER_CHURN " with orphaned ones",
@@ -484,7 +522,7 @@ bool load_compare(struct load *l, const char *address)
 
 struct load_counts load_count(const struct load *l)
 {
-    struct load_counts n = {.operations = l->operator.acked };
+    struct load_counts n = {.operations = l->steward.acked, .reports = atomic_load(&l->acked_now)};
     struct expectation e = expect(l);
     n.kept_decisions = e.kept_decisions[0];
     n.churn_decisions = e.churn_decisions[0];
@@ -493,6 +531,7 @@ struct load_counts load_count(const struct load *l)
         const struct client *c = &l->clients[i];
         n.routes += c->told_n;
         n.duplicates += c->duplicates;
+        n.pushed_back += c->pushed_back;
         n.settled_in += c->settled_in;
         n.settled_out += c->settled_out;
         for (size_t k = 0; k < c->told_n; k++)

@@ -2,6 +2,7 @@
  * SHUNT_CRASH_ROUNDS (25) and SHUNT_CRASH_SEED (random) may be set; both are printed. */
 #include "state/base/rng.h"
 #include "tests/crash/load.h"
+#include "tests/crash/process.h"
 #include "tests/flow/server.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -9,10 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/random.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { CLIENTS = 10, ROUNDS = 25 };
@@ -24,59 +22,9 @@ struct loop {
     char config[300], config_small[300];
 };
 
-static void nap_ms(uint64_t ms)
-{
-    struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000L};
-    (void)nanosleep(&t, NULL);
-}
-
 static uint64_t draw(struct loop *l, uint64_t n)
 {
     return rng_below(l->seed, l->turn++, n);
-}
-
-static uint64_t from_environment(const char *name, uint64_t otherwise)
-{
-    const char *text = getenv(name);
-    return text && *text ? strtoull(text, NULL, 0) : otherwise;
-}
-
-static void write_config(const char *path, const char *text)
-{
-    FILE *f = fopen(path, "we");
-    assert_non_null(f);
-    assert_true(fputs(text, f) >= 0);
-    assert_int_equal(fclose(f), 0);
-}
-
-/* Runs a program with its output in the server's directory; the exit status. */
-static int run(const struct loop *l, const char *const *argv)
-{
-    char log[300];
-    int status = 0;
-    (void)snprintf(log, sizeof log, "%s/run", l->server.dir);
-    pid_t pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        char *args[16] = {NULL};
-        for (size_t i = 0; argv[i] && i < 15; i++)
-            args[i] = strdup(argv[i]);
-        int fd = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        (void)dup2(fd, STDOUT_FILENO);
-        (void)dup2(fd, STDERR_FILENO);
-        (void)execv(args[0], args);
-        _exit(127);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-        char line[1024];
-        FILE *f = fopen(log, "re");
-        while (f && fgets(line, sizeof line, f))
-            print_error("%s", line);
-        if (f)
-            (void)fclose(f);
-    }
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
 /* Kills a server that has not come up yet: recovery must be idempotent. */
@@ -92,7 +40,7 @@ static void kill_while_starting(struct loop *l)
                     "127.0.0.1:0", "--metrics-listen", "none", (char *)NULL);
         _exit(127);
     }
-    nap_ms(ms);
+    process_nap_ms(ms);
     (void)kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
@@ -107,7 +55,7 @@ static void must(const struct loop *l, bool kept_word, const char *phase, uint64
 static void verify(struct loop *l)
 {
     const char *argv[] = {SHUNTCTL_PATH, "--admin", l->server.admin, "verify", NULL};
-    assert_int_equal(run(l, argv), 0);
+    assert_int_equal(process_run(l->server.dir, argv), 0);
 }
 
 /* Up to the kill: everything is a promise from here on. */
@@ -117,7 +65,7 @@ static void load_and_kill(struct loop *l, uint64_t round)
     assert_true(load_begin(l->load, l->server.router, l->server.admin));
     if (round == 1)
         load_wait(l->load, 100); /* The first crash has something to lose. */
-    nap_ms(ms);
+    process_nap_ms(ms);
     assert_int_equal(server_stop(&l->server, SIGKILL), 128 + SIGKILL);
     must(l, load_end(l->load), "under load", round);
 }
@@ -139,7 +87,7 @@ static void recover_and_check(struct loop *l, uint64_t round, double share)
 static void every_acknowledged_outcome_survives_kill_9_exactly_once(void **state)
 {
     struct loop *l = *state;
-    uint64_t rounds = from_environment("SHUNT_CRASH_ROUNDS", ROUNDS);
+    uint64_t rounds = process_environment("SHUNT_CRASH_ROUNDS", ROUNDS);
     const char *offline[] = {SHUNTD_PATH, "--data-dir", l->server.data, "verify", NULL};
     print_message("seed %llu, %llu rounds\n", (unsigned long long)l->seed,
                   (unsigned long long)rounds);
@@ -151,19 +99,19 @@ static void every_acknowledged_outcome_survives_kill_9_exactly_once(void **state
         if (round % 5 == 0)
             kill_while_starting(l);
         if (round % 8 == 0)
-            assert_int_equal(run(l, offline), 0);
+            assert_int_equal(process_run(l->server.dir, offline), 0);
         /* Every second server writes generations all the time. */
         l->server.more[1] = round % 2 ? l->config_small : l->config;
         recover_and_check(l, round, round == rounds ? 1 : .02);
         struct load_counts n = load_count(l->load);
         print_message("round %llu: %llu decisions, %llu acknowledged, %llu in doubt, %llu of the "
-                      "operator\n",
+                      "steward\n",
                       (unsigned long long)round, (unsigned long long)n.routes,
                       (unsigned long long)n.acked, (unsigned long long)doubt.doubtful,
                       (unsigned long long)n.operations);
     }
     assert_int_equal(server_stop(&l->server, SIGTERM), 0);
-    assert_int_equal(run(l, offline), 0);
+    assert_int_equal(process_run(l->server.dir, offline), 0);
     struct load_counts n = load_count(l->load);
     print_message("%llu duplicates recognised; of the reports in doubt %llu were there, %llu not\n",
                   (unsigned long long)n.duplicates, (unsigned long long)n.settled_in,
@@ -174,17 +122,15 @@ static void every_acknowledged_outcome_survives_kill_9_exactly_once(void **state
 static int setup(void **state)
 {
     struct loop *l = calloc(1, sizeof *l);
-    uint64_t random = 0;
     assert_non_null(l);
-    assert_int_equal(getrandom(&random, sizeof random, 0), sizeof random);
-    l->seed = from_environment("SHUNT_CRASH_SEED", random >> 16);
+    l->seed = process_seed();
     server_init(&l->server);
     l->load = load_new(l->seed, CLIENTS);
     (void)snprintf(l->config, sizeof l->config, "%s/plain.yaml", l->server.dir);
     (void)snprintf(l->config_small, sizeof l->config_small, "%s/small.yaml", l->server.dir);
-    write_config(l->config, "log_level: info\n");
-    write_config(l->config_small, "checkpoint:\n  every_events: 200\n  every: 100ms\n"
-                                  "journal:\n  map_bytes: 1MiB\n");
+    process_write_file(l->config, "log_level: info\n");
+    process_write_file(l->config_small, "checkpoint:\n  every_events: 200\n  every: 100ms\n"
+                                        "journal:\n  map_bytes: 1MiB\n");
     l->server.more[0] = "--config";
     l->server.more[1] = l->config_small;
     *state = l;

@@ -1,4 +1,4 @@
-#include "tests/crash/operator.h"
+#include "tests/crash/steward.h"
 
 #include "state/base/rng.h"
 #include "tests/crash/load.h"
@@ -6,9 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { ROTATIONS_MAX = 8 }; /* The ring holds 16: no token of the test may outlive its key. */
+enum {
+    CANCELLED = 1,
+    ROTATIONS_MAX = 8
+}; /* The ring holds 16: no token of the test may outlive its key. */
 
-void operator_init(struct operator* o, uint64_t seed)
+void steward_init(struct steward *o, uint64_t seed)
 {
     memset(o, 0, sizeof *o);
     o->seed = seed;
@@ -20,16 +23,16 @@ void operator_init(struct operator* o, uint64_t seed)
     }
 }
 
-static uint64_t draw(struct operator* o, uint64_t n)
+static uint64_t draw(struct steward *o, uint64_t n)
 {
     return rng_below(o->seed, o->turn++, n);
 }
 
 /* Keeps at least the first two, so that the router can always answer. */
-static int move_arm(struct operator* o, struct call_channel *admin, struct operator_view *next,
+static int move_arm(struct steward *o, struct call_channel *admin, struct steward_view *next,
                     struct call_error *error)
 {
-    struct operator_arm *arm = &next->arms[2 + draw(o, CHURN_ARMS - 2)];
+    struct steward_arm *arm = &next->arms[2 + draw(o, CHURN_ARMS - 2)];
     unsigned version = 0;
     arm->present = !arm->present;
     if (!arm->present)
@@ -42,7 +45,7 @@ static int move_arm(struct operator* o, struct call_channel *admin, struct opera
     return status;
 }
 
-static int checkpoint(struct operator* o, struct call_channel *admin, struct call_error *error)
+static int checkpoint(struct steward *o, struct call_channel *admin, struct call_error *error)
 {
     uint64_t position = 0;
     int status = wire_checkpoint(admin, &position, error);
@@ -54,9 +57,9 @@ static int checkpoint(struct operator* o, struct call_channel *admin, struct cal
     return status;
 }
 
-bool operator_act(struct operator* o, struct call_channel *admin)
+bool steward_act(struct steward *o, struct call_channel *admin)
 {
-    struct operator_view next = o->known;
+    struct steward_view next = o->known;
     struct call_error error;
     uint64_t what = draw(o, 100);
     int status;
@@ -77,11 +80,12 @@ bool operator_act(struct operator* o, struct call_channel *admin)
     if (!status) {
         o->known = next;
         o->acked++;
-    } else if (status == CALL_UNAVAILABLE) {
+    } else if (status == CALL_UNAVAILABLE ||
+               (status == CANCELLED && !error.code[0])) { /* CANCELLED: as in load.c. */
         o->doubtful = next;
         o->in_doubt = true;
     } else {
-        (void)snprintf(o->wrong, sizeof o->wrong, "the operator was told %s %s: %.300s",
+        (void)snprintf(o->wrong, sizeof o->wrong, "the steward was told %s %s: %.300s",
                        call_status_name(status), error.code, error.message);
     }
     return !status && !o->wrong[0];
@@ -95,7 +99,7 @@ static const struct wire_arm *find_arm(const struct wire_router *r, const char *
     return NULL;
 }
 
-static bool matches(const struct operator_view *v, const struct wire_router *kept,
+static bool matches(const struct steward_view *v, const struct wire_router *kept,
                     const struct wire_router *churn, char *ret_why, size_t cap)
 {
     const struct wire_arm *last = find_arm(kept, "k3");
@@ -109,7 +113,7 @@ static bool matches(const struct operator_view *v, const struct wire_router *kep
     if (churn->weight[0] < v->weight || churn->weight[0] > v->weight)
         (void)snprintf(ret_why, cap, "the weight is %g, not %g", churn->weight[0], v->weight);
     for (unsigned i = 0; i < CHURN_ARMS; i++) {
-        const struct operator_arm *want = &v->arms[i];
+        const struct steward_arm *want = &v->arms[i];
         const struct wire_arm *have = find_arm(churn, want->name);
         if (!have != !want->present || (have && have->version != want->version))
             (void)snprintf(ret_why, cap, "arm %s is %s (version %u), not %s (version %u)",
@@ -119,8 +123,8 @@ static bool matches(const struct operator_view *v, const struct wire_router *kep
     return !ret_why[0];
 }
 
-bool operator_compare(struct operator* o, const struct wire_router *kept,
-                      const struct wire_router *churn)
+bool steward_compare(struct steward *o, const struct wire_router *kept,
+                     const struct wire_router *churn)
 {
     char why[256], why_not[256];
     bool same = matches(&o->known, kept, churn, why, sizeof why);
