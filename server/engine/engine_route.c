@@ -19,6 +19,7 @@ struct routing {
     double weights[MAX_METRICS];
     const double *overrides; /* weights, or NULL. */
     uint32_t arms_n;         /* In w->arms. */
+    enum metric_group group; /* Whose matrix gives the width. */
     uint32_t cooling_n;      /* Candidates left out for cooling. */
     int forced;              /* Index into router->arms of an arm on probe, or -1. */
     bool all_cooling;
@@ -61,11 +62,11 @@ static enum err mark_candidates(struct routing *t, struct err_detail *detail)
 static void add_arm(struct routing *t, uint32_t index)
 {
     const struct arm_view *arm = t->router->arms[index];
-    uint64_t issued = engine_issued(t->w->engine, arm->uid);
+    uint64_t issued = engine_issued(t->w->engine, arm->uid), learned = arm->folded[t->group];
     t->w->arms[t->arms_n++] = (struct eligible){
         .index = index,
         .issued = issued,
-        .pending = issued > arm->answered ? issued - arm->answered : 0,
+        .pending = issued > learned ? issued - learned : 0,
     };
 }
 
@@ -199,7 +200,6 @@ static void choose_probe(struct routing *t)
 {
     t->arms_n = 0;
     add_arm(t, (uint32_t)t->forced);
-    utility_init(&t->result.utility, t->router, t->overrides);
     score_arms(t->router, &t->result.utility, t->w->decision.x, t->w->arms, 1, t->answer_share,
                t->w->decide.scores);
     t->w->pmf[0] = 1;
@@ -219,7 +219,7 @@ static void choose(struct routing *t)
     else if (c)
         counter = atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
     t->seed = rng_mix(t->router->config->settings.seed, counter);
-    double share = counter ? (double)t->router->outcomes_folded / (double)counter : 0;
+    double share = counter ? (double)t->router->rated_n / (double)counter : 0;
     t->answer_share = share < 1 ? share : 1;
     if (t->forced >= 0) {
         choose_probe(t);
@@ -375,6 +375,8 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
     TRY(engine_find_router(t->snapshot, t->in->router, &t->router, detail));
     TRY(fill_context(t, detail));
     TRY(fill_weights(t, detail));
+    utility_init(&t->result.utility, t->router, t->overrides);
+    t->group = t->result.utility.group;
     TRY(find_eligible(t, detail));
     choose(t);
     return answer(t, out, detail);

@@ -11,6 +11,8 @@
  * best end of the range to the worst as pulls go unanswered, by f = q / (q + PATIENCE) with q = p
  * times the share of decisions that the router's callers answer at all: an arm that never answers
  * loses its optimism, a router whose callers rate one answer in ten does not punish its newcomers.
+ * In flight is what the statistics do not hold: an error without a metric, or a cost without its
+ * rating, is no evidence, and an arm that gives nothing else must not keep its optimism either.
  * Units: utility; metrics on [0,1]. Shapes: x (d), weights (metrics_n).
  * Pure; no allocation. */
 #pragma once
@@ -20,7 +22,7 @@
 struct eligible {
     uint32_t index;   /* Into router->arms. */
     uint64_t issued;  /* Pulls, live. */
-    uint64_t pending; /* Of those, not answered as of the snapshot. */
+    uint64_t pending; /* Of those, not in the matrix that gives the width, as of the snapshot. */
 };
 
 struct score {
@@ -39,7 +41,7 @@ struct utility {
 /* overrides: (metrics_n) weights >= 0, or NULL for the router's own. */
 void utility_init(struct utility *u, const struct router_view *router, const double *overrides);
 
-/* answer_share: decisions answered / decisions made in this router, [0,1]. */
+/* answer_share: decisions rated / decisions made in this router, [0,1]. */
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores);
