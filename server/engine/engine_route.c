@@ -219,7 +219,7 @@ static void choose(struct routing *t)
     else if (c)
         counter = atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
     t->seed = rng_mix(t->router->config->settings.seed, counter);
-    double share = counter ? (double)t->router->rated_n / (double)counter : 0;
+    double share = counter ? (double)t->router->learned[t->group] / (double)counter : 0;
     t->answer_share = share < 1 ? share : 1;
     if (t->forced >= 0) {
         choose_probe(t);

@@ -126,11 +126,10 @@ void score_arms(const struct router_view *router, const struct utility *u, const
             uint32_t m = (uint32_t)__builtin_ctz(left);
             mean += u->weight[m] * predict(router, arm, m, &s);
         }
-        double pending = (double)arms[i].pending;
+        double waited = (double)arms[i].pending * answer_share;
         if (arms[i].pending && u->rated > 0) {
             double left = (double)dot(arm->prior_share, &s);
             left = left < 0 ? 0 : left > 1 ? 1 : left;
-            double waited = pending * answer_share;
             mean -= u->rated * left * waited / (waited + patience);
         }
         double folded = (double)arm->folded[u->group] + 1;
@@ -138,6 +137,6 @@ void score_arms(const struct router_view *router, const struct utility *u, const
         if (!(spread > 0))
             spread = 0;
         ret_scores[i].mean = (float)mean;
-        ret_scores[i].width = (float)(alpha * sqrt(spread * folded / (folded + pending)));
+        ret_scores[i].width = (float)(alpha * sqrt(spread * folded / (folded + waited)));
     }
 }

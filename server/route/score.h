@@ -5,8 +5,9 @@
  *   field of the request and need no relearning;
  * - alpha is in units of sigma_u = sqrt(w' N w), N the router's measured residual moments, so one
  *   alpha serves every unit and every weight;
- * - the width is multiplied by sqrt((n + 1) / (n + 1 + p)), p the pulls in flight: optimism shrinks
- *   with pulls issued, not with outcomes received;
+ * - the width is multiplied by sqrt((n + 1) / (n + 1 + q)), q = p times the share of decisions that
+ * the router's callers answer at all, p the pulls in flight: optimism shrinks with pulls issued,
+ * not with outcomes received, and a router whose callers rate one answer in ten still explores;
  * - what is left of the rated prior (h = L_0 (P x)_0, about 1 for an untried arm) moves from the
  * best end of the range to the worst as pulls go unanswered, by f = q / (q + PATIENCE) with q = p
  * times the share of decisions that the router's callers answer at all: an arm that never answers
@@ -41,7 +42,8 @@ struct utility {
 /* overrides: (metrics_n) weights >= 0, or NULL for the router's own. */
 void utility_init(struct utility *u, const struct router_view *router, const double *overrides);
 
-/* answer_share: decisions rated / decisions made in this router, [0,1]. */
+/* answer_share: decisions learned in the matrix of u->group / decisions made in this router, [0,1].
+ */
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores);

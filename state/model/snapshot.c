@@ -237,7 +237,9 @@ static void fill_router(const struct router *r, struct router_view *v)
     v->outcomes_folded = r->outcomes_folded;
     v->orphaned = r->orphaned;
     v->requests_tallied = r->requests;
-    v->rated_n = r->pooled->n;
+    v->learned[METRIC_RATED] = r->pooled->n;
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        v->learned[METRIC_SERVED] += r->arms[i]->groups[METRIC_SERVED].n;
     memcpy(v->noise, r->pooled->noise, (size_t)n * n * sizeof *v->noise);
     for (uint32_t m = 0; m < n; m++) {
         v->pooled_n[m] = r->pooled->metric_n[m];

@@ -50,7 +50,7 @@ struct router_view {
     uint64_t pooled_n[MAX_METRICS];
     double pooled_mean_z[MAX_METRICS];
     uint64_t outcomes_folded, orphaned, requests_tallied;
-    uint64_t rated_n; /* Decisions that were rated, over all arms. */
+    uint64_t learned[METRIC_GROUPS]; /* Decisions in each matrix, over all arms. */
     void *storage;
 };
 
