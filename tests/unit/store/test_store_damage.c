@@ -435,7 +435,8 @@ static void no_inodes_is_a_clear_error_at_start(void **state)
     run_in_child(*state, run_out_of_inodes);
 }
 
-/* The sanitizers reserve terabytes of address space themselves. gcc and clang say it differently. */
+/* The sanitizers reserve terabytes of address space themselves. gcc and clang say it differently.
+ */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SANITIZED
 #elif defined(__has_feature)
