@@ -1,6 +1,7 @@
 #include "tests/unit/engine/served.h"
 
 #include "server/seal/seal.h"
+#include "state/math/check.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <pthread.h>
@@ -30,6 +31,7 @@ static void open_engine(struct served *s)
 void served_open(struct served *s)
 {
     assert_int_equal(seal_init(), OK);
+    (void)!blas_init();
     memset(s, 0, sizeof *s);
     scratch_make(s->dir);
     scratch_path(s->dir, "data", s->data);

@@ -1,5 +1,6 @@
 #include "server/loop/writer.h"
 #include "state/base/mem.h"
+#include "state/math/check.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/store/scratch.h"
 
@@ -436,6 +437,7 @@ static void commands_cover_all_that_was_answered_before_them(void **state)
 
 int main(void)
 {
+    (void)!blas_init(); /* Its threads, if it had any, would be seen by the sanitizer. */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_item_is_answered_after_its_publication),
         cmocka_unit_test(while_a_commit_runs_the_inbox_fills_and_then_refuses),

@@ -1,6 +1,7 @@
 #include "state/base/mem.h"
 #include "state/base/rng.h"
 #include "state/ledger.h"
+#include "state/math/check.h"
 #include "state/model/snapshot.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/store/scratch.h"
@@ -585,6 +586,7 @@ static void admin_events_are_never_batched(void **state)
 
 int main(void)
 {
+    (void)!blas_init(); /* Its threads, if it had any, would be seen by the sanitizer. */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_closed_and_opened_ledger_has_the_same_bytes),
         cmocka_unit_test(a_checkpoint_and_the_tail_after_it_give_the_same_bytes),
