@@ -281,7 +281,7 @@ static void the_checker_finds_a_wrong_inverse_a_lost_count_and_what_is_not_finit
     a->groups[METRIC_RATED].A[0] = -1;
     assert_violation(&g, "arm-x: the rated matrix");
     a->groups[METRIC_RATED].A[0] = was;
-    a->metrics[0].b[2] = NAN;
+    a->metrics[0].b[2] = (double)NAN;
     assert_violation(&g, "not finite");
     a->metrics[0].b[2] = 0;
     was = g.router->pooled->P[0];
