@@ -213,15 +213,39 @@ static void get_metric(struct reader *r, struct metric_def *ret)
     ret->weight = get_finite(r);
 }
 
+static void put_spec(const struct feature_spec *s, struct buf *out)
+{
+    buf_put_u8(out, s->version);
+    buf_put_u16(out, s->task_slots);
+    put_bool(out, s->scalars);
+    put_bool(out, s->agent);
+    put_bool(out, s->text_block);
+    buf_put_u16(out, s->features_n);
+    buf_put_u16(out, s->embedding_n);
+}
+
+static void get_spec(struct reader *r, struct feature_spec *ret)
+{
+    ret->version = (uint8_t)get_below(r, reader_u8(r), SPEC_VERSIONS);
+    ret->task_slots = (uint16_t)get_below(r, reader_u16(r), MAX_TASKS + 1);
+    ret->scalars = get_bool(r);
+    ret->agent = get_bool(r);
+    ret->text_block = get_bool(r);
+    ret->features_n = (uint16_t)get_below(r, reader_u16(r), MAX_D + 1);
+    ret->embedding_n = (uint16_t)get_below(r, reader_u16(r), MAX_EMBEDDING + 1);
+    /* Two specs of one layout would have two hashes; and every x of a router that is too large
+     * would overrun. */
+    if ((ret->version == 0 && (ret->agent || ret->text_block)) ||
+        (ret->text_block && ret->embedding_n) || spec_d(ret) > MAX_D)
+        r->failed = true;
+}
+
 void event_put_router(const struct router_config *c, struct buf *out)
 {
     assert(c->metrics_n <= MAX_METRICS && c->tasks_n <= MAX_TASKS);
     buf_put_str(out, c->name);
     put_bool(out, c->ephemeral);
-    buf_put_u16(out, c->spec.task_slots);
-    put_bool(out, c->spec.scalars);
-    buf_put_u16(out, c->spec.features_n);
-    buf_put_u16(out, c->spec.embedding_n);
+    put_spec(&c->spec, out);
     put_settings(&c->settings, out);
     buf_put_u32(out, c->metrics_n);
     for (uint32_t i = 0; i < c->metrics_n; i++)
@@ -236,12 +260,7 @@ enum err event_get_router(struct reader *r, struct router_config *ret)
     memset(ret, 0, sizeof *ret);
     get_text(r, ret->name, sizeof ret->name);
     ret->ephemeral = get_bool(r);
-    ret->spec.task_slots = (uint16_t)get_below(r, reader_u16(r), MAX_TASKS + 1);
-    ret->spec.scalars = get_bool(r);
-    ret->spec.features_n = (uint16_t)get_below(r, reader_u16(r), MAX_D + 1);
-    ret->spec.embedding_n = (uint16_t)get_below(r, reader_u16(r), MAX_EMBEDDING + 1);
-    if (spec_d(&ret->spec) > MAX_D)
-        r->failed = true; /* Every x of this router would overrun. */
+    get_spec(r, &ret->spec);
     get_settings(r, &ret->settings);
     ret->metrics_n = get_count(r, MAX_METRICS);
     for (uint32_t i = 0; i < ret->metrics_n; i++)

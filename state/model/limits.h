@@ -16,4 +16,8 @@ enum {
     DESCRIPTION_CAP = 257, /* 256 bytes and the NUL. */
     EMBEDDING_D = 32,      /* What an embedding is projected to. */
     SCALARS_N = 9,         /* Text scalars of ctx.v0. */
+    SCALARS_V1_N = 12,     /* Scalars of ctx.v1: ten of the text, two of the request. */
+    AGENT_N = 8,           /* Numbers of the agent block of ctx.v1. */
+    TEXT_BLOCK_N = 16,     /* Numbers of the text block of ctx.v1. */
+    SPEC_BLOCKS_MAX = 8,   /* Blocks of a context. */
 };

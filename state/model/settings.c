@@ -140,10 +140,17 @@ static enum err check_spec(const struct feature_spec *spec, struct err_detail *d
         {"embedding_n", spec->embedding_n, 0, MAX_EMBEDDING, false},
     };
     TRY(check_ranges(ranges, sizeof ranges / sizeof *ranges, detail));
+    if (spec->version >= SPEC_VERSIONS)
+        return err_say(detail, ERR_OUT_OF_RANGE, "context: there is no version %u",
+                       (unsigned)spec->version);
+    if (spec->version == 0 && (spec->agent || spec->text_block))
+        return err_say(detail, ERR_INVALID, "agent and text_block are blocks of ctx.v1");
+    if (spec->text_block && spec->embedding_n)
+        return err_say(detail, ERR_INVALID,
+                       "text_block: an embedding takes its place; declare one of the two");
     if (spec_d(spec) > MAX_D)
         return err_say(detail, ERR_OUT_OF_RANGE,
-                       "task_slots, scalars, features_n and embedding_n together make a context of "
-                       "%u values; at most %d",
+                       "the blocks that are declared make a context of %u values; at most %d",
                        spec_d(spec), MAX_D);
     return OK;
 }
@@ -267,9 +274,19 @@ uint32_t spec_scalars_at(const struct feature_spec *spec)
     return spec_task_at(spec) + spec->task_slots;
 }
 
+uint32_t spec_scalars_n(const struct feature_spec *spec)
+{
+    return !spec->scalars ? 0 : spec->version == 0 ? SCALARS_N : SCALARS_V1_N;
+}
+
+uint32_t spec_agent_at(const struct feature_spec *spec)
+{
+    return spec_scalars_at(spec) + spec_scalars_n(spec);
+}
+
 uint32_t spec_features_at(const struct feature_spec *spec)
 {
-    return spec_scalars_at(spec) + (spec->scalars ? SCALARS_N : 0);
+    return spec_agent_at(spec) + (spec->agent ? AGENT_N : 0);
 }
 
 uint32_t spec_embedding_at(const struct feature_spec *spec)
@@ -277,16 +294,50 @@ uint32_t spec_embedding_at(const struct feature_spec *spec)
     return spec_features_at(spec) + spec->features_n;
 }
 
+static uint32_t spec_tail_n(const struct feature_spec *spec)
+{
+    return spec->embedding_n ? EMBEDDING_D : spec->text_block ? TEXT_BLOCK_N : 0;
+}
+
 uint32_t spec_d(const struct feature_spec *spec)
 {
-    return spec_embedding_at(spec) + (spec->embedding_n ? EMBEDDING_D : 0);
+    return spec_embedding_at(spec) + spec_tail_n(spec);
+}
+
+uint32_t spec_blocks(const struct feature_spec *spec, struct spec_block ret[SPEC_BLOCKS_MAX])
+{
+    const struct spec_block all[] = {
+        {"bias", 0, 1},
+        {"task", spec_task_at(spec), spec->task_slots},
+        {"scalars", spec_scalars_at(spec), spec_scalars_n(spec)},
+        {"agent", spec_agent_at(spec), spec->agent ? AGENT_N : 0},
+        {"features", spec_features_at(spec), spec->features_n},
+        {spec->embedding_n ? "embedding" : "text", spec_embedding_at(spec), spec_tail_n(spec)},
+    };
+    uint32_t n = 0;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (all[i].n)
+            ret[n++] = all[i];
+    return n;
+}
+
+const char *spec_version_name(uint8_t version)
+{
+    return version == 0 ? "ctx.v0" : "ctx.v1";
 }
 
 void spec_describe(const struct feature_spec *spec, char *ret_text, size_t cap)
 {
-    snprintf(ret_text, cap, "ctx.v0 bias task=%u scalars=%d features=%u embedding=%u",
-             (unsigned)spec->task_slots, spec->scalars ? SCALARS_N : 0, (unsigned)spec->features_n,
-             (unsigned)spec->embedding_n);
+    if (spec->version == 0)
+        snprintf(ret_text, cap, "ctx.v0 bias task=%u scalars=%u features=%u embedding=%u",
+                 (unsigned)spec->task_slots, spec_scalars_n(spec), (unsigned)spec->features_n,
+                 (unsigned)spec->embedding_n);
+    else
+        snprintf(ret_text, cap,
+                 "ctx.v1 bias task=%u scalars=%u agent=%d features=%u text=%s embedding=%u",
+                 (unsigned)spec->task_slots, spec_scalars_n(spec), spec->agent ? AGENT_N : 0,
+                 (unsigned)spec->features_n, spec->text_block ? "16.1" : "0",
+                 (unsigned)spec->embedding_n);
 }
 
 uint64_t spec_hash(const struct feature_spec *spec)

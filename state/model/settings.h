@@ -46,14 +46,20 @@ struct router_settings {
     bool pooled_slopes;
 };
 
-/* The layout of x, in this order: bias | task one-hot | text scalars | features | embedding.
- * d = 1 + task_slots + (scalars ? SCALARS_N : 0) + features_n + (embedding_n ? EMBEDDING_D : 0). */
+/* Which numbers make x, and in which order; server/route/features.h says what each one means.
+ * ctx.v0: bias | task one-hot | 9 text scalars | features | embedding.
+ * ctx.v1: bias | task | 12 scalars | agent | features | text block, or the embedding in its place.
+ * Task is task_slots numbers, features features_n, an embedding EMBEDDING_D. */
 struct feature_spec {
+    uint8_t version;     /* 0: ctx.v0, 1: ctx.v1. */
     uint16_t task_slots; /* 0, or the table's size; the last slot is `other`. */
     bool scalars;
+    bool agent;      /* v1 only. */
+    bool text_block; /* v1 only, and not with an embedding. */
     uint16_t features_n;
     uint16_t embedding_n;
 };
+enum { SPEC_VERSIONS = 2 };
 
 struct router_config {
     char name[NAME_CAP];
@@ -85,9 +91,22 @@ MUST_USE enum err settings_check_arm(const struct arm_config *arm, struct err_de
 uint32_t spec_d(const struct feature_spec *spec);
 uint32_t spec_task_at(const struct feature_spec *spec);
 uint32_t spec_scalars_at(const struct feature_spec *spec);
+uint32_t spec_scalars_n(const struct feature_spec *spec);
+uint32_t spec_agent_at(const struct feature_spec *spec);
 uint32_t spec_features_at(const struct feature_spec *spec);
-uint32_t spec_embedding_at(const struct feature_spec *spec);
-/* "ctx.v0 bias task=16 scalars=9 features=0 embedding=0"; its hash binds statistics to it. */
+uint32_t spec_embedding_at(const struct feature_spec *spec); /* Or of the text block. */
+
+/* A run of x with one meaning: bias, task, scalars, agent, features, text or embedding. */
+struct spec_block {
+    const char *name;
+    uint32_t at, n; /* n > 0. */
+};
+/* The blocks in order, without gap; returns how many. They cover [0, d). */
+uint32_t spec_blocks(const struct feature_spec *spec, struct spec_block ret[SPEC_BLOCKS_MAX]);
+/* "ctx.v1": what a router declares it by. */
+const char *spec_version_name(uint8_t version);
+/* "ctx.v1 bias task=16 scalars=12 agent=0 features=0 text=16.1 embedding=0" (16.1: of the first
+ * table of vectors); its hash binds statistics to it. */
 void spec_describe(const struct feature_spec *spec, char *ret_text, size_t cap);
 uint64_t spec_hash(const struct feature_spec *spec);
 

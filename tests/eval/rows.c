@@ -29,7 +29,7 @@ static int read_outcomes(struct rows *rows, struct row *row, json_t *outcomes)
     const char *arm;
     json_t *o;
     for (int a = 0; a < ROWS_ARMS_MAX; a++)
-        row->quality[a] = NAN;
+        row->quality[a] = (double)NAN;
     json_object_foreach(outcomes, arm, o)
     {
         int a = name_index(&rows->arms, arm);

@@ -61,6 +61,9 @@ static void fill_event(struct event *e, enum event_kind kind)
     case EVENT_ROUTER_CREATE:
         settings_defaults(&e->u.router, "r/1");
         e->u.router.ephemeral = true;
+        e->u.router.spec.version = 1;
+        e->u.router.spec.agent = true;
+        e->u.router.spec.text_block = true;
         e->u.router.metrics[1].logarithmic = true;
         e->u.router.metrics[1].norm_low = .1;
         e->u.router.tasks_n = 16;
@@ -226,6 +229,25 @@ static void an_outcome_with_values_that_fold_cannot_take_is_corrupt(void **unuse
     CORRUPT_WITH(e.u.outcome.metrics[1].z = -1e-9);
 }
 
+static void a_spec_that_no_router_can_have_is_corrupt(void **unused)
+{
+    (void)unused;
+    static struct event e;
+#define CORRUPT_SPEC(change)                                                                       \
+    do {                                                                                           \
+        fill_event(&e, EVENT_ROUTER_CREATE);                                                       \
+        assert_int_equal(decode_again(&e), OK);                                                    \
+        change;                                                                                    \
+        assert_int_equal(decode_again(&e), ERR_CORRUPT);                                           \
+    } while (0)
+    CORRUPT_SPEC(e.u.router.spec.version = SPEC_VERSIONS);
+    /* Blocks that ctx.v0 does not have, and two blocks in one place. */
+    CORRUPT_SPEC((e.u.router.spec.version = 0, e.u.router.spec.agent = false));
+    CORRUPT_SPEC((e.u.router.spec.version = 0, e.u.router.spec.text_block = false));
+    CORRUPT_SPEC(e.u.router.spec.embedding_n = 3);
+    CORRUPT_SPEC(e.u.router.spec.features_n = MAX_D);
+}
+
 static void counts_past_their_arrays_are_corrupt(void **unused)
 {
     (void)unused;
@@ -296,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_record_cut_anywhere_or_too_long_is_corrupt),
         cmocka_unit_test(a_record_with_any_byte_changed_never_crashes_and_stays_canonical),
         cmocka_unit_test(an_outcome_with_values_that_fold_cannot_take_is_corrupt),
+        cmocka_unit_test(a_spec_that_no_router_can_have_is_corrupt),
         cmocka_unit_test(counts_past_their_arrays_are_corrupt),
         cmocka_unit_test(the_widest_context_fits_a_decision),
         cmocka_unit_test(a_failed_allocation_is_told_at_the_end),

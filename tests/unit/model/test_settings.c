@@ -72,6 +72,11 @@ static void a_spec_or_table_out_of_range_is_refused_by_name(void **unused)
     REFUSES(spec.features_n, 513, ERR_OUT_OF_RANGE, "features_n");
     REFUSES(spec.features_n, 512, ERR_OUT_OF_RANGE, "at most 512"); /* d is 538 then. */
     REFUSES(spec.embedding_n, 8193, ERR_OUT_OF_RANGE, "embedding_n");
+    REFUSES(spec.version, SPEC_VERSIONS, ERR_OUT_OF_RANGE, "context");
+    REFUSES(spec, ((struct feature_spec){.agent = true}), ERR_INVALID, "agent");
+    REFUSES(spec, ((struct feature_spec){.text_block = true}), ERR_INVALID, "text_block");
+    REFUSES(spec, ((struct feature_spec){.version = 1, .text_block = true, .embedding_n = 2}),
+            ERR_INVALID, "one of the two");
     REFUSES(tasks_n, 17, ERR_OUT_OF_RANGE, "task_slots");
     REFUSES(tasks_n, 1, ERR_BAD_NAME, "tasks[0]"); /* An empty label. */
     REFUSES(metrics_n, 0, ERR_OUT_OF_RANGE, "metrics");
@@ -192,9 +197,61 @@ static void the_blocks_of_a_context_follow_one_another(void **unused)
     spec_describe(&s, text, sizeof text);
     assert_string_equal(text, "ctx.v0 bias task=3 scalars=9 features=5 embedding=768");
     assert_true(spec_hash(&s) == hash_bytes(text, strlen(text)));
-    struct feature_spec bare = {0};
+    struct feature_spec bare = {0}, bare_v1 = {.version = 1};
     assert_int_equal(spec_d(&bare), 1);
     assert_true(spec_hash(&bare) != spec_hash(&s));
+    assert_true(spec_hash(&bare) != spec_hash(&bare_v1));
+    struct feature_spec v1 = {.version = 1,
+                              .task_slots = 3,
+                              .scalars = true,
+                              .agent = true,
+                              .text_block = true,
+                              .features_n = 5};
+    assert_int_equal(spec_agent_at(&v1), 4 + SCALARS_V1_N);
+    assert_int_equal(spec_features_at(&v1), 4 + SCALARS_V1_N + AGENT_N);
+    assert_int_equal(spec_embedding_at(&v1), 4 + SCALARS_V1_N + AGENT_N + 5);
+    assert_int_equal(spec_d(&v1), 4 + SCALARS_V1_N + AGENT_N + 5 + TEXT_BLOCK_N);
+    spec_describe(&v1, text, sizeof text);
+    assert_string_equal(text, "ctx.v1 bias task=3 scalars=12 agent=8 features=5 text=16.1 "
+                              "embedding=0");
+}
+
+/* Every choice of blocks: the blocks cover x without gap, and no two choices share a hash. */
+static void every_choice_of_blocks_has_its_own_layout_and_hash(void **unused)
+{
+    (void)unused;
+    uint64_t hashes[128];
+    size_t n = 0;
+    for (uint32_t bits = 0; bits < 128; bits++) {
+        struct feature_spec s = {.version = bits & 1,
+                                 .task_slots = bits & 2 ? 4 : 0,
+                                 .scalars = bits >> 2 & 1,
+                                 .agent = bits >> 3 & 1,
+                                 .text_block = bits >> 4 & 1,
+                                 .features_n = bits & 32 ? 2 : 0,
+                                 .embedding_n = bits & 64 ? 100 : 0};
+        struct router_config c;
+        settings_defaults(&c, "r");
+        c.spec = s;
+        if (settings_check(&c, NULL) != OK)
+            continue;
+        struct spec_block blocks[SPEC_BLOCKS_MAX];
+        uint32_t at = 0, blocks_n = spec_blocks(&s, blocks);
+        assert_in_range(blocks_n, 1, SPEC_BLOCKS_MAX);
+        for (uint32_t i = 0; i < blocks_n; i++) {
+            assert_int_equal(blocks[i].at, at);
+            assert_true(blocks[i].n > 0);
+            at += blocks[i].n;
+        }
+        assert_int_equal(at, spec_d(&s));
+        hashes[n] = spec_hash(&s);
+        for (size_t i = 0; i < n; i++)
+            assert_true(hashes[i] != hashes[n]);
+        n++;
+    }
+    /* v0: 4 choices (task, scalars, features, embedding) = 16; v1: 3 and an agent block, with text,
+     * embedding or neither = 48. */
+    assert_int_equal(n, 64);
 }
 
 static void a_metric_is_found_by_its_whole_name_only(void **unused)
@@ -219,6 +276,7 @@ int main(void)
         cmocka_unit_test(normalising_is_linear_or_logarithmic_and_saturates),
         cmocka_unit_test(a_reported_value_is_refused_outside_its_range_never_clamped),
         cmocka_unit_test(the_blocks_of_a_context_follow_one_another),
+        cmocka_unit_test(every_choice_of_blocks_has_its_own_layout_and_hash),
         cmocka_unit_test(a_metric_is_found_by_its_whole_name_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
