@@ -60,6 +60,11 @@ enum err place_make(const char *dir, struct err_detail *detail)
         return place_errno(detail, errno, "look at directory", dir);
     if (!S_ISDIR(st.st_mode))
         return place_errno(detail, ENOTDIR, "use", dir);
+    if (st.st_mode & S_IWOTH)
+        return err_say(detail, ERR_UNSUPPORTED,
+                       "%s may be written by everybody, who could replace what is in it; run "
+                       "`chmod o-w` on it",
+                       dir);
     return made ? place_sync_parent(dir, detail) : OK;
 }
 

@@ -19,7 +19,8 @@ enum err place_errno(struct err_detail *detail, int number, const char *what, co
 MUST_USE enum err place_keep(const char *path, char ret[PLACE_PATH_CAP], struct err_detail *detail);
 MUST_USE enum err place_join(const char *dir, const char *name, char ret[PLACE_PATH_CAP],
                              struct err_detail *detail);
-/* Makes the directory 0700 when absent; its parent must exist. */
+/* Makes the directory 0700 when absent; its parent must exist. ERR_UNSUPPORTED: one that is there
+ * and that everybody may write to. */
 MUST_USE enum err place_make(const char *dir, struct err_detail *detail);
 /* statfs f_type of a file system that lies about locks, maps or syncs. */
 bool place_magic_is_network(uint64_t magic);

@@ -138,6 +138,13 @@ static enum err state_exists(const char *file, bool *ret, struct err_detail *det
     bool there = stat(file, &st) == 0;
     if (!there && errno != ENOENT)
         return place_errno(detail, errno, "look at", file);
+    /* It holds the keys that seal tokens: who reads it can make outcomes up. */
+    if (there && (st.st_mode & S_IRWXO))
+        return err_say(
+            detail, ERR_UNSUPPORTED,
+            "%s is open to everybody and holds secret keys; run `chmod o-rwx` on it, and "
+            "rotate the keys",
+            file);
     *ret = there;
     return OK;
 }

@@ -52,7 +52,8 @@ struct store_options {
 };
 
 /* Opens or creates DIR (0700; its parent must exist), locks it, checks it.
- * ERR_LOCKED names the pid that has it.  ERR_UNSUPPORTED: a network file system.
+ * ERR_LOCKED names the pid that has it.  ERR_UNSUPPORTED: a network file system; a directory that
+ * everybody may write to, or a state that everybody may read.
  * ERR_SCHEMA: both versions.  ERR_CORRUPT: names the file and `shuntd restore`.
  * ERR_NOT_FOUND, ERR_IO: path and reason. */
 MUST_USE enum err store_open(const char *dir, const struct store_options *options,

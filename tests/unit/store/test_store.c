@@ -77,6 +77,26 @@ static void a_new_directory_is_private_and_empty(void **state)
     assert_int_equal(count_journal(f), 0);
 }
 
+static void what_is_open_to_everybody_is_refused_until_it_is_closed(void **state)
+{
+    struct fixture *f = *state;
+    struct store_options o = {.no_probe = true};
+    struct err_detail detail;
+    char file[SCRATCH_CAP];
+    scratch_path(f->data, "state", file);
+    store_close(f->s);
+    f->s = NULL;
+    assert_int_equal(chmod(f->data, 0702), 0);
+    assert_int_equal(store_open(f->data, &o, &f->s, &detail), ERR_UNSUPPORTED);
+    assert_non_null(strstr(detail.text, f->data));
+    assert_int_equal(chmod(f->data, 0755), 0); /* Names may be seen. */
+    assert_int_equal(chmod(file, 0604), 0);
+    assert_int_equal(store_open(f->data, &o, &f->s, &detail), ERR_UNSUPPORTED);
+    assert_non_null(strstr(detail.text, file));
+    assert_int_equal(chmod(file, 0640), 0);
+    assert_int_equal(store_open(f->data, &o, &f->s, &detail), OK);
+}
+
 static void a_directory_whose_parent_is_absent_is_refused_by_name(void **state)
 {
     struct fixture *f = *state;
@@ -554,6 +574,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_new_directory_is_private_and_empty),
+        TEST(what_is_open_to_everybody_is_refused_until_it_is_closed),
         TEST(a_directory_whose_parent_is_absent_is_refused_by_name),
         TEST(appended_records_are_there_after_reopening),
         TEST(a_visitor_stops_the_walk),
