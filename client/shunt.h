@@ -161,6 +161,7 @@ enum shunt_reason {
     SHUNT_REASON_ONLY_ELIGIBLE = 4,
     SHUNT_REASON_COOLDOWN_PROBE = 5,
     SHUNT_REASON_ALL_COOLING = 6,
+    SHUNT_REASON_FIXED = 7,
 };
 
 struct shunt_decision {

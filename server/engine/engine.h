@@ -198,6 +198,8 @@ struct explain_out {
     struct decision decision;
     char router[NAME_CAP], arm[NAME_CAP]; /* Empty: removed since. */
     uint64_t position, seed;
+    char policy[NAME_CAP]; /* Whose pmf was mixed; fallback: the arm it names was not eligible. */
+    bool fallback;
     uint32_t weights_n;
     char metric_names[MAX_METRICS][NAME_CAP];
     double weights[MAX_METRICS];

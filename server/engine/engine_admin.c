@@ -67,6 +67,7 @@ enum err engine_router_create(struct engine_worker *w, const struct router_confi
                               struct err_detail *detail)
 {
     TRY(settings_check(config, detail));
+    TRY(policy_check(&config->settings, detail));
     struct event *ev = fresh_event(w, EVENT_ROUTER_CREATE);
     ev->u.router = *config;
     if (ev->u.router.settings.seed == 0)
@@ -116,6 +117,8 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
     if (!old)
         return err_say(detail, ERR_NOMEM, "no memory for the update");
     enum err e = settings_check(config, detail);
+    if (e == OK)
+        e = policy_check(&config->settings, detail);
     if (e == OK)
         e = look_up_router(w, name, &uid, old, detail);
     if (e == OK)
@@ -312,6 +315,8 @@ enum err engine_explain(struct engine_worker *w, struct slice decision_id,
     ret_out->decision = record.decision;
     ret_out->position = record.position;
     ret_out->seed = record.seed;
+    memcpy(ret_out->policy, record.policy, NAME_CAP);
+    ret_out->fallback = record.fallback;
     ret_out->weights_n = record.weights_n;
     memcpy(ret_out->weights, record.weights, sizeof ret_out->weights);
     ret_out->arms = mem_calloc(record.arms_n, sizeof *ret_out->arms);

@@ -203,6 +203,7 @@ static void choose_probe(struct routing *t)
     score_arms(t->router, &t->result.utility, t->w->decision.x, t->w->arms, 1, t->answer_share,
                t->w->decide.scores);
     t->w->pmf[0] = 1;
+    t->result.policy = policy_of(&t->router->config->settings);
     t->result.chosen = 0;
     t->result.reason = REASON_COOLDOWN_PROBE;
     t->result.evaluable = false;
@@ -282,10 +283,12 @@ static void audit(struct routing *t)
         .decision = w->decision,
         .position = t->snapshot->position,
         .seed = t->seed,
+        .fallback = t->result.fallback,
         .weights_n = t->router->config->metrics_n,
         .arms_n = t->arms_n,
         .arms = w->audit_arms,
     };
+    (void)snprintf(r.policy, sizeof r.policy, "%s", t->result.policy->name);
     for (uint32_t m = 0; m < r.weights_n; m++)
         r.weights[m] = fabs(t->result.utility.weight[m]);
     for (uint32_t i = 0; i < t->arms_n; i++) {

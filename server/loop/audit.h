@@ -35,8 +35,10 @@ struct audit_arm {
 /* A whole decision record. */
 struct audit_record {
     struct decision decision;
-    uint64_t position; /* Of the snapshot. */
-    uint64_t seed;     /* Of the draw. */
+    uint64_t position;     /* Of the snapshot. */
+    uint64_t seed;         /* Of the draw. */
+    char policy[NAME_CAP]; /* Whose pmf was mixed. */
+    bool fallback;         /* The arm that the policy names was not eligible. */
     uint32_t weights_n;
     double weights[MAX_METRICS]; /* As used. */
     uint32_t arms_n;

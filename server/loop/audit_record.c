@@ -4,7 +4,8 @@
 #include <assert.h>
 #include <math.h>
 
-/* version u8 | decision | position u64 | seed u64 | weights_n u8 | f64... | arms_n u32 | arms */
+/* version u8 | decision | position u64 | seed u64 | policy str | fallback u8 | weights_n u8 |
+ * f64... | arms_n u32 | arms */
 enum { RECORD_VERSION = 1, ARM_BYTES = 4 + 3 * 4 + 4 };
 
 void audit_encode(const struct audit_record *r, struct buf *out)
@@ -14,6 +15,8 @@ void audit_encode(const struct audit_record *r, struct buf *out)
     decision_encode(&r->decision, out);
     buf_put_u64(out, r->position);
     buf_put_u64(out, r->seed);
+    buf_put_str(out, r->policy);
+    buf_put_u8(out, r->fallback);
     buf_put_u8(out, (uint8_t)r->weights_n);
     for (uint32_t i = 0; i < r->weights_n; i++)
         buf_put_f64(out, r->weights[i]);
@@ -33,6 +36,11 @@ static void get_head(struct reader *r, struct audit_record *ret)
         r->failed = true;
     ret->position = reader_u64(r);
     ret->seed = reader_u64(r);
+    reader_str(r, ret->policy, sizeof ret->policy);
+    uint8_t fallback = reader_u8(r);
+    if (fallback > 1)
+        r->failed = true;
+    ret->fallback = fallback == 1;
     ret->weights_n = reader_u8(r);
     if (ret->weights_n > MAX_METRICS)
         r->failed = true;

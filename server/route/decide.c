@@ -2,6 +2,8 @@
 
 #include "state/base/rng.h"
 
+#include <string.h>
+
 enum ineligible eligible_check(const struct arm_view *arm, int64_t now_us, bool *ret_probe_due)
 {
     *ret_probe_due = false;
@@ -37,6 +39,34 @@ static double newcomer_share(const struct decide_input *in, float *ret_mass)
     return fewest == 0 ? 1 : 1.0 / s->newcomer_every;
 }
 
+/* Index of the arm that the policy names; n: it names none, or that one is not eligible. */
+static uint32_t named_arm(const struct decide_input *in, const struct policy_ops *policy)
+{
+    uint32_t i = in->n;
+    if (!policy->names_arm)
+        return i;
+    const char *name = in->router->config->settings.fixed_arm;
+    for (i = 0; i < in->n; i++)
+        if (strcmp(in->router->arms[in->arms[i].index]->config->name, name) == 0)
+            break;
+    return i;
+}
+
+/* Scores, and the policy's mass; returns the arm that it names. */
+static uint32_t fill_policy(const struct decide_input *in, struct decide_scratch *scratch,
+                            struct decide_result *r)
+{
+    const struct router_settings *s = &in->router->config->settings;
+    utility_init(&r->utility, in->router, in->weights);
+    score_arms(in->router, &r->utility, in->x, in->arms, in->n, in->answer_share, scratch->scores);
+    r->policy = policy_of(s);
+    uint32_t named = named_arm(in, r->policy);
+    const struct policy_input pi = {s, scratch->scores, in->n, named};
+    r->policy->pmf(&pi, scratch->work, scratch->policy);
+    r->fallback = r->policy->names_arm && named == in->n;
+    return named;
+}
+
 /* The arm whose interval of the cumulative mass holds u. */
 static uint32_t pick(const float *pmf, uint32_t n, double u)
 {
@@ -66,9 +96,7 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
 {
     const struct router_settings *s = &in->router->config->settings;
     struct decide_result *r = ret_result;
-    utility_init(&r->utility, in->router, in->weights);
-    score_arms(in->router, &r->utility, in->x, in->arms, in->n, in->answer_share, scratch->scores);
-    policy_linucb.pmf(scratch->scores, in->n, scratch->policy);
+    uint32_t named = fill_policy(in, scratch, r);
     double share = newcomer_share(in, scratch->newcomer);
     double floor = s->explore_floor;
     for (uint32_t i = 0; i < in->n; i++) {
@@ -89,7 +117,9 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
         r->reason = REASON_NEWCOMER;
     } else {
         r->chosen = pick(scratch->policy, in->n, u);
-        r->reason = best_mean(scratch->scores, in->n, r->chosen) ? REASON_EXPLOIT : REASON_EXPLORE;
+        r->reason = r->chosen == named                             ? REASON_FIXED
+                    : best_mean(scratch->scores, in->n, r->chosen) ? REASON_EXPLOIT
+                                                                   : REASON_EXPLORE;
     }
     r->evaluable = share < 1 || floor > 0;
     r->propensity = (double)ret_pmf[r->chosen];

@@ -1,7 +1,7 @@
 /* decide.h - from a context and the eligible arms to one arm, its propensity and its reason.
  *
  * The order in which mass is mixed, fixed and documented:
- *   1. the policy's pmf;
+ *   1. the pmf of the policy in force (settings.policy);
  *   2. newcomers: while an eligible arm has no pull at all, the mass goes evenly to the arms
  * without one; else 1/newcomer_every of it goes evenly to the newcomers (fewer than newcomer_pulls
  *      pulls) that have the fewest pulls;
@@ -10,6 +10,8 @@
  * newcomers, 2 picks within what was decided. propensity is the arm's mass after all three. A
  * decision whose arm had to be a newcomer's, or an arm's on probe, is not evaluable: no other arm
  * had support.
+ * Reasons: EXPLOIT, the policy's arm has the best mean; FIXED, it is the one that `fixed` names;
+ * EXPLORE, any other arm of the policy's, and every draw of the floor.
  * Pure; scratch is the caller's. */
 #pragma once
 
@@ -28,6 +30,7 @@ struct decide_input {
 struct decide_scratch {
     struct score scores[MAX_ARMS];
     float policy[MAX_ARMS], newcomer[MAX_ARMS];
+    double work[POLICY_WORK * MAX_ARMS];
 };
 
 struct decide_result {
@@ -36,6 +39,8 @@ struct decide_result {
     bool evaluable;
     double propensity;
     struct utility utility;
+    const struct policy_ops *policy; /* Whose pmf was mixed. */
+    bool fallback;                   /* The arm it names was not eligible. */
 };
 
 /* ret_pmf (n): the mass of every eligible arm. Scores stay in scratch. */

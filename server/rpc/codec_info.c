@@ -250,14 +250,15 @@ enum err codec_explained(const struct explain_out *out, struct arena *arena,
     m->decision_id = copy(arena, id);
     m->router = copy(arena, out->router);
     m->arm_id = copy(arena, out->arm);
+    m->policy = copy(arena, out->policy);
     m->context = arena_array(arena, d->d, sizeof *m->context);
-    if (!m->decision_id || !m->router || !m->arm_id || !m->context ||
+    if (!m->policy || !m->decision_id || !m->router || !m->arm_id || !m->context ||
         !explained_arms(out, arena, m) || !explained_weights(out, arena, m))
         return arena_error(arena, detail);
     memcpy(m->context, d->x, d->d * sizeof *m->context);
     m->n_context = d->d;
     m->has_reason = m->has_propensity = m->has_issued_at_us = m->has_position = true;
-    m->has_seed = m->has_feature_spec_hash = m->has_evaluable = true;
+    m->has_seed = m->has_feature_spec_hash = m->has_evaluable = m->has_fallback = true;
     m->reason = (Shunt__V1__Reason)d->reason;
     m->propensity = (double)d->propensity;
     m->issued_at_us = d->issued_us;
@@ -265,6 +266,7 @@ enum err codec_explained(const struct explain_out *out, struct arena *arena,
     m->seed = out->seed;
     m->feature_spec_hash = d->spec_hash;
     m->evaluable = d->evaluable;
+    m->fallback = out->fallback;
     *ret_message = m;
     return OK;
 }

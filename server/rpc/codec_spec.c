@@ -21,7 +21,8 @@
     X(dedup_max, dedup_max)                                                                        \
     X(decision_log_sample, decision_log_sample)                                                    \
     X(seed, seed)                                                                                  \
-    X(pooled_slopes, pooled_slopes)
+    X(pooled_slopes, pooled_slopes)                                                                \
+    X(epsilon, epsilon)
 
 static enum err copy_name(const char *from, const char *field, char ret_name[NAME_CAP],
                           struct err_detail *detail)
@@ -49,6 +50,12 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
         TRY(check_choice((int)m->decision_log, DECISION_LOG_KEEP_NONE, "decision_log", detail));
         settings->decision_log = (enum decision_log)m->decision_log;
     }
+    if (m->policy)
+        TRY(copy_name(m->policy, "settings.policy", settings->policy, detail));
+    if (m->fixed_arm && m->fixed_arm[0])
+        TRY(copy_name(m->fixed_arm, "settings.fixed_arm", settings->fixed_arm, detail));
+    else if (m->fixed_arm)
+        settings->fixed_arm[0] = '\0';
 #define X(wire, own)                                                                               \
     if (m->has_##wire)                                                                             \
         settings->own = m->wire;
@@ -205,7 +212,9 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->wire = s->own;
     SETTINGS(X)
 #undef X
-    return m;
+    m->policy = arena_text(arena, s->policy, strlen(s->policy));
+    m->fixed_arm = arena_text(arena, s->fixed_arm, strlen(s->fixed_arm));
+    return m->policy && m->fixed_arm ? m : NULL;
 }
 
 static bool metric_out(const struct metric_def *d, struct arena *arena, Shunt__V1__Metric *m)

@@ -165,6 +165,9 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_f64(out, s->decision_log_sample);
     buf_put_u64(out, s->seed);
     put_bool(out, s->pooled_slopes);
+    buf_put_str(out, s->policy);
+    buf_put_f64(out, s->epsilon);
+    buf_put_str(out, s->fixed_arm);
 }
 
 static void get_settings(struct reader *r, struct router_settings *ret)
@@ -185,6 +188,9 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     ret->decision_log_sample = get_finite(r);
     ret->seed = reader_u64(r);
     ret->pooled_slopes = get_bool(r);
+    get_text(r, ret->policy, sizeof ret->policy);
+    ret->epsilon = get_finite(r);
+    get_text(r, ret->fixed_arm, sizeof ret->fixed_arm);
 }
 
 static void put_metric(const struct metric_def *m, struct buf *out)

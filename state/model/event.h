@@ -36,6 +36,7 @@ enum reason {
     REASON_ONLY_ELIGIBLE = 4,
     REASON_COOLDOWN_PROBE = 5,
     REASON_ALL_COOLING = 6,
+    REASON_FIXED = 7,
 };
 
 /* What fold must know of a decision, hours later: the content of the sealed token. */

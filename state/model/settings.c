@@ -57,6 +57,8 @@ void settings_defaults(struct router_config *ret_config, const char *name)
         .decision_log = DECISION_LOG_KEEP_ALL,
         .decision_log_sample = .01,
         .pooled_slopes = true,
+        .policy = "linucb",
+        .epsilon = .1,
     };
     settings_default_metrics(c);
 }
@@ -86,6 +88,17 @@ static enum err check_ranges(const struct range *r, size_t n, struct err_detail 
     return OK;
 }
 
+/* `name` stands in an array of NAME_CAP bytes that might hold no NUL. */
+static enum err check_name(const char *field, const char *name, struct err_detail *detail)
+{
+    size_t len = strnlen(name, NAME_CAP);
+    if (!name_valid(name, len))
+        return err_say(detail, ERR_BAD_NAME,
+                       "%s is not a name: 1 to 64 of A-Z a-z 0-9 . _ / - and no part . or ..",
+                       field);
+    return OK;
+}
+
 static enum err check_settings(const struct router_settings *s, struct err_detail *detail)
 {
     const struct range ranges[] = {
@@ -105,19 +118,11 @@ static enum err check_settings(const struct router_settings *s, struct err_detai
         {"settings.decision_log", s->decision_log, DECISION_LOG_KEEP_ALL, DECISION_LOG_KEEP_NONE,
          false},
         {"settings.decision_log_sample", s->decision_log_sample, 0, 1, false},
+        {"settings.epsilon", s->epsilon, 0, 1, false},
     };
-    return check_ranges(ranges, sizeof ranges / sizeof *ranges, detail);
-}
-
-/* `name` stands in an array of NAME_CAP bytes that might hold no NUL. */
-static enum err check_name(const char *field, const char *name, struct err_detail *detail)
-{
-    size_t len = strnlen(name, NAME_CAP);
-    if (!name_valid(name, len))
-        return err_say(detail, ERR_BAD_NAME,
-                       "%s is not a name: 1 to 64 of A-Z a-z 0-9 . _ / - and no part . or ..",
-                       field);
-    return OK;
+    TRY(check_ranges(ranges, sizeof ranges / sizeof *ranges, detail));
+    TRY(check_name("settings.policy", s->policy, detail));
+    return s->fixed_arm[0] ? check_name("settings.fixed_arm", s->fixed_arm, detail) : OK;
 }
 
 /* names: n of them, NAME_CAP bytes each. */

@@ -44,6 +44,9 @@ struct router_settings {
     double decision_log_sample;
     uint64_t seed;
     bool pooled_slopes;
+    char policy[NAME_CAP]; /* server/route/policy.h knows which there are. */
+    double epsilon;
+    char fixed_arm[NAME_CAP]; /* Empty: none. */
 };
 
 /* Which numbers make x, and in which order; server/route/features.h says what each one means.

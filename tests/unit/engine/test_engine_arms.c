@@ -27,6 +27,11 @@ static void no_cooldown(struct router_config *c)
     c->settings.cooldown_failures = 0;
 }
 
+static void no_floor(struct router_config *c)
+{
+    c->settings.explore_floor = 0;
+}
+
 static void open_scene(struct scene *c, void (*set)(struct router_config *config))
 {
     memset(c, 0, sizeof *c);
@@ -181,6 +186,57 @@ static void the_best_arm_gets_most_of_the_traffic(void **state)
     served_close(&c.s);
 }
 
+static void change_policy(struct scene *c, const char *policy, const char *arm, enum err want)
+{
+    const struct snapshot *s = engine_snapshot_acquire(c->s.w);
+    struct router_config config = *snapshot_router(s, "default", 7)->config;
+    engine_snapshot_release(c->s.w);
+    snprintf(config.settings.policy, NAME_CAP, "%s", policy);
+    snprintf(config.settings.fixed_arm, NAME_CAP, "%s", arm);
+    assert_int_equal(engine_router_update(c->s.w, &config, &c->s.detail), want);
+}
+
+/* What the explanation of the latest decision says of its policy. */
+static bool explained(struct scene *c, const char *policy)
+{
+    struct explain_out why;
+    assert_int_equal(engine_explain(c->s.w, text(c->s.route->decision_id), &why, &c->s.detail), OK);
+    assert_string_equal(why.policy, policy);
+    assert_int_equal(why.decision.reason, c->s.route->reason);
+    explain_out_done(&why);
+    return why.fallback;
+}
+
+static void a_change_of_policy_acts_on_the_next_request_and_loses_nothing(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, no_floor);
+    c.reward[2] = .7;
+    (void)share_of(&c, 2, 300);
+    uint64_t learned = served_folded(&c.s);
+    change_policy(&c, "fixed", "", ERR_INVALID);
+    change_policy(&c, "oracle", "", ERR_INVALID);
+    change_policy(&c, "fixed", "b", OK);
+    assert_int_equal(request(&c), 1);
+    assert_int_equal(c.s.route->reason, REASON_FIXED);
+    assert_false(explained(&c, "fixed"));
+    assert_int_equal(engine_arm_pause(c.s.w, text("default"), text("b"), true, &c.s.detail), OK);
+    assert_int_equal(request(&c), 2);
+    assert_int_equal(c.s.route->reason, REASON_EXPLOIT);
+    assert_true(explained(&c, "fixed"));
+    assert_int_equal(engine_arm_pause(c.s.w, text("default"), text("b"), false, &c.s.detail), OK);
+    change_policy(&c, "random", "", OK);
+    assert_below(share_of(&c, 2, 400), .4);
+    assert_false(explained(&c, "random"));
+    change_policy(&c, "linucb", "", OK);
+    assert_true(share_of(&c, 2, 100) > .9);
+    assert_false(explained(&c, "linucb"));
+    assert_int_equal(served_folded(&c.s), learned + 502);
+    served_verify(&c.s);
+    served_close(&c.s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,6 +247,7 @@ int main(void)
         cmocka_unit_test(when_nobody_answers_every_arm_keeps_being_tried),
         cmocka_unit_test(a_newcomer_gets_its_pulls_and_no_more_when_it_is_worse),
         cmocka_unit_test(the_best_arm_gets_most_of_the_traffic),
+        cmocka_unit_test(a_change_of_policy_acts_on_the_next_request_and_loses_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

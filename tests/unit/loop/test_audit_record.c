@@ -17,6 +17,8 @@ static void fill_record(struct audit_record *r, struct audit_arm *arms, uint32_t
     r->decision.x[4] = -1;
     r->position = 99;
     r->seed = UINT64_MAX;
+    memcpy(r->policy, "thompson", 9);
+    r->fallback = true;
     r->weights_n = 2;
     r->weights[1] = .5;
     r->arms = arms;

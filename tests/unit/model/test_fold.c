@@ -5,6 +5,7 @@
 #include "tests/unit/model/given.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -458,6 +459,49 @@ static void an_update_moves_settings_and_weights_but_never_the_ridge(void **stat
     given_close(&g);
 }
 
+static void update_policy(struct given *g, const char *policy, double epsilon, const char *arm)
+{
+    struct event *ev = next_event(g, EVENT_ROUTER_UPDATE);
+    ev->u.update.router_uid = g->router->uid;
+    ev->u.update.settings = g->router->config.settings;
+    snprintf(ev->u.update.settings.policy, NAME_CAP, "%s", policy);
+    snprintf(ev->u.update.settings.fixed_arm, NAME_CAP, "%s", arm);
+    ev->u.update.settings.epsilon = epsilon;
+    ev->u.update.metrics_n = g->router->config.metrics_n;
+    for (uint32_t m = 0; m < ev->u.update.metrics_n; m++)
+        ev->u.update.weights[m] = g->router->config.metrics[m].weight;
+    assert_int_equal(given_fold(g).err, OK);
+}
+
+static void a_change_of_policy_and_back_leaves_every_learned_byte(void **state)
+{
+    (void)state;
+    struct given g;
+    enum { HEAD = 24 }; /* Magic, version, position, time. */
+    open_with(&g, NULL);
+    uint32_t arm = given_arm(&g, "a");
+    for (uint64_t k = 0; k < 40; k++) {
+        struct decision d = given_decision(&g, arm, k);
+        given_report(&g, &d, 7, all, OUTCOME_OK);
+    }
+    struct buf before = given_bytes(&g);
+    update_policy(&g, "fixed", .25, "a");
+    assert_string_equal(g.router->config.settings.policy, "fixed");
+    assert_string_equal(g.router->config.settings.fixed_arm, "a");
+    assert_true(g.router->config.settings.epsilon == .25);
+    struct buf between = given_bytes(&g);
+    assert_int_equal(between.len, before.len); /* linucb -> fixed is one shorter, the arm one. */
+    update_policy(&g, "linucb", .1, "");
+    struct buf after = given_bytes(&g);
+    assert_int_equal(after.len, before.len);
+    assert_memory_equal(after.data + HEAD, before.data + HEAD, before.len - HEAD);
+    assert_memory_not_equal(between.data + HEAD, before.data + HEAD, before.len - HEAD);
+    buf_done(&before);
+    buf_done(&between);
+    buf_done(&after);
+    given_close(&g);
+}
+
 static void set_four_slots(struct router_config *c)
 {
     c->spec.task_slots = 4;
@@ -577,6 +621,7 @@ int main(void)
         cmocka_unit_test(cooldown_starts_with_the_third_failure_among_five_answers),
         cmocka_unit_test(only_a_probe_ends_a_cooldown_and_failed_probes_double_it_to_sixteen_times),
         cmocka_unit_test(without_cooldown_failures_an_arm_never_cools),
+        cmocka_unit_test(a_change_of_policy_and_back_leaves_every_learned_byte),
         cmocka_unit_test(an_update_moves_settings_and_weights_but_never_the_ridge),
         cmocka_unit_test(labels_fill_the_table_up_to_the_slot_that_is_kept_for_other),
         cmocka_unit_test(a_router_without_task_slots_takes_no_label),

@@ -52,6 +52,9 @@ static void each_setting_out_of_range_is_refused_by_name(void **unused)
     REFUSES(settings.ridge[1][1], (double)INFINITY, ERR_NOT_FINITE,
             "settings.served_ridge_context");
     REFUSES(settings.explore_floor, 1.01, ERR_OUT_OF_RANGE, "settings.explore_floor");
+    REFUSES(settings.epsilon, -.01, ERR_OUT_OF_RANGE, "settings.epsilon");
+    REFUSES(settings.policy[0], '\0', ERR_BAD_NAME, "settings.policy");
+    REFUSES(settings.fixed_arm[0], ' ', ERR_BAD_NAME, "settings.fixed_arm");
     REFUSES(settings.newcomer_pulls, 1001, ERR_OUT_OF_RANGE, "settings.newcomer_pulls");
     REFUSES(settings.newcomer_every, 0, ERR_OUT_OF_RANGE, "settings.newcomer_every");
     REFUSES(settings.cooldown_failures, 65, ERR_OUT_OF_RANGE, "settings.cooldown_failures");

@@ -4,6 +4,7 @@
 #include "tests/unit/model/given.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -180,15 +181,84 @@ static void reasons_say_which_part_of_the_mass_it_was(void **state)
     close_scene(&c);
 }
 
-static void an_arm_that_wins_by_its_width_is_an_exploration(void **state)
+static void set_policy(struct scene *c, const char *policy, double epsilon, const char *arm)
+{
+    struct router_settings *s =
+        (struct router_settings *)(uintptr_t)&c->in.router->config->settings;
+    snprintf(s->policy, sizeof s->policy, "%s", policy);
+    snprintf(s->fixed_arm, sizeof s->fixed_arm, "%s", arm);
+    s->epsilon = epsilon;
+}
+
+static void draws_follow_the_pmf_of_every_policy(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"linucb", "thompson", "epsilon_greedy",
+                                        "greedy", "random",   "fixed"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        for (int newcomers = 0; newcomers < 2; newcomers++) {
+            struct scene c;
+            open_scene(&c, 6, false, newcomers ? .1 : 0, newcomers ? 5 : 0);
+            set_policy(&c, names[i], .3, "b");
+            c.arms[3].issued = newcomers ? 2 : 30;
+            assert_drawn_as_said(&c);
+            assert_string_equal(c.result.policy->name, names[i]);
+            close_scene(&c);
+        }
+    }
+}
+
+/* The scene's arms lie .125 apart, some widths: Thompson must still leave mass to the second. */
+static void thompson_draws_the_second_arm_sometimes_and_calls_it_an_exploration(void **state)
 {
     (void)state;
     struct scene c;
-    open_scene(&c, 2, false, 0, 0);
-    const struct score scores[2] = {{.5F, .1F}, {.4F, .3F}};
-    float pmf[2];
-    policy_linucb.pmf(scores, 2, pmf);
-    assert_true(pmf[0] == 0 && pmf[1] == 1);
+    open_scene(&c, 5, false, 0, 0);
+    set_policy(&c, "thompson", 0, "");
+    for (int i = 0; i < 5; i++)
+        c.arms[i].pending = 0;
+    ((struct router_settings *)(uintptr_t)&c.in.router->config->settings)->alpha = 20;
+    uint32_t explored = 0, exploited = 0;
+    for (uint64_t k = 0; k < 2000; k++) {
+        run(&c, k);
+        explored += c.result.reason == REASON_EXPLORE;
+        exploited += c.result.reason == REASON_EXPLOIT;
+        assert_int_equal(c.result.reason == REASON_EXPLOIT, c.result.chosen == 4);
+    }
+    assert_true(explored > 100 && exploited > explored / 2);
+    close_scene(&c);
+}
+
+static void fixed_takes_its_arm_and_says_so_or_falls_to_the_best_mean(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 5, false, 0, 0);
+    set_policy(&c, "fixed", 0, "b");
+    run(&c, 1);
+    assert_int_equal(c.result.chosen, 1);
+    assert_int_equal(c.result.reason, REASON_FIXED);
+    assert_true(c.pmf[1] == 1);
+    assert_false(c.result.fallback);
+    c.arms[1] = c.arms[4]; /* b is not among the eligible any more. */
+    c.in.n = 4;
+    run(&c, 1);
+    assert_int_equal(c.result.chosen, 1);
+    assert_int_equal(c.arms[c.result.chosen].index, 4);
+    assert_int_equal(c.result.reason, REASON_EXPLOIT);
+    assert_true(c.result.fallback);
+    close_scene(&c);
+}
+
+static void an_unknown_policy_of_a_later_build_decides_as_linucb(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 5, false, .05, 0);
+    set_policy(&c, "oracle", 0, "");
+    run(&c, 1);
+    assert_ptr_equal(c.result.policy, &policy_linucb);
+    assert_drawn_as_said(&c);
     close_scene(&c);
 }
 
@@ -240,32 +310,6 @@ static void the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates(void
     close_scene(&c);
 }
 
-static void pmfs_of_many_random_scores_sum_to_one(void **state)
-{
-    (void)state;
-    static struct score scores[1000];
-    static float pmf[1000];
-    for (uint64_t k = 0; k < 300; k++) {
-        uint32_t n = 1 + (uint32_t)rng_below(k, 1, 1000);
-        for (uint32_t i = 0; i < n; i++) { /* Coarse, so that ties are common. */
-            scores[i].mean = (float)rng_below(k, 10 + i, 4) / 4 - 1;
-            scores[i].width = (float)rng_below(k, 2000 + i, 4) / 4;
-        }
-        policy_linucb.pmf(scores, n, pmf);
-        double sum = 0;
-        for (uint32_t i = 0; i < n; i++)
-            sum += (double)pmf[i];
-        assert_true(fabs(sum - 1) < 1e-5);
-    }
-}
-
-static void policies_are_found_by_name(void **state)
-{
-    (void)state;
-    assert_ptr_equal(policy_find("linucb"), &policy_linucb);
-    assert_null(policy_find("oracle"));
-}
-
 static void an_arm_that_is_paused_or_cooling_is_not_eligible(void **state)
 {
     (void)state;
@@ -292,12 +336,13 @@ int main(void)
         cmocka_unit_test(draws_follow_the_pmf_on_exact_ties),
         cmocka_unit_test(an_arm_without_a_pull_takes_all_and_the_fewest_pulls_come_first),
         cmocka_unit_test(reasons_say_which_part_of_the_mass_it_was),
-        cmocka_unit_test(an_arm_that_wins_by_its_width_is_an_exploration),
+        cmocka_unit_test(draws_follow_the_pmf_of_every_policy),
+        cmocka_unit_test(thompson_draws_the_second_arm_sometimes_and_calls_it_an_exploration),
+        cmocka_unit_test(fixed_takes_its_arm_and_says_so_or_falls_to_the_best_mean),
+        cmocka_unit_test(an_unknown_policy_of_a_later_build_decides_as_linucb),
         cmocka_unit_test(the_same_seed_makes_the_same_choice),
         cmocka_unit_test(a_single_arm_is_the_only_one_eligible),
         cmocka_unit_test(the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates),
-        cmocka_unit_test(pmfs_of_many_random_scores_sum_to_one),
-        cmocka_unit_test(policies_are_found_by_name),
         cmocka_unit_test(an_arm_that_is_paused_or_cooling_is_not_eligible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

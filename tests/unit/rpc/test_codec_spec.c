@@ -33,7 +33,9 @@ static void an_empty_spec_is_what_the_contract_promises(void **state)
     assert_true(c.settings.cooldown_s == 10 && c.settings.reward_wait_s == 86400);
     assert_int_equal(c.settings.dedup_max, 2000000);
     assert_int_equal(c.settings.decision_log, DECISION_LOG_KEEP_ALL);
-    assert_true(c.settings.pooled_slopes);
+    assert_true(c.settings.pooled_slopes && c.settings.epsilon == .1);
+    assert_string_equal(c.settings.policy, "linucb");
+    assert_string_equal(c.settings.fixed_arm, "");
     assert_int_equal(c.spec.task_slots, 16);
     assert_true(c.spec.scalars);
     assert_int_equal(c.metrics_n, 5);
@@ -75,7 +77,8 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     Shunt__V1__RouterSettings settings = SHUNT__V1__ROUTER_SETTINGS__INIT;
     Shunt__V1__Metric metric = SHUNT__V1__METRIC__INIT, *metrics[] = {&metric};
     Shunt__V1__RouterSpec m = SHUNT__V1__ROUTER_SPEC__INIT;
-    char cost[] = "cost", maths[] = "maths", code[] = "code", *tasks[] = {maths, code};
+    char policy[] = "fixed", cost[] = "cost", maths[] = "maths", code[] = "code",
+         *tasks[] = {maths, code};
     struct router_config first, second;
     struct err_detail detail;
     struct arena arena;
@@ -94,6 +97,10 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     settings.seed = 77;
     settings.decision_log = SHUNT__V1__DECISION_LOG__DECISION_LOG_OFF;
     settings.served_ridge_context = 7;
+    settings.policy = policy;
+    settings.fixed_arm = code;
+    settings.has_epsilon = 1;
+    settings.epsilon = .3;
     m.name = name;
     m.metrics = metrics;
     m.n_metrics = 1;
