@@ -346,8 +346,8 @@ static const char about[] =
     "count as weight x (1 - value), where 1 is the largest mean of an arm in the files. (The "
     "server's own score subtracts weight x value, which differs by a constant.)\n\n"
     "Rows are shuffled by Fisher-Yates over SplitMix64. --json prints one object: rows, orders, "
-    "seconds, utility{mean,sd,worst}, metrics{NAME{mean,sd}}, regret{mean,sd}, share{ARM}, random, "
-    "best_single{arm,utility}, best_per_task, oracle.";
+    "seconds, utility{mean,sd,worst,last_third}, metrics{NAME{mean,sd}}, regret{mean,sd}, "
+    "share{ARM}, random, best_single{arm,utility}, best_per_task, oracle.";
 
 const struct command replay_commands[] = {{.words = "replay",
                                            .args = "FILE...",

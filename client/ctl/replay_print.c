@@ -11,12 +11,21 @@ static int set_real(json_t *object, const char *key, double value)
     return json_object_set_new(object, key, json_real(value));
 }
 
-/* {"mean","sd"} and, for utility, "worst". */
-static json_t *spread_json(const struct maths_spread *s, bool worst)
+static json_t *spread_json(const struct maths_spread *s)
 {
     json_t *json = json_object();
-    if (set_real(json, "mean", s->mean) || set_real(json, "sd", s->sd) ||
-        (worst && set_real(json, "worst", s->min))) {
+    if (set_real(json, "mean", s->mean) || set_real(json, "sd", s->sd)) {
+        json_decref(json);
+        return NULL;
+    }
+    return json;
+}
+
+static json_t *utility_json(const struct maths_result *r)
+{
+    json_t *json = spread_json(&r->utility);
+    if (!json || set_real(json, "worst", r->utility.min) ||
+        set_real(json, "last_third", r->third.mean)) {
         json_decref(json);
         return NULL;
     }
@@ -30,7 +39,7 @@ static json_t *metrics_json(const struct maths_result *r)
     for (int m = 0; m < REPLAY_METRIC_N; m++)
         if (r->metric_there[m])
             bad |= json_object_set_new(json, replay_metric_name((enum replay_metric)m),
-                                       spread_json(&r->metric[m], false));
+                                       spread_json(&r->metric[m]));
     if (bad) {
         json_decref(json);
         return NULL;
@@ -69,9 +78,9 @@ json_t *replay_print_json(const struct replay_summary *s)
     if (json_object_set_new(json, "rows", json_integer((json_int_t)s->baselines->rows)) ||
         json_object_set_new(json, "orders", json_integer((json_int_t)s->orders)) ||
         set_real(json, "seconds", s->seconds) ||
-        json_object_set_new(json, "utility", spread_json(&s->result->utility, true)) ||
+        json_object_set_new(json, "utility", utility_json(s->result)) ||
         json_object_set_new(json, "metrics", metrics_json(s->result)) ||
-        json_object_set_new(json, "regret", spread_json(&s->result->regret, false)) ||
+        json_object_set_new(json, "regret", spread_json(&s->result->regret)) ||
         json_object_set_new(json, "share", share_json(s)) ||
         set_real(json, "random", s->baselines->random) ||
         json_object_set_new(json, "best_single", best_json(s)) ||

@@ -1,7 +1,7 @@
 /* replay_print.h - the table of a replay, for people and for scripts.
- * Why: the JSON object's keys are a contract: rows, orders, seconds, utility{mean,sd,worst},
- * metrics{NAME{mean,sd}}, regret{mean,sd}, share{ARM}, random, best_single{arm,utility},
- * best_per_task, oracle. The table for people shows the same and more.
+ * Why: the JSON object's keys are a contract: rows, orders, seconds,
+ * utility{mean,sd,worst,last_third}, metrics{NAME{mean,sd}}, regret{mean,sd}, share{ARM}, random,
+ * best_single{arm,utility}, best_per_task, oracle. The table for people shows the same and more.
  * Owns: nothing. Threads: one. */
 #pragma once
 

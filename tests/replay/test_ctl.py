@@ -217,6 +217,8 @@ class Ctl(unittest.TestCase):
         self.assertAlmostEqual(r["best_single"]["utility"], (2 * 0.9 + 0.2) / 3, 9)
         self.assertAlmostEqual(r["utility"]["mean"] + r["regret"]["mean"], 0.9, 9)
         self.assertAlmostEqual(sum(r["share"].values()), 1, 9)
+        self.assertEqual(list(r["utility"]), ["mean", "sd", "worst", "last_third"])
+        self.assertGreater(r["utility"]["last_third"], r["utility"]["mean"])
         self.assertGreater(r["utility"]["worst"], r["best_single"]["utility"])  # It learned.
         again = self.json_of(*options, server=False)
         del r["seconds"], again["seconds"]

@@ -37,6 +37,7 @@ static void fixture_init(struct fixture *f)
                                             .arms_n = 2,
                                             .rows = 10};
     f->result.utility = (struct maths_spread){.mean = 0.65, .sd = 0.02, .min = 0.61};
+    f->result.third = (struct maths_spread){.mean = 0.66, .sd = 0.03, .min = 0.6};
     f->result.regret = (struct maths_spread){.mean = 0.25, .sd = 0.02, .min = 0.2};
     f->result.metric[REPLAY_ENERGY_J] = (struct maths_spread){.mean = 123.456, .sd = 3};
     f->result.metric_there[REPLAY_ENERGY_J] = true;
@@ -61,7 +62,7 @@ static void the_object_for_scripts_has_exactly_the_promised_keys(void **unused)
     char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(6));
     assert_string_equal(
         text, "{\"rows\":10,\"orders\":20,\"seconds\":2.0,"
-              "\"utility\":{\"mean\":0.65,\"sd\":0.02,\"worst\":0.61},"
+              "\"utility\":{\"mean\":0.65,\"sd\":0.02,\"worst\":0.61,\"last_third\":0.66},"
               "\"metrics\":{\"energy_j\":{\"mean\":123.456,\"sd\":3.0}},"
               "\"regret\":{\"mean\":0.25,\"sd\":0.02},"
               "\"share\":{\"small\":0.25,\"l\xC3\xA4rge\":0.75},\"random\":0.55,"
