@@ -82,6 +82,12 @@ void published_release(struct published *p)
     urcu_memb_read_unlock();
 }
 
+void published_wait_for_readers(struct published *p)
+{
+    urcu_memb_synchronize_rcu();
+    ORDERED_AFTER(p);
+}
+
 const struct snapshot *published_current(const struct published *p)
 {
     return atomic_load_explicit(&p->current, memory_order_acquire);

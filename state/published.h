@@ -21,6 +21,11 @@ void published_unregister_thread(void);
 const struct snapshot *published_acquire(struct published *p);
 void published_release(struct published *p);
 
+/* Returns when every reader that was between acquire and release is through: what they may have
+ * seen beside the snapshot can go. From any thread that holds no snapshot; may take milliseconds.
+ */
+void published_wait_for_readers(struct published *p);
+
 /* The writer's own look at what is current; NULL before the first set. */
 const struct snapshot *published_current(const struct published *p);
 /* Takes the snapshot, even on error (ERR_NOMEM: then it waits for a grace period on the spot). */

@@ -107,6 +107,7 @@ void engine_close(struct engine *e)
     if (e->audit)
         audit_close(e->audit);
     published_free(e->published);
+    classify_free(atomic_load(&e->classifier));
     if (e->live)
         live_free(e->live);
     ledger_close(e->ledger);

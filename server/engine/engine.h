@@ -8,6 +8,7 @@
 #pragma once
 
 #include "server/loop/inbox.h"
+#include "server/route/feature_agent.h"
 #include "state/base/err.h"
 #include "state/base/slice.h"
 #include "state/model/event.h"
@@ -62,6 +63,7 @@ struct route_in {
     size_t features_n;
     const float *embedding;
     size_t embedding_n;
+    struct feature_agent agent;
     const struct engine_weight *weights;
     size_t weights_n;
     const struct slice *candidates;
@@ -164,6 +166,27 @@ MUST_USE enum err engine_arm_remove(struct engine_worker *w, struct slice router
                                     struct err_detail *detail);
 MUST_USE enum err engine_keys_rotate(struct engine_worker *w, uint32_t *ret_key_id,
                                      uint32_t *ret_keys, struct err_detail *detail);
+
+/* ---- The task classifier ---- */
+
+/* Learns from examples (classify.h) and takes the place of what was there; RouteRequest never waits
+ * for it. In RAM only: gone with the process. Every ret_ may be NULL; ret_labels holds MAX_TASKS.
+ */
+MUST_USE enum err engine_classifier_train(struct engine_worker *w, struct slice examples,
+                                          uint32_t *ret_examples_n, uint32_t *ret_labels_n,
+                                          char ret_labels[][NAME_CAP], struct err_detail *detail);
+
+/* What a request looks like to the learner. */
+struct features_out {
+    struct router_config config;
+    float x[MAX_D];
+    uint32_t labels_n; /* 0: no classifier, or a text that holds nothing. */
+    char labels[MAX_TASKS][NAME_CAP];
+    float label_p[MAX_TASKS];
+};
+/* The context that engine_route would make of it; decides and learns nothing. */
+MUST_USE enum err engine_features(struct engine_worker *w, const struct route_in *in,
+                                  struct features_out *ret_out, struct err_detail *detail);
 
 /* Between acquire and release the snapshot and all it reaches stay; do not wait in between. */
 const struct snapshot *engine_snapshot_acquire(struct engine_worker *w);

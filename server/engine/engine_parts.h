@@ -7,6 +7,7 @@
 #include "server/loop/writer.h"
 #include "server/ops/clock.h"
 #include "server/ops/log.h"
+#include "server/route/classify.h"
 #include "server/route/decide.h"
 #include "server/seal/seal.h"
 #include "state/ledger.h"
@@ -25,6 +26,7 @@ struct engine {
     void (*on_commit)(void *ctx, double seconds, uint32_t records);
     void *on_commit_ctx;
     _Atomic uint32_t labels_in_flight;
+    _Atomic(struct classifier *) classifier; /* NULL: none. Reclaimed like a snapshot. */
 };
 
 /* Everything a call needs beyond the stack; one a thread. */
@@ -40,6 +42,12 @@ struct engine_worker {
     struct buf audit_bytes, answer;
     struct event event;
 };
+
+/* Fills w->decision.x of a request to this router. learn: labels that are new to it are. The
+ * snapshot must be held: it keeps the classifier too. */
+MUST_USE enum err engine_fill_context(struct engine_worker *w, const struct router_view *router,
+                                      const struct route_in *in, bool learn,
+                                      struct err_detail *detail);
 
 /* Queues the event and waits until the writer answered. ret_result may be NULL. */
 MUST_USE enum err engine_submit(struct engine_worker *w, const struct event *event,

@@ -1,6 +1,5 @@
 #include "server/engine/engine_parts.h"
 
-#include "server/route/features.h"
 #include "state/base/hash.h"
 #include "state/base/rng.h"
 
@@ -128,45 +127,7 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
     return OK;
 }
 
-/* ---- context ---- */
-
-static int task_slot(struct routing *t)
-{
-    const struct router_config *c = t->router->config;
-    struct slice task = t->in->task;
-    if (task.len == 0 || c->spec.task_slots == 0)
-        return -1;
-    for (uint32_t i = 0; i < c->tasks_n; i++)
-        if (strlen(c->tasks[i]) == task.len && memcmp(c->tasks[i], task.data, task.len) == 0)
-            return (int)i;
-    if (c->tasks_n + 1 < c->spec.task_slots) {
-        if (!t->in->dry_run)
-            engine_learn_label(t->w, t->router->uid, task);
-        return -1;
-    }
-    return c->spec.task_slots - 1; /* `other` */
-}
-
-static enum err fill_context(struct routing *t, struct err_detail *detail)
-{
-    const struct route_in *in = t->in;
-    if (in->text.len > t->w->engine->o.max_text_bytes)
-        return err_say(detail, ERR_TOO_LARGE, "text has %zu bytes, at most %u are taken",
-                       in->text.len, t->w->engine->o.max_text_bytes);
-    if (in->task.len > 0) {
-        char name[NAME_CAP];
-        TRY(engine_name(in->task, "the task", name, detail));
-    }
-    struct feature_input fi = {
-        .text = in->text,
-        .task_slot = task_slot(t),
-        .features = in->features,
-        .features_n = in->features_n,
-        .embedding = in->embedding,
-        .embedding_n = in->embedding_n,
-    };
-    return features_fill(&t->router->config->spec, &fi, t->w->decision.x, detail);
-}
+/* ---- weights ---- */
 
 static enum err fill_weights(struct routing *t, struct err_detail *detail)
 {
@@ -376,7 +337,7 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
     if (t->in->max_ranked > MAX_RANKED)
         return err_say(detail, ERR_OUT_OF_RANGE, "max_ranked is at most %d", MAX_RANKED);
     TRY(engine_find_router(t->snapshot, t->in->router, &t->router, detail));
-    TRY(fill_context(t, detail));
+    TRY(engine_fill_context(t->w, t->router, t->in, !t->in->dry_run, detail));
     TRY(fill_weights(t, detail));
     utility_init(&t->result.utility, t->router, t->overrides);
     t->group = t->result.utility.group;

@@ -1,20 +1,33 @@
 #include "server/route/features.h"
 
+#include "server/route/flesch.h"
+#include "server/route/text_block.h"
 #include "state/base/rng.h"
 
 #include <assert.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 /* Of the raw scalars over prompts of eight public routing sets, each set weighing the same (first
  * 1,000 rows). Frozen: other numbers would be another feature spec.
- * SHUNT_DATA=... tests/eval/scalars_fit, 2026-11-22. */
+ * SHUNT_DATA=... tests/eval/scalars_fit, 2026-11-22.
+ * No set has turns or images: ten turns are a deviation, and so is an image. */
 static const struct {
+    const char *name;
     double mean, sd;
-} scalar_scale[SCALARS_N] = {
-    {3.853, 0.9842},    {13.02, 7.047},      {1.324, 0.659}, {0.2089, 0.2723},  {0.01501, 0.03175},
-    {0.003565, 0.0153}, {0.007625, 0.08699}, {1.185, 1.781}, {0.02483, 0.1355},
+} scalar_scale[SCALARS_V1_N] = {
+    {"tokens", 3.853, 0.9842},      {"flesch", 67.9, 23.53},       {"sentence_words", 13.02, 7.047},
+    {"lines", 1.324, 0.659},        {"questions", 0.2089, 0.2723}, {"digits", 0.01501, 0.03175},
+    {"maths", 0.003565, 0.0153},    {"code", 0.007625, 0.08699},   {"options", 1.185, 1.781},
+    {"non_latin", 0.02483, 0.1355}, {"turns", 0, 2.398},           {"image", 0, 1},
 };
+
+/* Where a scalar of ctx.v0 stands in the table above. */
+static uint32_t scalar_row(uint8_t version, uint32_t i)
+{
+    return version == 0 && i > 0 ? i + 1 : i;
+}
 
 /* ---- Characters ---- */
 
@@ -352,18 +365,39 @@ void features_scalars(struct slice text, double ret[SCALARS_N])
     ret[8] = share(s.non_latin, s.visible);
 }
 
-static void fill_scalars(struct slice text, float *ret)
+static float scale_scalar(uint32_t row, double raw, uint32_t n)
+{
+    double z = (raw - scalar_scale[row].mean) / scalar_scale[row].sd;
+    z = z < -3 ? -3 : z > 3 ? 3 : z;
+    /* The block's length stays near .5 however many scalars there are. */
+    return (float)(z * (.5 / sqrt(n)));
+}
+
+/* No text says nothing; an average text would say something. */
+static void fill_text_scalars(const struct feature_spec *spec, struct slice text, float *ret)
 {
     if (text.len == 0)
-        return; /* No text says nothing; an average text would say something. */
+        return;
     double raw[SCALARS_N];
+    uint32_t n = spec_scalars_n(spec);
     features_scalars(text, raw);
-    for (int i = 0; i < SCALARS_N; i++) {
-        double z = (raw[i] - scalar_scale[i].mean) / scalar_scale[i].sd;
-        z = z < -3 ? -3 : z > 3 ? 3 : z;
-        /* The block's length stays near .5 however many scalars there are. */
-        ret[i] = (float)(z * (.5 / sqrt(SCALARS_N)));
+    for (uint32_t i = 0; i < SCALARS_N; i++) {
+        uint32_t row = scalar_row(0, i);
+        ret[spec->version == 0 ? i : row] = scale_scalar(row, raw[i], n);
     }
+    if (spec->version == 1)
+        ret[1] = scale_scalar(1, flesch_ease(text), n);
+}
+
+static void fill_scalars(const struct feature_spec *spec, const struct feature_input *in,
+                         float *ret)
+{
+    fill_text_scalars(spec, in->text, ret);
+    if (spec->version == 0)
+        return;
+    uint32_t turns = in->agent.turn > in->agent.tool_step ? in->agent.turn : in->agent.tool_step;
+    ret[10] = scale_scalar(10, log1p(turns), SCALARS_V1_N);
+    ret[11] = scale_scalar(11, in->agent.images > 0, SCALARS_V1_N);
 }
 
 /* ---- The caller's numbers ---- */
@@ -414,6 +448,18 @@ static void project(const float *embedding, size_t n, float *ret)
 
 static_assert(EMBEDDING_D == 32, "one bit of a 32-bit word for each row");
 
+/* The caller's word is worth more than a guess. */
+static void fill_task(const struct feature_spec *spec, const struct feature_input *in, float *ret)
+{
+    if (in->task_slot >= 0)
+        ret[in->task_slot] = 1;
+    else if (spec->version == 1 && in->task_p)
+        memcpy(ret, in->task_p, spec->task_slots * sizeof *ret);
+}
+
+static_assert((int)TEXT_D == (int)TEXT_BLOCK_N, "the text block is as wide as its table");
+static_assert(TEXT16_VERSION == 1, "spec_describe names the table's version");
+
 enum err features_fill(const struct feature_spec *spec, const struct feature_input *in,
                        float *ret_x, struct err_detail *detail)
 {
@@ -425,13 +471,50 @@ enum err features_fill(const struct feature_spec *spec, const struct feature_inp
                        (unsigned)spec->task_slots);
     memset(ret_x, 0, spec_d(spec) * sizeof *ret_x);
     ret_x[0] = 1;
-    if (in->task_slot >= 0)
-        ret_x[spec_task_at(spec) + (uint32_t)in->task_slot] = 1;
+    fill_task(spec, in, ret_x + spec_task_at(spec));
     if (spec->scalars)
-        fill_scalars(in->text, ret_x + spec_scalars_at(spec));
+        fill_scalars(spec, in, ret_x + spec_scalars_at(spec));
+    if (spec->agent)
+        feature_agent_fill(&in->agent, ret_x + spec_agent_at(spec));
     if (in->features_n)
         memcpy(ret_x + spec_features_at(spec), in->features, in->features_n * sizeof *ret_x);
     if (in->embedding_n)
         project(in->embedding, in->embedding_n, ret_x + spec_embedding_at(spec));
+    else if (spec->text_block)
+        text_block(in->text, ret_x + spec_embedding_at(spec));
     return OK;
+}
+
+/* ---- Names ---- */
+
+static void name_task(const struct router_config *c, uint32_t slot, char *ret, size_t cap)
+{
+    if (slot < c->tasks_n)
+        (void)snprintf(ret, cap, "task.%s", c->tasks[slot]);
+    else if (slot + 1 == c->spec.task_slots)
+        (void)snprintf(ret, cap, "task.other");
+    else
+        (void)snprintf(ret, cap, "task.%u", slot);
+}
+
+void features_name(const struct router_config *config, uint32_t i, char *ret_text, size_t cap)
+{
+    const struct feature_spec *spec = &config->spec;
+    struct spec_block blocks[SPEC_BLOCKS_MAX];
+    uint32_t k = 0, n = spec_blocks(spec, blocks);
+    assert(i < spec_d(spec));
+    while (k + 1 < n && i >= blocks[k + 1].at)
+        k++;
+    uint32_t at = i - blocks[k].at;
+    if (i == 0)
+        (void)snprintf(ret_text, cap, "bias");
+    else if (blocks[k].at == spec_task_at(spec) && at < spec->task_slots)
+        name_task(config, at, ret_text, cap);
+    else if (spec->scalars && blocks[k].at == spec_scalars_at(spec))
+        (void)snprintf(ret_text, cap, "scalars.%s",
+                       scalar_scale[scalar_row(spec->version, at)].name);
+    else if (spec->agent && blocks[k].at == spec_agent_at(spec))
+        (void)snprintf(ret_text, cap, "agent.%s", feature_agent_name(at));
+    else
+        (void)snprintf(ret_text, cap, "%s.%u", blocks[k].name, at);
 }

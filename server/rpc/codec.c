@@ -40,6 +40,21 @@ static enum err fill_names(char *const *names, size_t n, const char *field, stru
     return OK;
 }
 
+static struct feature_agent agent_in(const Shunt__V1__RouteRequest *m)
+{
+    /* protobuf-c leaves 0 where a number is absent, which is what absence means. */
+    return (struct feature_agent){
+        .turn = m->turn,
+        .tool_step = m->tool_step,
+        .tool_errors = m->tool_errors,
+        .tokens_so_far = m->tokens_so_far,
+        .images = m->images,
+        .max_output_tokens = m->max_output_tokens,
+        .json_required = m->json_required,
+        .tools_required = m->tools_required,
+    };
+}
+
 enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
                         struct route_lists *lists, struct route_in *ret_in,
                         struct err_detail *detail)
@@ -63,6 +78,7 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
         .features_n = m->n_features,
         .embedding = m->embedding,
         .embedding_n = m->n_embedding,
+        .agent = agent_in(m),
         .weights = lists->weights,
         .weights_n = weights_n,
         .candidates = lists->candidates,

@@ -114,18 +114,37 @@ static enum err narrow(uint32_t value, uint32_t max, const char *field, uint16_t
     return OK;
 }
 
+/* Absent: what is there stays. */
+static enum err version_in(const char *name, uint8_t *ret_version, struct err_detail *detail)
+{
+    for (uint8_t v = 0; name && v < SPEC_VERSIONS; v++)
+        if (strcmp(name, spec_version_name(v)) == 0) {
+            *ret_version = v;
+            return OK;
+        }
+    return name ? err_say(detail, ERR_INVALID, "context: \"%.32s\" is neither ctx.v0 nor ctx.v1",
+                          name)
+                : OK;
+}
+
 static enum err context_in(const Shunt__V1__RouterSpec *m, struct router_config *config,
                            struct err_detail *detail)
 {
     if (m->has_task_slots)
         TRY(narrow(m->task_slots, MAX_TASKS, "task_slots", &config->spec.task_slots, detail));
+    TRY(version_in(m->context, &config->spec.version, detail));
     if (m->has_scalars)
         config->spec.scalars = m->scalars;
+    if (m->has_agent)
+        config->spec.agent = m->agent;
     if (m->has_features_n)
         TRY(narrow(m->features_n, MAX_D, "features_n", &config->spec.features_n, detail));
     if (m->has_embedding_n)
         TRY(narrow(m->embedding_n, MAX_EMBEDDING, "embedding_n", &config->spec.embedding_n,
                    detail));
+    config->spec.text_block = m->has_text_block
+                                  ? m->text_block
+                                  : config->spec.version == 1 && config->spec.embedding_n == 0;
     if (m->n_tasks > MAX_TASKS)
         return err_say(detail, ERR_OUT_OF_RANGE, "tasks: %zu of them; at most %d", m->n_tasks,
                        MAX_TASKS);
@@ -269,13 +288,16 @@ Shunt__V1__RouterSpec *codec_spec_out(const struct router_config *config, struct
     if (!m->name || !m->settings || !lists_out(config, arena, m))
         return NULL;
     m->has_task_slots = m->has_scalars = m->has_features_n = m->has_embedding_n = true;
-    m->has_ephemeral = true;
+    m->has_ephemeral = m->has_agent = m->has_text_block = true;
+    m->context = arena_text(arena, spec_version_name(config->spec.version), 6);
+    m->agent = config->spec.agent;
+    m->text_block = config->spec.text_block;
     m->task_slots = config->spec.task_slots;
     m->scalars = config->spec.scalars;
     m->features_n = config->spec.features_n;
     m->embedding_n = config->spec.embedding_n;
     m->ephemeral = config->ephemeral;
-    return m;
+    return m->context ? m : NULL;
 }
 
 static bool priors_out(const struct arm_config *arm, const struct router_config *config,

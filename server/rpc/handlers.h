@@ -25,6 +25,8 @@ handler_run handle_set_arm_state;
 handler_run handle_remove_arm;
 handler_run handle_explain;
 handler_run handle_stats;
+handler_run handle_features;
+handler_run handle_train_classifier;
 handler_run handle_get_config;
 handler_run handle_checkpoint;
 handler_run handle_verify;

@@ -2,6 +2,7 @@
 
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "server/route/classify.h"
 #include "server/rpc/handlers.h"
 
 #define ROUTER(m)                                                                                  \
@@ -20,7 +21,10 @@
         true, true                                                                                 \
     }
 
-enum { REPORT_BYTES = 64 * 1024 };
+enum {
+    REPORT_BYTES = 64 * 1024,
+    EXAMPLES_BYTES = CLASSIFY_BYTES_MAX + 1024, /* The text and what is around it. */
+};
 
 const struct method methods[] = {
     {ROUTER("RouteRequest"), METHOD_INLINE, false, &shunt__v1__route_request__descriptor,
@@ -50,6 +54,10 @@ const struct method methods[] = {
      handle_explain, NULL, 0},
     {ADMIN("Stats"), METHOD_BLOCKING, false, &shunt__v1__stats_request__descriptor, handle_stats,
      NULL, 0},
+    {ADMIN("Features"), METHOD_BLOCKING, false, &shunt__v1__features_request__descriptor,
+     handle_features, NULL, 0},
+    {ADMIN("TrainClassifier"), METHOD_LONG, false, &shunt__v1__train_classifier_request__descriptor,
+     handle_train_classifier, NULL, EXAMPLES_BYTES},
     {ADMIN("GetConfig"), METHOD_BLOCKING, false, &shunt__v1__get_config_request__descriptor,
      handle_get_config, NULL, 0},
     {ADMIN("Checkpoint"), METHOD_LONG, false, &shunt__v1__checkpoint_request__descriptor,

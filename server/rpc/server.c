@@ -17,7 +17,8 @@ static grpc_server *create_grpc(const struct rpc_options *o)
         int value;
     } rows[] = {
         {GRPC_ARG_ALLOW_REUSEPORT, 0}, /* Else a second server silently shares the port. */
-        {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, o->service == RPC_ROUTER ? 1280 * KIB : 4096 * KIB},
+        /* Of admin: an examples text, and what is around it. */
+        {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, o->service == RPC_ROUTER ? 1280 * KIB : 4160 * KIB},
         {GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1},
         {GRPC_ARG_MAX_METADATA_SIZE, 8 * KIB},
         {GRPC_ARG_MAX_CONCURRENT_STREAMS, 256},

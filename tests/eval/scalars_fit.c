@@ -3,6 +3,7 @@
  * Every file weighs the same, whatever its length: its first 1,000 rows, so that no one benchmark
  * decides what an average prompt is. Prints C, ready to paste. */
 #include "server/route/features.h"
+#include "server/route/flesch.h"
 
 #include <glob.h>
 #include <jansson.h>
@@ -12,10 +13,10 @@
 #include <string.h>
 #include <zlib.h>
 
-enum { ROWS_MAX = 1000, LINE_CAP = 4 << 20, FILES_MAX = 64 };
+enum { MEASURED = SCALARS_N + 1, ROWS_MAX = 1000, LINE_CAP = 4 << 20, FILES_MAX = 64 };
 
 struct sums {
-    double n, sum[SCALARS_N], squares[SCALARS_N];
+    double n, sum[MEASURED], squares[MEASURED]; /* In the order of ctx.v1: ease stands second. */
 };
 
 static int add_row(struct sums *s, const char *line)
@@ -27,10 +28,13 @@ static int add_row(struct sums *s, const char *line)
         json_decref(row);
         return -1;
     }
-    double v[SCALARS_N];
-    features_scalars((struct slice){json_string_value(text), json_string_length(text)}, v);
+    double v[MEASURED];
+    struct slice bytes = {json_string_value(text), json_string_length(text)};
+    features_scalars(bytes, v + 1);
+    v[0] = v[1];
+    v[1] = flesch_ease(bytes);
     s->n++;
-    for (int i = 0; i < SCALARS_N; i++) {
+    for (int i = 0; i < MEASURED; i++) {
         s->sum[i] += v[i];
         s->squares[i] += v[i] * v[i];
     }
@@ -54,7 +58,7 @@ static int add_file(struct sums *s, const char *path, char *line)
 /* Mean of the files' means; variance about it, again averaged over files. */
 static void print_scale(const struct sums *files, size_t n)
 {
-    for (int i = 0; i < SCALARS_N; i++) {
+    for (int i = 0; i < MEASURED; i++) {
         double mean = 0, squares = 0;
         for (size_t k = 0; k < n; k++) {
             mean += files[k].sum[i] / files[k].n / (double)n;

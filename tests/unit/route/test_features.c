@@ -1,5 +1,8 @@
 #include "server/route/features.h"
 
+#include "server/route/flesch.h"
+#include "server/route/text_block.h"
+#include "state/base/mem.h"
 #include "state/base/rng.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -272,6 +275,201 @@ static void an_embedding_keeps_its_direction_and_about_its_length(void **unused)
     assert_close(squares / TRIALS, 1, .09);
 }
 
+/* ---- ctx.v1 ---- */
+
+static const struct feature_spec whole_v1 = {.version = 1,
+                                             .task_slots = 4,
+                                             .scalars = true,
+                                             .agent = true,
+                                             .text_block = true,
+                                             .features_n = 3};
+enum {
+    V1_SCALARS = 1 + 4,
+    V1_AGENT = V1_SCALARS + SCALARS_V1_N,
+    V1_FEATURES = V1_AGENT + AGENT_N,
+    V1_TEXT = V1_FEATURES + 3,
+    V1_D = V1_TEXT + TEXT_BLOCK_N
+};
+
+static double length_of(const float *x, int n)
+{
+    double squares = 0;
+    for (int i = 0; i < n; i++)
+        squares += (double)x[i] * (double)x[i];
+    return sqrt(squares);
+}
+
+static void each_block_of_v1_stands_where_the_layout_says(void **unused)
+{
+    (void)unused;
+    const float features[3] = {-1, 2, 3};
+    struct feature_input in = {
+        .text = {"Translate the good news into French, please.", 44},
+        .task_slot = 3,
+        .features = features,
+        .features_n = 3,
+        .agent = {.turn = 100, .json_required = true},
+    };
+    float x[V1_D], block[TEXT_BLOCK_N];
+    assert_int_equal(spec_d(&whole_v1), V1_D);
+    assert_int_equal(features_fill(&whole_v1, &in, x, NULL), OK);
+    assert_true(x[0] == 1);
+    for (int i = 0; i < 4; i++)
+        assert_true(x[1 + i] == (i == 3 ? 1.F : 0.F));
+    assert_true(length_of(x + V1_SCALARS, 10) > 0);
+    const float s = .5F / sqrtf(8);
+    assert_close((double)x[V1_AGENT], (double)s, 1e-7);
+    for (int i = 1; i < AGENT_N; i++)
+        assert_close((double)x[V1_AGENT + i], i == 6 ? (double)s : 0, 1e-7);
+    assert_memory_equal(x + V1_FEATURES, features, sizeof features);
+    text_block(in.text, block);
+    assert_true(length_of(block, TEXT_BLOCK_N) > 0);
+    assert_memory_equal(x + V1_TEXT, block, sizeof block);
+}
+
+static void a_label_of_the_caller_beats_the_classifier_and_both_beat_nothing(void **unused)
+{
+    (void)unused;
+    const float p[4] = {.1F, .2F, .3F, .4F};
+    struct feature_input in = {.task_slot = -1, .task_p = p};
+    float x[V1_D];
+    assert_int_equal(features_fill(&whole_v1, &in, x, NULL), OK);
+    assert_memory_equal(x + 1, p, sizeof p);
+    in.task_slot = 1;
+    assert_int_equal(features_fill(&whole_v1, &in, x, NULL), OK);
+    for (int i = 0; i < 4; i++)
+        assert_true(x[1 + i] == (i == 1 ? 1.F : 0.F));
+    in = (struct feature_input){.task_slot = -1};
+    assert_int_equal(features_fill(&whole_v1, &in, x, NULL), OK);
+    for (int i = 1; i < V1_D; i++) /* Not even turns: none is as good as not said. */
+        assert_true(x[i] == 0);
+    /* ctx.v0 has labels only. */
+    float old[WHOLE_D];
+    in.task_p = p;
+    assert_int_equal(features_fill(&whole, &in, old, NULL), OK);
+    for (int i = 1; i < WHOLE_D; i++)
+        assert_true(old[i] == 0);
+}
+
+static void an_embedding_takes_the_place_of_the_text_block(void **unused)
+{
+    (void)unused;
+    const struct feature_spec v0 = {.embedding_n = 8}, v1 = {.version = 1, .embedding_n = 8};
+    const float e[8] = {1, -2, 3, -4, 5, -6, 7, -8};
+    struct feature_input in = {.text = {"words", 5}, .task_slot = -1, .embedding = e};
+    float x[1 + EMBEDDING_D], y[1 + EMBEDDING_D];
+    in.embedding_n = 8;
+    assert_int_equal(features_fill(&v0, &in, x, NULL), OK);
+    assert_int_equal(features_fill(&v1, &in, y, NULL), OK);
+    assert_memory_equal(x, y, sizeof x);
+}
+
+static void more_of_a_run_is_a_larger_number_up_to_full(void **unused)
+{
+    (void)unused;
+    const double limit = .5 / sqrt(AGENT_N) + 1e-7; /* A rounding to float. */
+    float before[AGENT_N] = {0};
+    for (uint32_t v = 1; v != 0; v *= 2) { /* Up to 2^31, past every "full". */
+        struct feature_agent a = {v, v, v, v, v, v, v > 2, v > 2};
+        float now[AGENT_N];
+        feature_agent_fill(&a, now);
+        for (int i = 0; i < AGENT_N; i++) {
+            assert_true(now[i] >= before[i] && (double)now[i] <= limit);
+            assert_true(v >= 64 || i > 5 || now[i] > before[i] || now[i] == now[6]);
+        }
+        memcpy(before, now, sizeof now);
+    }
+    struct feature_agent most = {UINT32_MAX, UINT32_MAX, UINT32_MAX, UINT64_MAX,
+                                 UINT32_MAX, UINT32_MAX, true,       true};
+    float x[AGENT_N];
+    feature_agent_fill(&most, x);
+    assert_close(length_of(x, AGENT_N), .5, 1e-6);
+}
+
+static void the_scalars_of_v1_are_those_of_v0_with_ease_turns_and_images(void **unused)
+{
+    (void)unused;
+    const struct feature_spec v0 = {.scalars = true}, v1 = {.version = 1, .scalars = true};
+    struct feature_input in = {.text = {"Name 3 rivers. Why these?", 25}, .task_slot = -1};
+    float old[1 + SCALARS_N], new[1 + SCALARS_V1_N];
+    in.agent = (struct feature_agent){.turn = 2, .tool_step = 9, .images = 7};
+    assert_int_equal(features_fill(&v0, &in, old, NULL), OK);
+    assert_int_equal(features_fill(&v1, &in, new, NULL), OK);
+    /* The same z, times another block's scale. */
+    const double ratio = sqrt((double)SCALARS_V1_N / SCALARS_N);
+    assert_close((double)new[1] * ratio, (double)old[1], 1e-6);
+    for (int i = 1; i < SCALARS_N; i++)
+        assert_close((double)new[2 + i] * ratio, (double)old[1 + i], 1e-6);
+    const double s = .5 / sqrt(SCALARS_V1_N);
+    assert_close((double)new[2], s * (flesch_ease(in.text) - 67.9) / 23.53, 1e-6);
+    assert_close((double)new[11], s * log(10) / 2.398, 1e-6); /* The larger of the two. */
+    assert_close((double)new[12], s, 1e-6);
+}
+
+static void every_text_stays_within_the_bounds_of_its_blocks(void **unused)
+{
+    (void)unused;
+    static char text[1 << 20];
+    static const char *const units[] = {
+        "a", "\xff", "A) 1?;\n+", "the cat sat. ", "\xe4\xbd\xa0", "def f(x):\n"};
+    for (size_t u = 0; u < sizeof units / sizeof *units; u++) {
+        size_t len = strlen(units[u]);
+        for (size_t i = 0; i < sizeof text; i++)
+            text[i] = units[u][i % len];
+        for (size_t n = 1; n <= sizeof text; n *= 4) {
+            struct feature_input in = {.text = {text, n}, .task_slot = -1};
+            float x[V1_D];
+            assert_int_equal(features_fill(&whole_v1, &in, x, NULL), OK);
+            for (int i = 0; i < V1_D; i++)
+                assert_true(isfinite(x[i]));
+            assert_true(length_of(x + V1_SCALARS, SCALARS_V1_N) <= 1.5 + 1e-6);
+            assert_true(length_of(x + V1_TEXT, TEXT_BLOCK_N) <= 2.8 + 1e-6);
+        }
+    }
+}
+
+static void assert_name(const struct router_config *c, uint32_t i, const char *want)
+{
+    char name[2 * NAME_CAP];
+    features_name(c, i, name, sizeof name);
+    assert_string_equal(name, want);
+}
+
+static void every_number_has_a_name(void **unused)
+{
+    (void)unused;
+    static struct router_config c;
+    settings_defaults(&c, "r");
+    c.spec = whole_v1;
+    c.tasks_n = 1;
+    memcpy(c.tasks[0], "code", 5);
+    assert_name(&c, 0, "bias");
+    assert_name(&c, 1, "task.code");
+    assert_name(&c, 2, "task.1");
+    assert_name(&c, 4, "task.other");
+    assert_name(&c, V1_SCALARS, "scalars.tokens");
+    assert_name(&c, V1_SCALARS + 1, "scalars.flesch");
+    assert_name(&c, V1_SCALARS + 11, "scalars.image");
+    assert_name(&c, V1_AGENT + 7, "agent.tools_required");
+    assert_name(&c, V1_FEATURES + 2, "features.2");
+    assert_name(&c, V1_D - 1, "text.15");
+    c.spec = (struct feature_spec){.scalars = true, .embedding_n = 3};
+    assert_name(&c, 1, "scalars.tokens");
+    assert_name(&c, 2, "scalars.sentence_words");
+    assert_name(&c, 1 + SCALARS_N, "embedding.0");
+}
+
+static void a_context_is_made_without_an_allocation(void **unused)
+{
+    (void)unused;
+    struct feature_input in = {.text = {"What is it?", 11}, .task_slot = -1};
+    float x[V1_D];
+    mem_fail_nth(0);
+    long before = mem_count();
+    assert_int_equal(features_fill(&whole_v1, &in, x, NULL), OK);
+    assert_int_equal(mem_count(), before);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -286,6 +484,14 @@ int main(void)
         cmocka_unit_test(extreme_texts_stay_within_three_deviations),
         cmocka_unit_test(wrong_numbers_are_refused_and_named),
         cmocka_unit_test(an_embedding_keeps_its_direction_and_about_its_length),
+        cmocka_unit_test(each_block_of_v1_stands_where_the_layout_says),
+        cmocka_unit_test(a_label_of_the_caller_beats_the_classifier_and_both_beat_nothing),
+        cmocka_unit_test(an_embedding_takes_the_place_of_the_text_block),
+        cmocka_unit_test(more_of_a_run_is_a_larger_number_up_to_full),
+        cmocka_unit_test(the_scalars_of_v1_are_those_of_v0_with_ease_turns_and_images),
+        cmocka_unit_test(every_text_stays_within_the_bounds_of_its_blocks),
+        cmocka_unit_test(every_number_has_a_name),
+        cmocka_unit_test(a_context_is_made_without_an_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

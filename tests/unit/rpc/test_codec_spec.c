@@ -145,6 +145,45 @@ static void fields_too_wide_for_us_are_refused_and_not_cut(void **state)
     assert_int_equal(decode(&m, &c, &detail), ERR_OUT_OF_RANGE);
 }
 
+static void the_layout_of_the_context_is_asked_for_by_name(void **state)
+{
+    (void)state;
+    Shunt__V1__RouterSpec m = SHUNT__V1__ROUTER_SPEC__INIT;
+    struct router_config c, again;
+    struct err_detail detail;
+    char v0[] = "ctx.v0", v1[] = "ctx.v1", other[] = "ctx.v2";
+    struct arena arena;
+    arena_init(&arena, 1 << 16);
+    m.name = name;
+    m.context = v0;
+    assert_int_equal(decode(&m, &c, &detail), OK);
+    assert_true(c.spec.version == 0 && !c.spec.text_block && !c.spec.agent);
+    m.context = v1;
+    assert_int_equal(decode(&m, &c, &detail), OK);
+    assert_true(c.spec.version == 1 && c.spec.text_block && !c.spec.agent);
+    m.has_agent = m.agent = m.has_text_block = 1;
+    assert_int_equal(decode(&m, &c, &detail), OK);
+    assert_true(c.spec.agent && !c.spec.text_block);
+    assert_int_equal(decode(codec_spec_out(&c, &arena), &again, &detail), OK);
+    assert_memory_equal(&c.spec, &again.spec, sizeof c.spec);
+    /* An embedding takes the text block's place, unless somebody asked for both. */
+    m.has_text_block = 0;
+    m.has_embedding_n = 1;
+    m.embedding_n = 3;
+    assert_int_equal(decode(&m, &c, &detail), OK);
+    assert_false(c.spec.text_block);
+    m.has_text_block = m.text_block = 1;
+    assert_int_equal(decode(&m, &c, &detail), ERR_INVALID);
+    assert_non_null(strstr(detail.text, "text_block"));
+    m.has_text_block = m.has_embedding_n = 0;
+    m.context = v0;
+    assert_int_equal(decode(&m, &c, &detail), ERR_INVALID); /* The agent block. */
+    m.context = other;
+    assert_int_equal(decode(&m, &c, &detail), ERR_INVALID);
+    assert_non_null(strstr(detail.text, "ctx.v2"));
+    arena_done(&arena);
+}
+
 static void a_name_that_is_none_is_refused(void **state)
 {
     (void)state;
@@ -207,6 +246,7 @@ int main(void)
         cmocka_unit_test(absent_fields_of_a_metric_have_their_defaults),
         cmocka_unit_test(a_spec_shown_and_declared_again_is_the_same),
         cmocka_unit_test(fields_too_wide_for_us_are_refused_and_not_cut),
+        cmocka_unit_test(the_layout_of_the_context_is_asked_for_by_name),
         cmocka_unit_test(a_name_that_is_none_is_refused),
         cmocka_unit_test(an_arm_keeps_its_words_and_its_priors_in_their_unit),
     };

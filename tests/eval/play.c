@@ -1,0 +1,203 @@
+#include "tests/eval/play.h"
+
+#include "server/route/decide.h"
+#include "state/base/rng.h"
+#include "state/model/fold.h"
+#include "state/model/model.h"
+#include "state/model/snapshot.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUALITY, COST };
+
+static void must(enum err e, const char *what)
+{
+    if (e == OK)
+        return;
+    fprintf(stderr, "play: %s: %s\n", what, err_text(e));
+    abort();
+}
+
+static double mean_cost(const struct rows *rows, uint32_t arm)
+{
+    double sum = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < rows->n; i++)
+        if (!isnan(rows->row[i].quality[arm])) {
+            sum += rows->row[i].cost[arm];
+            n++;
+        }
+    return n ? sum / n : 0;
+}
+
+void play_config(const struct rows *rows, const struct feature_spec *spec, double cost_weight,
+                 struct router_config *ret_config)
+{
+    struct router_config *c = ret_config;
+    double low = INFINITY, high = 0;
+    settings_defaults(c, "played");
+    c->spec = *spec;
+    c->settings.explore_floor = 0;
+    memset(c->metrics, 0, sizeof c->metrics);
+    c->metrics_n = 1;
+    c->metrics[QUALITY] = (struct metric_def){
+        .name = "quality", .group = METRIC_RATED, .max = 1, .norm_high = 1, .weight = 1};
+    for (uint32_t a = 0; a < rows->arms.n; a++) {
+        double mean = mean_cost(rows, a);
+        if (mean > 0) {
+            low = fmin(low, mean);
+            high = fmax(high, mean);
+        }
+    }
+    if (low >= high)
+        return;
+    c->metrics_n = 2;
+    c->metrics[COST] = (struct metric_def){.name = "cost_usd",
+                                           .group = METRIC_SERVED,
+                                           .lower_is_better = true,
+                                           .logarithmic = true,
+                                           .max = 1e12,
+                                           .norm_low = low,
+                                           .norm_high = high,
+                                           .weight = cost_weight};
+}
+
+struct game {
+    const struct play *p;
+    struct model *model;
+    struct snapshot *snapshot;
+    struct event event;
+    uint64_t position;
+    uint32_t router_uid, arm_uid[ROWS_ARMS_MAX];
+    uint64_t issued[ROWS_ARMS_MAX];
+    struct decide_scratch scratch;
+    float pmf[MAX_ARMS];
+};
+
+static uint32_t fold(struct game *g)
+{
+    struct fold_result r;
+    must(model_reserve(g->model, &g->event, 0), "reserve");
+    fold_event(g->model, &g->event, g->position++, &r);
+    must(r.err, "fold");
+    return r.uid;
+}
+
+static void publish(struct game *g)
+{
+    struct snapshot *next;
+    must(snapshot_build(g->model, g->snapshot, &next), "snapshot");
+    snapshot_free(g->snapshot);
+    g->snapshot = next;
+}
+
+static void open_game(struct game *g)
+{
+    must(model_new(&g->model), "model");
+    g->position = 1;
+    g->event.kind = EVENT_ROUTER_CREATE;
+    g->event.u.router = *g->p->config;
+    g->event.u.router.settings.seed = g->p->seed;
+    g->router_uid = fold(g);
+    for (uint32_t a = 0; a < g->p->rows->arms.n; a++) {
+        memset(&g->event, 0, sizeof g->event);
+        g->event.kind = EVENT_ARM_ADD;
+        g->event.u.arm.router_uid = g->router_uid;
+        memcpy(g->event.u.arm.config.name, g->p->rows->arms.name[a], ROWS_NAME_CAP);
+        g->arm_uid[a] = fold(g);
+    }
+    publish(g);
+}
+
+static double cost_z(const struct play *p, const struct row *row, uint32_t arm)
+{
+    return p->config->metrics_n > COST ? metric_normalise(&p->config->metrics[COST], row->cost[arm])
+                                       : 0;
+}
+
+static double utility_of(const struct play *p, const struct row *row, uint32_t arm)
+{
+    return row->quality[arm] - p->cost_weight * cost_z(p, row, arm);
+}
+
+/* The arm for row number `i` of the stream. */
+static uint32_t choose(struct game *g, uint32_t i, const struct row *row, const float *x)
+{
+    const struct router_view *r = g->snapshot->routers[0];
+    struct eligible arms[ROWS_ARMS_MAX];
+    struct decide_result result;
+    uint32_t n = 0;
+    for (uint32_t a = 0; a < r->arms_n; a++)
+        if (!isnan(row->quality[a]))
+            arms[n++] = (struct eligible){a, g->issued[a], 0}; /* Nothing waits for its outcome. */
+    struct decide_input in = {.router = r,
+                              .x = x,
+                              .arms = arms,
+                              .n = n,
+                              .answer_share = i ? 1 : 0,
+                              .seed = rng_mix(g->p->seed, i)};
+    decide(&in, &g->scratch, g->pmf, &result);
+    g->issued[arms[result.chosen].index]++;
+    return arms[result.chosen].index;
+}
+
+static void learn(struct game *g, uint32_t i, const struct row *row, uint32_t arm, const float *x)
+{
+    struct event_outcome *o = &g->event.u.outcome;
+    memset(&g->event, 0, offsetof(struct event, u) + sizeof *o);
+    g->event.kind = EVENT_OUTCOME;
+    memcpy(o->decision.id, &i, sizeof i);
+    o->decision.router_uid = g->router_uid;
+    o->decision.arm_uid = g->arm_uid[arm];
+    o->decision.spec_hash = spec_hash(&g->p->config->spec);
+    o->decision.propensity = 1;
+    o->decision.d = (uint16_t)spec_d(&g->p->config->spec);
+    memcpy(o->decision.x, x, o->decision.d * sizeof *x);
+    o->metrics[QUALITY] = (struct outcome_metric){QUALITY, row->quality[arm], row->quality[arm]};
+    o->metrics_n = 1;
+    if (g->p->config->metrics_n > COST)
+        o->metrics[o->metrics_n++] =
+            (struct outcome_metric){COST, row->cost[arm], cost_z(g->p, row, arm)};
+    (void)fold(g);
+    publish(g);
+}
+
+double play_run(const struct play *p)
+{
+    struct game *g = calloc(1, sizeof *g);
+    size_t d = spec_d(&p->config->spec);
+    double sum = 0;
+    must(g ? OK : ERR_NOMEM, "game");
+    g->p = p;
+    open_game(g);
+    for (uint32_t i = 0; i < p->order_n; i++) {
+        const struct row *row = &p->rows->row[p->order[i]];
+        const float *x = p->x + p->order[i] * d;
+        uint32_t arm = choose(g, i, row, x);
+        sum += utility_of(p, row, arm);
+        learn(g, i, row, arm, x);
+    }
+    snapshot_free(g->snapshot);
+    model_free(g->model);
+    free(g);
+    return sum / p->order_n;
+}
+
+double play_best_single(const struct play *p)
+{
+    double best = -INFINITY;
+    for (uint32_t a = 0; a < p->rows->arms.n; a++) {
+        double sum = 0;
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < p->order_n; i++)
+            if (!isnan(p->rows->row[p->order[i]].quality[a])) {
+                sum += utility_of(p, &p->rows->row[p->order[i]], a);
+                n++;
+            }
+        best = n ? fmax(best, sum / n) : best;
+    }
+    return best;
+}
