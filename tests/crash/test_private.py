@@ -85,6 +85,9 @@ class Private(Case):
         sizes = {path: len(content) for path, content in self.everything_on_disk(server)}
         self.assertGreater(sum(n for p, n in sizes.items() if "/decisions/" in p), 0, sizes)
         self.assertGreater(sizes[os.path.join(server.data, "state")], 10000)
+        kept = [c for p, c in self.everything_on_disk(server) if "/decisions/" in p]
+        ids = [uuid.UUID(d.decision_id).bytes for d in decisions]
+        self.assertTrue(any(i in c for i in ids for c in kept))  # This is where it would be.
         for path, content in self.everything_on_disk(server):
             for form in self.forms(MARK):
                 self.assertNotIn(form, content, f"{path} holds text of a prompt")
