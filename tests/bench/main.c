@@ -2,6 +2,7 @@
  *
  *   shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] [--arms N] [--features N]
  *                   [--unix] [--no-pin] [--json]
+ *   shunt-bench features [--file NAME] [--json]     a prompt's context, see features.h
  *
  * A round is echo (route's sizes), RouteRequest, echo (report's sizes), ReportReward, each for S
  * seconds; ratios are taken within a round and their median is printed, because this machine
@@ -11,6 +12,7 @@
 #include "shunt/v1/admin.pb-c.h"
 #include "shunt/v1/router.pb-c.h"
 #include "tests/bench/echo.h"
+#include "tests/bench/features.h"
 #include "tests/bench/load.h"
 #include "tests/flow/server.h"
 
@@ -436,7 +438,8 @@ static void close_all(struct bench *b)
 static void usage(void)
 {
     (void)fprintf(stderr, "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] "
-                          "[--arms N] [--features N] [--unix] [--no-pin] [--json]\n");
+                          "[--arms N] [--features N] [--unix] [--no-pin] [--json]\n"
+                          "       shunt-bench features [--file NAME] [--json]\n");
     exit(2);
 }
 
@@ -481,6 +484,8 @@ int main(int argc, char **argv)
         grpc_init();
         return echo_serve(argv[2]);
     }
+    if (argc >= 2 && strcmp(argv[1], "features") == 0)
+        return bench_features(argc - 1, argv + 1);
     if (argc < 2 || strcmp(argv[1], "rpc") != 0)
         usage();
     b.o = read_options(argc - 1, argv + 1);

@@ -1,3 +1,4 @@
+#include "server/route/flesch.h"
 #include "server/route/text_block.h"
 #include "server/route/text_symbols.h"
 #include "tests/unit/cmocka_all.h"
@@ -159,6 +160,12 @@ static void forms_that_unicode_calls_the_same_are_the_same(void **unused)
     }
 }
 
+static void put_word(char *at)
+{
+    for (size_t i = 0; i < 10; i++)
+        at[i] = "parliament"[i];
+}
+
 /* The middle of a long text is not read; its first and last words are. */
 static void a_long_text_is_its_two_ends(void **unused)
 {
@@ -170,14 +177,14 @@ static void a_long_text_is_its_two_ends(void **unused)
     for (size_t i = 0; i < LONG; i++)
         text[i] = "harbour and moon "[i % 17];
     text_block((struct slice){text, LONG}, whole);
-    memcpy(text + LONG / 2, "parliament", 10);
+    put_word(text + LONG / 2);
     text_block((struct slice){text, LONG}, changed);
     assert_memory_equal(whole, changed, sizeof whole);
-    memcpy(text + 17, "parliament", 10);
+    put_word(text + 17);
     text_block((struct slice){text, LONG}, changed);
     assert_memory_not_equal(whole, changed, sizeof whole);
     memcpy(text + 17, text, 10);
-    memcpy(text + LONG - 17, "parliament", 10);
+    put_word(text + LONG - 17);
     text_block((struct slice){text, LONG}, changed);
     assert_memory_not_equal(whole, changed, sizeof whole);
     free(text);
@@ -206,6 +213,51 @@ static void every_length_around_the_windows_is_finite_and_bounded(void **unused)
     }
 }
 
+/* The linker leads this room's allocations here (--wrap in CMakeLists.txt). */
+static size_t allocations;
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *p, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+
+void *__wrap_malloc(size_t size)
+{
+    allocations++;
+    return __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    allocations++;
+    return __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *p, size_t size)
+{
+    allocations++;
+    return __real_realloc(p, size);
+}
+
+static void no_text_allocates(void **unused)
+{
+    (void)unused;
+    float block[TEXT_D];
+    uint16_t ids[8];
+    void *one = malloc(1);
+    assert_true(allocations > 0); /* That they are counted at all. */
+    free(one);
+    allocations = 0;
+    for (size_t i = 0; i < REFERENCES; i++) {
+        struct slice text = {text_reference[i].text, text_reference[i].len};
+        text_block(text, block);
+        (void)text_tokens(text, ids, 8);
+        (void)flesch_ease(text);
+    }
+    assert_int_equal(allocations, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +272,7 @@ int main(void)
         cmocka_unit_test(forms_that_unicode_calls_the_same_are_the_same),
         cmocka_unit_test(a_long_text_is_its_two_ends),
         cmocka_unit_test(every_length_around_the_windows_is_finite_and_bounded),
+        cmocka_unit_test(no_text_allocates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
