@@ -6,16 +6,11 @@
 
 static const double ease_min = -100, ease_max = 121;
 
-static uint32_t lower(uint32_t c)
-{
-    return c - 'A' < 26 ? c | 32 : c;
-}
-
 /* Letters of the Latin blocks; not the signs among them. */
 static bool is_latin(uint32_t c)
 {
     if (c < 0x80)
-        return lower(c) - 'a' < 26;
+        return (c | 32) - 'a' < 26;
     return (c >= 0xc0 && c <= 0x24f && c != 0xd7 && c != 0xf7) || (c >= 0x1e00 && c <= 0x1eff);
 }
 
@@ -32,34 +27,47 @@ static bool is_other_letter(uint32_t c)
     return !symbol && !is_latin(c);
 }
 
-static bool is_vowel(uint32_t c)
+/* a, e, i, o, u and y, by their place in the alphabet. */
+static const uint32_t vowels = 1U << 0 | 1U << 4 | 1U << 8 | 1U << 14 | 1U << 20 | 1U << 24;
+
+static bool is_vowel(uint32_t letter)
 {
-    c = lower(c);
+    return vowels >> (letter - 'a') & 1;
+}
+
+/* A Latin letter as one of a-z, as far as syllables go: an accented vowel sounds wherever it
+ * stands, as an a does; the rest are consonants. */
+static uint32_t plain_letter(uint32_t c)
+{
     if (c < 0x80)
-        return c == 'a' || c == 'e' || c == 'i' || c == 'o' || c == 'u' || c == 'y';
-    if (c < 0xc0 || c > 0xff)
-        return false;
+        return c | 32;
+    if (c > 0xff)
+        return 'b';
     c |= 0x20; /* The accented letters of Latin-1 have their case where ASCII has it. */
-    return c <= 0xe6 || (c >= 0xe8 && c <= 0xef) || (c >= 0xf2 && c <= 0xfd && c != 0xf7);
+    bool vowel = c <= 0xe6 || (c >= 0xe8 && c <= 0xef) || (c >= 0xf2 && c <= 0xfd);
+    return vowel ? 'a' : 'b';
 }
 
 /* ---- Syllables ---- */
 
 /* A word as it goes by: its vowel groups, and its last letters for the endings. */
 struct word {
-    uint32_t letters, groups;
+    uint64_t last; /* The newest eight, the newest in the low byte; 0 before the first. */
+    uint32_t groups;
     bool in_group;
-    uint32_t last[5]; /* [0] the newest; 0 before the first. */
 };
 
-static void word_put(struct word *w, uint32_t c)
+static void word_put(struct word *w, uint32_t letter)
 {
-    bool vowel = is_vowel(c);
+    bool vowel = is_vowel(letter);
     w->groups += vowel && !w->in_group;
     w->in_group = vowel;
-    w->letters++;
-    memmove(&w->last[1], &w->last[0], sizeof w->last - sizeof *w->last);
-    w->last[0] = lower(c);
+    w->last = w->last << 8 | letter;
+}
+
+static bool is_consonant(uint32_t letter)
+{
+    return letter != 0 && !is_vowel(letter);
 }
 
 static bool is_one_of(uint32_t c, const char *letters)
@@ -70,20 +78,19 @@ static bool is_one_of(uint32_t c, const char *letters)
 /* make, makes and looked end silently; table, horses, boxes, wanted and free do not. */
 static bool ends_silently(const struct word *w)
 {
-    const uint32_t *l = w->last;
-    if (l[0] == 'e') {
-        bool le = l[1] == 'l' && l[2] != 0 && !is_vowel(l[2]);
-        return l[1] != 0 && !is_vowel(l[1]) && !le;
-    }
-    if (l[1] != 'e' || l[2] == 0 || is_vowel(l[2]))
+    uint32_t l[4];
+    for (unsigned i = 0; i < 4; i++)
+        l[i] = w->last >> (8 * i) & 255;
+    if (l[0] == 'e')
+        return is_consonant(l[1]) && !(l[1] == 'l' && is_consonant(l[2]));
+    if (l[1] != 'e' || !is_consonant(l[2]))
         return false;
     if (l[0] == 'd')
         return !is_one_of(l[2], "td");
     if (l[0] != 's')
         return false;
     bool hiss = is_one_of(l[2], "sxzcg") || (l[2] == 'h' && is_one_of(l[3], "cs"));
-    bool les = l[2] == 'l' && l[3] != 0 && !is_vowel(l[3]);
-    return !hiss && !les;
+    return !hiss && !(l[2] == 'l' && is_consonant(l[3]));
 }
 
 static uint32_t word_syllables(const struct word *w)
@@ -99,7 +106,7 @@ uint32_t flesch_syllables(const uint8_t *word, size_t len)
     while (p < end) {
         uint32_t c = text_code_next(&p, end);
         if (is_latin(c))
-            word_put(&w, c);
+            word_put(&w, plain_letter(c));
     }
     return word_syllables(&w);
 }
@@ -116,7 +123,7 @@ struct scan {
 
 static void end_word(struct scan *s)
 {
-    if (s->word.letters == 0)
+    if (s->word.last == 0)
         return;
     s->n->words++;
     s->sentence_words++;
@@ -137,10 +144,10 @@ static void scan_code(struct scan *s, uint32_t c)
         s->n->latin++;
         s->ending = false; /* "e.g.x" */
         s->newlines = 0;
-        word_put(&s->word, c);
+        word_put(&s->word, plain_letter(c));
         return;
     }
-    if (s->word.letters && (c == '\'' || c == 0x2019))
+    if (s->word.last && (c == '\'' || c == 0x2019))
         return; /* "don't" is one word. */
     end_word(s);
     if (c <= ' ') {
@@ -164,8 +171,14 @@ void flesch_count(struct slice text, struct flesch_counts *ret_counts)
         return;
     struct scan s = {.n = ret_counts};
     const uint8_t *p = text.data, *end = p + text.len;
-    while (p < end)
+    while (p < end) {
         scan_code(&s, text_code_next(&p, end));
+        /* The rest of a plain word, where most of most texts is: nothing else changes by it. */
+        for (; s.word.last && p < end && (uint32_t)(*p | 32) - 'a' < 26; p++) {
+            s.n->latin++;
+            word_put(&s.word, *p | 32U);
+        }
+    }
     end_word(&s);
     end_sentence(&s);
 }
