@@ -68,6 +68,9 @@ struct config {
         int64_t every_events, every_us;
     } checkpoint;
     struct {
+        char examples[CONFIG_PATH_CAP]; /* "": none. */
+    } classifier;
+    struct {
         char cert[CONFIG_PATH_CAP], key[CONFIG_PATH_CAP], client_ca[CONFIG_PATH_CAP]; /* "": off. */
     } tls;
 

@@ -61,6 +61,8 @@ const struct setting settings[] = {
      1000000000, "Events after which a checkpoint is written."},
     {"checkpoint.every", SETTING_DURATION, AT(checkpoint.every_us), "5min", NULL, 100 * MS, DAY,
      "Time after which a checkpoint is written if anything happened."},
+    {"classifier.examples", SETTING_PATH, AT(classifier.examples), NULL, "none", 0, 0,
+     "File of lines LABEL, tab, example that the task classifier learns from at start."},
     {"tls.cert", SETTING_PATH, AT(tls.cert), NULL, "none", 0, 0,
      "Certificate chain (PEM) for the HOST:PORT addresses of listen."},
     {"tls.key", SETTING_PATH, AT(tls.key), NULL, "none", 0, 0,

@@ -10,11 +10,13 @@
 #include "server/ops/http.h"
 #include "server/ops/log.h"
 #include "server/ops/ready.h"
+#include "server/route/classify.h"
 #include "server/rpc/server.h"
 #include "server/seal/seal.h"
 #include "state/base/mem.h"
 #include "state/math/check.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -142,6 +144,48 @@ static enum err open_monitoring(struct app *a, struct err_detail *detail)
     return http_open(&o, &a->http, detail);
 }
 
+static enum err read_file(const char *path, size_t max, struct buf *ret, struct err_detail *detail)
+{
+    char chunk[16384];
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return err_say(detail, ERR_NOT_FOUND, "%s", strerror(errno));
+    for (size_t n; ret->len <= max && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
+        buf_put(ret, chunk, n);
+    bool failed = ferror(f);
+    (void)fclose(f);
+    if (failed)
+        return err_say(detail, ERR_IO, "%s", strerror(errno));
+    if (ret->len > max)
+        return err_say(detail, ERR_TOO_LARGE, "more than %zu bytes", max);
+    return buf_error(ret);
+}
+
+/* A file that cannot be learned from stops the start: a label that is silently missing would be
+ * looked for in the wrong place. */
+static enum err train_classifier(struct app *a, struct engine_worker *w, struct err_detail *detail)
+{
+    const char *path = a->config->classifier.examples;
+    struct err_detail why = {{'\0'}};
+    struct buf text;
+    uint32_t examples = 0, labels = 0;
+    if (!path[0])
+        return OK;
+    buf_init(&text);
+    enum err e = read_file(path, CLASSIFY_BYTES_MAX, &text, &why);
+    if (e == OK)
+        e = engine_classifier_train(w, (struct slice){text.data, text.len}, &examples, &labels,
+                                    NULL, &why);
+    if (text.data)
+        explicit_bzero(text.data, text.len);
+    buf_done(&text);
+    if (e != OK)
+        return err_say(detail, e, "classifier.examples: %.512s: %.400s", path, why.text);
+    log_event(a->log, LOG_INFO, "classifier_trained", LOG_UINT("examples", examples),
+              LOG_UINT("labels", labels), LOG_END);
+    return OK;
+}
+
 static enum err open_engine(struct app *a, struct err_detail *detail)
 {
     struct engine_options o = engine_options_of(a);
@@ -150,6 +194,8 @@ static enum err open_engine(struct app *a, struct err_detail *detail)
     TRY(gauges_init(&a->gauges, a->engine, a->log, a->metrics));
     TRY(engine_worker_new(a->engine, &w));
     enum err e = bootstrap(a->config, a->engine, w, a->log, detail);
+    if (e == OK)
+        e = train_classifier(a, w, detail);
     engine_worker_free(w);
     return e;
 }

@@ -1,4 +1,5 @@
-/* decision_commands.c - ask for an arm, say how it went, and ask why: route, report, explain. */
+/* decision_commands.c - ask for an arm, say how it went, and ask why: route, report, explain,
+ * features. */
 #include "client/ctl/args.h"
 #include "client/ctl/commands.h"
 #include "client/ctl/table.h"
@@ -80,6 +81,82 @@ static enum ctl_exit route(struct ctl *ctl, const struct command_input *in)
         code = command_send(ctl, in, message);
     protobuf_c_message_free_unpacked(message, NULL);
     return code;
+}
+
+/* A word of the command line that is no "-" is the prompt itself. */
+static enum ctl_exit prompt_take(Shunt__V1__RouteRequest *request, const struct command_input *in)
+{
+    if (!in->positional_n || strcmp(in->positional[0], "-") == 0)
+        return text_take(request, in);
+    if (command_value(in, "text") || command_value(in, "text-file"))
+        return ctl_fail(CTL_USAGE, "give one prompt");
+    request->text = strdup(in->positional[0]);
+    return request->text ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
+}
+
+/* The options fill a RouteRequest, which travels inside. */
+static enum ctl_exit features(struct ctl *ctl, const struct command_input *in)
+{
+    struct command inner = *in->command;
+    struct command_input rows = *in;
+    Shunt__V1__FeaturesRequest message = SHUNT__V1__FEATURES_REQUEST__INIT;
+    ProtobufCMessage *route_message = NULL;
+    inner.request = &shunt__v1__route_request__descriptor;
+    rows.command = &inner;
+    enum ctl_exit code = command_request(&rows, &route_message);
+    message.request = (Shunt__V1__RouteRequest *)route_message;
+    if (code == CTL_OK)
+        code = prompt_take(message.request, in);
+    if (code == CTL_OK)
+        code = numbers_take(message.request, in);
+    if (code == CTL_OK)
+        code = command_send(ctl, in, &message.base);
+    protobuf_c_message_free_unpacked(route_message, NULL);
+    return code;
+}
+
+static enum ctl_exit print_labels(const Shunt__V1__FeaturesResponse *r)
+{
+    struct table *t = table_new();
+    if (t) {
+        table_column(t, "classifier", TABLE_LEFT);
+        table_column(t, "probability", TABLE_RIGHT);
+        table_column(t, "router has it", TABLE_LEFT);
+    }
+    for (size_t i = 0; t && i < r->n_classifier; i++) {
+        table_cell(t, "%s", r->classifier[i]->label);
+        table_cell(t, "%.4f", r->classifier[i]->probability);
+        table_cell(t, "%s", r->classifier[i]->in_router ? "yes" : "no");
+    }
+    puts("");
+    bool ok = t && table_print(t, stdout, ctl_bold());
+    table_free(t);
+    return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
+}
+
+static enum ctl_exit print_features(const struct ctl *ctl, const ProtobufCMessage *response)
+{
+    (void)ctl;
+    const Shunt__V1__FeaturesResponse *r = (const void *)response;
+    struct table *t = table_new();
+    printf("router %s, %" PRIu32 " numbers: %s (hash %016" PRIx64 ")\n\n", r->router, r->d,
+           r->feature_spec, r->feature_spec_hash);
+    if (t) {
+        table_column(t, "block", TABLE_LEFT);
+        table_column(t, "name", TABLE_LEFT);
+        table_column(t, "value", TABLE_RIGHT);
+    }
+    for (size_t b = 0; t && b < r->n_blocks; b++)
+        for (size_t i = 0; i < r->blocks[b]->n_names && i < r->blocks[b]->n_values; i++) {
+            table_cell(t, "%s", r->blocks[b]->name);
+            table_cell(t, "%s", r->blocks[b]->names[i]);
+            table_cell(t, "%.4f", (double)r->blocks[b]->values[i]);
+        }
+    bool ok = t && table_print(t, stdout, ctl_bold());
+    table_free(t);
+    if (!ok)
+        return ctl_fail(CTL_REFUSED, "out of memory");
+    return r->n_classifier ? print_labels(r) : CTL_OK;
 }
 
 static const char *reason_name(Shunt__V1__Reason reason)
@@ -233,6 +310,19 @@ static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage
         NULL, NULL, NULL, NULL, COMMAND_SET                                                        \
     }
 
+/* Where an agent's run stands. */
+#define AGENT_OPTIONS                                                                              \
+    {"turn", "N", "turns of the conversation before this one", "turn", COMMAND_SET},               \
+        {"tool-step", "N", "tool calls of this run so far", "tool_step", COMMAND_SET},             \
+        {"tool-errors", "N", "of those, failed", "tool_errors", COMMAND_SET},                      \
+        {"tokens-so-far", "N", "tokens of this run so far", "tokens_so_far", COMMAND_SET},         \
+        {"images", "N", "images in the prompt", "images", COMMAND_SET},                            \
+        {"max-output-tokens", "N", "most tokens you will take", "max_output_tokens", COMMAND_SET}, \
+        {"json-required", NULL, "the answer must be JSON", "json_required", COMMAND_FLAG},         \
+    {                                                                                              \
+        "tools-required", NULL, "the arm must call tools", "tools_required", COMMAND_FLAG          \
+    }
+
 static const struct command_option route_options[] = {
     {"router", "ROUTER", "the router to ask (default: default)", "router", COMMAND_SET},
     {"text", "TEXT", "the prompt", NULL, COMMAND_LOCAL},
@@ -240,6 +330,7 @@ static const struct command_option route_options[] = {
     {"task", "LABEL", "the task label", "task", COMMAND_SET},
     {"features", "1,2,3", "ready features, as many as the router declares", NULL, COMMAND_LOCAL},
     {"embedding-file", "FILE", "numbers of the prompt's embedding", NULL, COMMAND_LOCAL},
+    AGENT_OPTIONS,
     {"weights", "METRIC=W,...", "in place of the router's weights", "weights", COMMAND_PAIRS},
     {"candidates", "ARM,...", "choose among these arms", "candidates", COMMAND_SET},
     {"exclude", "ARM,...", "choose none of these arms", "exclude", COMMAND_SET},
@@ -247,6 +338,16 @@ static const struct command_option route_options[] = {
     {"max-ranked", "N", "show the N best arms", "max_ranked", COMMAND_SET},
     {"explain", NULL, "show the terms of each ranked arm", "explain", COMMAND_FLAG},
     {"dry-run", NULL, "decide, but count and log nothing", "dry_run", COMMAND_FLAG},
+    END};
+static const struct command_option features_options[] = {
+    {"router", "ROUTER", "the router whose context it is (default: default)", "router",
+     COMMAND_SET},
+    {"text", "TEXT", "the prompt", NULL, COMMAND_LOCAL},
+    {"text-file", "FILE", "a file that holds the prompt", NULL, COMMAND_LOCAL},
+    {"task", "LABEL", "the task label", "task", COMMAND_SET},
+    {"features", "1,2,3", "ready features, as many as the router declares", NULL, COMMAND_LOCAL},
+    {"embedding-file", "FILE", "numbers of the prompt's embedding", NULL, COMMAND_LOCAL},
+    AGENT_OPTIONS,
     END};
 static const struct command_option report_options[] = {
     {"token", "BASE64", "the decision's token, as route prints it", "decision_token", COMMAND_SET},
@@ -295,4 +396,16 @@ const struct command decision_commands[] = {
      .method = "Explain",
      .request = &shunt__v1__explain_request__descriptor,
      .response = &shunt__v1__explain_response__descriptor},
+    {.words = "features",
+     .args = "[TEXT|-]",
+     .doc = "Show the context that a request becomes, every number named.\v`-` reads the prompt "
+            "from standard input. Nothing is decided, learned, stored or logged.",
+     .options = features_options,
+     .positional_max = 1,
+     .run = features,
+     .print = print_features,
+     .service = CTL_ADMIN,
+     .method = "Features",
+     .request = &shunt__v1__features_request__descriptor,
+     .response = &shunt__v1__features_response__descriptor},
     {.words = NULL}};

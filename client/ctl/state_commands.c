@@ -1,5 +1,5 @@
 /* state_commands.c - what the server holds, and taking care of it: stats, config, verify,
- * checkpoint, backup, restore, keys rotate, version. */
+ * checkpoint, backup, restore, classifier train, keys rotate, version. */
 #include "client/ctl/commands.h"
 #include "client/ctl/table.h"
 #include "proto/form/json.h"
@@ -212,6 +212,33 @@ static enum ctl_exit restore(struct ctl *ctl, const struct command_input *in)
     return ctl_fail(CTL_REFUSED, "cannot run %s: %s", shuntd, strerror(errno));
 }
 
+#define EXAMPLES_MAX (4UL * 1024 * 1024) /* As many bytes as the server takes. */
+
+static enum ctl_exit classifier_train(struct ctl *ctl, const struct command_input *in)
+{
+    Shunt__V1__TrainClassifierRequest request = SHUNT__V1__TRAIN_CLASSIFIER_REQUEST__INIT;
+    const char *path = in->positional[0];
+    size_t len = 0;
+    enum ctl_exit code = ctl_read_file(path, EXAMPLES_MAX, &request.examples, &len);
+    if (code == CTL_OK && strlen(request.examples) != len)
+        code = ctl_fail(CTL_USAGE, "%s: holds a NUL byte", path);
+    if (code == CTL_OK)
+        code = command_send(ctl, in, &request.base);
+    free(request.examples);
+    return code;
+}
+
+static enum ctl_exit print_trained(const struct ctl *ctl, const ProtobufCMessage *response)
+{
+    (void)ctl;
+    const Shunt__V1__TrainClassifierResponse *r = (const void *)response;
+    printf("learned %" PRIu32 " examples of %zu labels:", r->examples, r->n_labels);
+    for (size_t i = 0; i < r->n_labels; i++)
+        printf(" %s", r->labels[i]);
+    puts("\nnot kept over a restart; classifier.examples names a file that is");
+    return CTL_OK;
+}
+
 static enum ctl_exit print_keys(const struct ctl *ctl, const ProtobufCMessage *response)
 {
     (void)ctl;
@@ -290,6 +317,18 @@ const struct command state_commands[] = {
      .positional_min = 1,
      .positional_max = 1,
      .run = restore},
+    {.words = "classifier train",
+     .args = "FILE",
+     .doc = "Learn the task labels from examples.\vFILE (- reads standard input) has lines LABEL, "
+            "tab, example; deploy/sample/tasks.tsv is a start. Takes the place of what was learned "
+            "before, until the server's next start.",
+     .options = no_options,
+     .positional_min = 1,
+     .positional_max = 1,
+     .run = classifier_train,
+     .long_label = "training",
+     .print = print_trained,
+     ADMIN("TrainClassifier", train_classifier)},
     {.words = "keys rotate",
      .doc = "Seal tokens with a new key.\vTokens of older keys still open.",
      .options = no_options,

@@ -133,6 +133,25 @@ class Ctl(unittest.TestCase):
         dry = self.json_of("route", "--router", "r2", "--text", "x", "--dry-run")
         self.assertFalse(dry["decision_token"])
 
+    def test_a_context_is_shown_by_name_and_a_classifier_trained(self):
+        self.run_ctl("router", "add", "seen", "--set", "context=ctx.v1", "--set", "agent=true",
+                     "--set", "tasks=food")
+        examples = self.path("tasks.tsv", "food\tpeel the apples and bake a cake\n"
+                             "iron\tforge the steel until it glows\n")
+        trained = self.json_of("classifier", "train", examples)
+        self.assertEqual((trained["labels"], trained["examples"]), (["food", "iron"], 2))
+        out = self.json_of("features", "--router", "seen", "--turn", "100", "Bake an apple cake")
+        values = {n: v for b in out["blocks"] for n, v in zip(b["names"], b["values"])}
+        self.assertEqual(len(values), out["d"])
+        self.assertGreater(values["task.food"], .5)
+        self.assertAlmostEqual(values["agent.turn"], .5 / 8 ** .5, 5)
+        table = self.run_ctl("features", "--router", "seen", "-", stdin="Bake an apple cake")
+        self.assertIn("scalars.flesch", table)
+        self.assertIn("food", table.split("classifier")[1])
+        wrong = self.path("wrong.tsv", "food\tone\nno tab\n")
+        self.assertIn("line 2", self.run_ctl("classifier", "train", wrong, code=1))
+        self.run_ctl("router", "remove", "seen")
+
     def test_every_end_has_its_exit_code(self):
         self.run_ctl("--help")
         for command in ("route", "apply", "replay"):
