@@ -7,7 +7,10 @@
  *
  * The line from lo to hi is cut into cells. Within one, d(prod_j F_j) is shared out by the product
  * rule, each F_j at its mean over the cell: exact for two arms, second order in the cell otherwise;
- * what is over or under by it is scaled away at the end. */
+ * what is over or under by it is scaled away at the end.
+ *
+ * Cost: CELLS values of erfc for each arm that may be best, 3 to 5 us an arm: a router of thousands
+ * of arms pays milliseconds, and linucb does not. */
 #include "server/route/policy.h"
 
 #include <math.h>
@@ -16,11 +19,9 @@ enum { CELLS = 96 };
 static const double alpha_of_posterior = 1.5;
 /* Standard deviations beyond which a tail is left out: 3e-7 of the mass. */
 static const double reach = 5;
+/* F from which an arm is left out of a cell: it cannot be the largest there, and hinders nobody. */
+static const double whole = 1 - 3e-7;
 static const double sqrt_half = 0.70710678118654752;
-
-struct draw {
-    double mean, inverse; /* sqrt(1/2) / s */
-};
 
 /* An arm that is certain is a step; a step this steep is one for every other arm. */
 static double spread_of(const struct score *s, double least)
@@ -51,14 +52,14 @@ static void add_cell(const struct policy_input *in, double least, double v, doub
 {
     double product = 1;
     for (uint32_t i = 0; i < in->n; i++) {
-        if (before[i] >= 1)
-            continue; /* Cannot be the largest here, and hinders nobody. */
+        if (before[i] >= whole)
+            continue;
         double now = below(in, i, least, v);
         middle[i] = .5 * (before[i] + now);
         product *= middle[i];
     }
     for (uint32_t i = 0; i < in->n; i++) {
-        if (before[i] >= 1)
+        if (before[i] >= whole)
             continue;
         double now = 2 * middle[i] - before[i];
         if (middle[i] > 0)
