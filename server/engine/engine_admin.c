@@ -14,12 +14,29 @@ static struct event *fresh_event(struct engine_worker *w, enum event_kind kind)
     return &w->event;
 }
 
+/* What happened to it; what to do about it is err_text's, which every error is sent with. */
+static const char *what_happened(enum err e)
+{
+    switch ((int)e) {
+    case ERR_ROUTER_EXISTS:
+    case ERR_ARM_EXISTS:
+        return "exists already";
+    case ERR_ROUTER_NOT_FOUND:
+    case ERR_ARM_NOT_FOUND:
+        return "is not there any more";
+    case ERR_LIMIT:
+        return "would be one more than the limit allows";
+    default:
+        return "was not changed";
+    }
+}
+
 /* Submits w->event; a refusal gets a sentence that names what it was about. */
 static enum err submit(struct engine_worker *w, const char *what, const char *name,
                        struct fold_result *ret_result, struct err_detail *detail)
 {
     enum err e = engine_submit(w, &w->event, ret_result);
-    return e == OK ? OK : err_say(detail, e, "%s `%s`: %s", what, name, err_text(e));
+    return e == OK ? OK : err_say(detail, e, "%s `%s` %s", what, name, what_happened(e));
 }
 
 /* Copies what the caller needs of a router while the snapshot is held. */
@@ -218,7 +235,7 @@ enum err engine_checkpoint(struct engine_worker *w, uint64_t *ret_position,
                            struct err_detail *detail)
 {
     enum err e = engine_command(w, WRITER_CHECKPOINT, NULL, ret_position);
-    return e == OK ? OK : err_say(detail, e, "the checkpoint failed: %s", err_text(e));
+    return e == OK ? OK : err_say(detail, e, "the checkpoint failed");
 }
 
 enum err engine_verify(struct engine_worker *w, const _Atomic bool *cancelled,
