@@ -47,7 +47,7 @@ void settings_defaults(struct router_config *ret_config, const char *name)
         .alpha = 1.5,
         .ridge = {[METRIC_RATED] = {1, 20}, [METRIC_SERVED] = {.1, 1}},
         .explore_floor = .01,
-        .newcomer_pulls = 5,
+        .newcomer_pulls = 2,
         .newcomer_every = 3,
         .cooldown_failures = 5,
         .cooldown_window = 10,

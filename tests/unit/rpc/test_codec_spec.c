@@ -26,7 +26,7 @@ static void an_empty_spec_is_what_the_contract_promises(void **state)
     assert_true(c.settings.ridge[METRIC_SERVED][0] == .1 &&
                 c.settings.ridge[METRIC_SERVED][1] == 1);
     assert_true(c.settings.explore_floor == .01);
-    assert_int_equal(c.settings.newcomer_pulls, 5);
+    assert_int_equal(c.settings.newcomer_pulls, 2);
     assert_int_equal(c.settings.newcomer_every, 3);
     assert_int_equal(c.settings.cooldown_failures, 5);
     assert_int_equal(c.settings.cooldown_window, 10);
