@@ -244,7 +244,7 @@ bool classify_text(const struct classifier *c, struct slice text, float ret_p[MA
     if (g.n == 0)
         return false;
     struct gram list[GRAMS_MAX];
-    float logits[MAX_TASKS];
+    float logits[MAX_TASKS] = {0};
     float scale = grams_list(&g, list);
     sum_rows(c, list, g.n, scale, logits);
     softmax(logits, c->labels_n, ret_p);
@@ -380,7 +380,7 @@ static float train_one(struct training *t, uint32_t i)
     const struct example *e = (const struct example *)(const void *)t->examples.data + i;
     const struct gram *g = (const struct gram *)(const void *)t->grams.data + e->first;
     float *alpha = t->alpha + (size_t)i * c->stride;
-    float logits[MAX_TASKS], p[MAX_TASKS] = {0}, delta[MAX_TASKS] = {0}, largest = 0;
+    float logits[MAX_TASKS] = {0}, p[MAX_TASKS] = {0}, delta[MAX_TASKS] = {0}, largest = 0;
     sum_rows(c, g, e->n, e->scale, logits);
     softmax(logits, c->labels_n, p);
     const float share = 2 / (loss_weight + 2);
@@ -406,7 +406,8 @@ static void shuffle(uint32_t *order, uint32_t n, uint64_t epoch)
 static void train(struct training *t, uint32_t *order)
 {
     uint32_t n = t->c->examples_n;
-    double work = 2.0 * (double)(t->grams.len / sizeof(struct gram)) * t->c->stride;
+    size_t grams_n = t->grams.len / sizeof(struct gram);
+    double work = 2.0 * (double)grams_n * t->c->stride;
     double affordable = work_max / work;
     for (uint32_t i = 0; i < n; i++)
         order[i] = i;
