@@ -1,9 +1,11 @@
 #include "tests/bench/features.h"
 
+#include "server/route/classify.h"
 #include "server/route/features.h"
 #include "server/route/flesch.h"
 #include "server/route/text_block.h"
-#include "tests/eval/rows.h"
+#include "tests/bench/allocations.h"
+#include "tests/eval/examples.h"
 
 #include <getopt.h>
 #include <sched.h>
@@ -13,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PASSES = 5, TASK_SLOTS = 10 };
+enum { PASSES = 5, TASK_SLOTS = 10, PER_LABEL = 20 };
 
 struct options {
     const char *file;
@@ -23,9 +25,10 @@ struct options {
 /* Microseconds, one value for each text and pass. */
 struct part {
     const char *name;
-    void (*work)(struct slice text);
+    void (*work)(const struct classifier *c, struct slice text);
     double *us;
     double median, p99, most;
+    unsigned long allocations;
 };
 
 static double now_us(void)
@@ -35,25 +38,35 @@ static double now_us(void)
     return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
 }
 
-/* A context of 39 numbers: bias, ten task slots, scalars, text. */
-static void make_context(struct slice text)
+/* A context of ctx.v1 with every block: bias, ten task slots, scalars, agent, text. */
+static void make_context(const struct classifier *c, struct slice text)
 {
     const struct feature_spec spec = {
-        .version = 1, .task_slots = TASK_SLOTS, .scalars = true, .text_block = true};
-    const struct feature_input in = {.text = text, .task_slot = -1};
-    float x[MAX_D];
+        .version = 1, .task_slots = TASK_SLOTS, .scalars = true, .agent = true, .text_block = true};
+    float x[MAX_D], p[MAX_TASKS];
+    struct feature_input in = {.text = text, .task_slot = -1};
+    if (classify_text(c, text, p))
+        in.task_p = p;
     if (features_fill(&spec, &in, x, NULL) != OK)
         abort();
 }
 
-static void make_block(struct slice text)
+static void make_label(const struct classifier *c, struct slice text)
 {
+    float p[MAX_TASKS];
+    (void)classify_text(c, text, p);
+}
+
+static void make_block(const struct classifier *c, struct slice text)
+{
+    (void)c;
     float block[TEXT_D];
     text_block(text, block);
 }
 
-static void make_ease(struct slice text)
+static void make_ease(const struct classifier *c, struct slice text)
 {
+    (void)c;
     volatile double ease = flesch_ease(text);
     (void)ease;
 }
@@ -65,18 +78,20 @@ static int by_value(const void *a, const void *b)
 }
 
 /* Every text once a pass, so that a text finds the table as other texts left it in the caches. */
-static int measure(struct part *part, const struct rows *rows)
+static int measure(struct part *part, const struct classifier *c, const struct rows *rows)
 {
     size_t n = (size_t)rows->n * PASSES, at = 0;
     part->us = calloc(n, sizeof *part->us);
     if (!part->us)
         return -1;
+    unsigned long before = allocations_count();
     for (int pass = 0; pass < PASSES; pass++)
         for (uint32_t i = 0; i < rows->n; i++) {
             double began = now_us();
-            part->work((struct slice){rows->row[i].text, rows->row[i].text_len});
+            part->work(c, (struct slice){rows->row[i].text, rows->row[i].text_len});
             part->us[at++] = now_us() - began;
         }
+    part->allocations = allocations_count() - before;
     qsort(part->us, n, sizeof *part->us, by_value);
     part->median = part->us[n / 2];
     part->p99 = part->us[n - 1 - n / 100];
@@ -90,11 +105,32 @@ static void print(const struct part *part, const struct options *o, const struct
     const char *name = part->name;
     if (o->json)
         printf("{\"file\": \"%s\", \"texts\": %u, \"part\": \"%s\", \"median_us\": %.2f, "
-               "\"p99_us\": %.2f, \"max_us\": %.2f}\n",
-               o->file, rows->n, name, part->median, part->p99, part->most);
+               "\"p99_us\": %.2f, \"max_us\": %.2f, \"allocations\": %lu}\n",
+               o->file, rows->n, name, part->median, part->p99, part->most, part->allocations);
     else
-        printf("%s, %u texts: %-14s median %6.2f  p99 %6.2f  max %7.2f us\n", o->file, rows->n,
-               name, part->median, part->p99, part->most);
+        printf("%s, %u texts: %-14s median %6.2f  p99 %6.2f  max %7.2f us, %lu allocations\n",
+               o->file, rows->n, name, part->median, part->p99, part->most, part->allocations);
+}
+
+/* 20 rows of each label, as an operator would; NULL when the file has no two labels. */
+static struct classifier *train(const struct rows *rows)
+{
+    struct classifier *c = NULL;
+    struct err_detail detail;
+    struct buf examples;
+    uint32_t *order = malloc(rows->n * sizeof *order);
+    bool *used = malloc(rows->n * sizeof *used);
+    buf_init(&examples);
+    if (order && used) {
+        rows_shuffle(1, rows->n, order);
+        examples_put(rows, order, PER_LABEL, false, &examples, used);
+        if (classify_train((struct slice){examples.data, examples.len}, &c, &detail) != OK)
+            (void)fprintf(stderr, "without a classifier: %s\n", detail.text);
+    }
+    buf_done(&examples);
+    free(order);
+    free(used);
+    return c;
 }
 
 static int usage(void)
@@ -125,19 +161,23 @@ int bench_features(int argc, char **argv)
     free(path);
     if (!rows || rows->n == 0)
         return EXIT_FAILURE;
+    struct classifier *c = train(rows);
     cpu_set_t here;
     CPU_ZERO(&here);
     CPU_SET((size_t)sched_getcpu(), &here);
     (void)sched_setaffinity(0, sizeof here, &here);
     struct part parts[] = {{.name = "context", .work = make_context},
                            {.name = "text block", .work = make_block},
-                           {.name = "reading ease", .work = make_ease}};
+                           {.name = "reading ease", .work = make_ease},
+                           {.name = "classifier", .work = make_label}};
     int rc = EXIT_SUCCESS;
     for (size_t i = 0; rc == EXIT_SUCCESS && i < sizeof parts / sizeof *parts; i++) {
-        rc = measure(&parts[i], rows) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+        rc = measure(&parts[i], c, rows) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
         if (rc == EXIT_SUCCESS)
             print(&parts[i], &o, rows);
+        rc = parts[i].allocations ? EXIT_FAILURE : rc; /* The one figure that is a promise. */
     }
+    classify_free(c);
     rows_free(rows);
     return rc;
 }

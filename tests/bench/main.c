@@ -123,7 +123,7 @@ static void create_router(struct bench *b)
         list[i] = &arms[i];
     }
     spec.name = name;
-    spec.has_task_slots = spec.has_scalars = spec.has_features_n = 1;
+    spec.has_task_slots = spec.has_scalars = spec.has_text_block = spec.has_features_n = 1;
     spec.features_n = (uint32_t)b->o.features;
     spec.arms = list;
     spec.n_arms = n;

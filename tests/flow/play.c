@@ -22,7 +22,7 @@ void play_router(struct call_channel *admin, const char *name)
     arms[0].name = a;
     arms[1].name = b;
     spec.name = router;
-    spec.has_task_slots = spec.has_scalars = spec.has_features_n = 1;
+    spec.has_task_slots = spec.has_scalars = spec.has_text_block = spec.has_features_n = 1;
     spec.features_n = 2;
     spec.arms = list;
     spec.n_arms = 2;
