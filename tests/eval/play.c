@@ -37,7 +37,7 @@ void play_config(const struct rows *rows, const struct feature_spec *spec, doubl
                  struct router_config *ret_config)
 {
     struct router_config *c = ret_config;
-    double low = INFINITY, high = 0;
+    double low = (double)INFINITY, high = 0;
     settings_defaults(c, "played");
     c->spec = *spec;
     c->settings.explore_floor = 0;
@@ -188,7 +188,7 @@ double play_run(const struct play *p)
 
 double play_best_single(const struct play *p)
 {
-    double best = -INFINITY;
+    double best = -(double)INFINITY;
     for (uint32_t a = 0; a < p->rows->arms.n; a++) {
         double sum = 0;
         uint32_t n = 0;
