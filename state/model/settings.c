@@ -41,8 +41,8 @@ void settings_defaults(struct router_config *ret_config, const char *name)
     struct router_config *c = ret_config;
     memset(c, 0, sizeof *c);
     set_name(c->name, name);
-    c->spec.task_slots = 16;
-    c->spec.scalars = true;
+    c->spec =
+        (struct feature_spec){.version = 1, .task_slots = 16, .scalars = true, .text_block = true};
     c->settings = (struct router_settings){
         .alpha = 1.5,
         .ridge = {[METRIC_RATED] = {1, 20}, [METRIC_SERVED] = {.1, 1}},

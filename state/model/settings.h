@@ -85,7 +85,8 @@ struct arm_config {
     double prior_z[MAX_METRICS]; /* The same on the unit interval. */
 };
 
-/* Defaults of a router named `name`: the default metric table, 16 task slots, scalars on. */
+/* Defaults of a router named `name`: the default metric table; ctx.v1 with 16 task slots, scalars
+ * and the text block. */
 void settings_defaults(struct router_config *ret_config, const char *name);
 /* Every range; the sentence names the field. */
 MUST_USE enum err settings_check(const struct router_config *config, struct err_detail *detail);

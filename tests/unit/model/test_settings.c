@@ -21,7 +21,8 @@ static void the_defaults_pass_their_own_check(void **unused)
     assert_int_equal(settings_check(&c, NULL), OK);
     assert_string_equal(c.name, "default");
     assert_int_equal(c.metrics_n, 5);
-    assert_int_equal(spec_d(&c.spec), 1 + 16 + SCALARS_N);
+    assert_int_equal(spec_d(&c.spec), 1 + 16 + SCALARS_V1_N + TEXT_BLOCK_N);
+    assert_int_equal(c.spec.version, 1);
     assert_true(c.metrics[settings_metric_index(&c, "reward", 6)].weight == 1);
     for (uint32_t m = 1; m < c.metrics_n; m++)
         assert_true(c.metrics[m].weight == 0);
@@ -73,7 +74,7 @@ static void a_spec_or_table_out_of_range_is_refused_by_name(void **unused)
     (void)unused;
     REFUSES(spec.task_slots, 65, ERR_OUT_OF_RANGE, "task_slots");
     REFUSES(spec.features_n, 513, ERR_OUT_OF_RANGE, "features_n");
-    REFUSES(spec.features_n, 512, ERR_OUT_OF_RANGE, "at most 512"); /* d is 538 then. */
+    REFUSES(spec.features_n, 512, ERR_OUT_OF_RANGE, "at most 512"); /* d is 557 then. */
     REFUSES(spec.embedding_n, 8193, ERR_OUT_OF_RANGE, "embedding_n");
     REFUSES(spec.version, SPEC_VERSIONS, ERR_OUT_OF_RANGE, "context");
     REFUSES(spec, ((struct feature_spec){.agent = true}), ERR_INVALID, "agent");
