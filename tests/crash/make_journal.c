@@ -1,7 +1,7 @@
 /* make_journal DIR OUTCOMES [CHECKPOINT_EVERY]
  *
  * Writes a data directory as a server would after OUTCOMES reports: one router with the default
- * context (d = 26) and 16 arms, every outcome with reward, cost and latency, a checkpoint after
+ * context (d = 45) and 16 arms, every outcome with reward, cost and latency, a checkpoint after
  * every CHECKPOINT_EVERY of them (0: never), so that a restart loads one and folds the tail.
  * Goes through the ledger's gate like everything else; only the batches are larger. */
 #include "state/base/rng.h"

@@ -38,7 +38,7 @@ class Restart(Case):
         router = server.get_router("default")
         self.assertEqual(router.outcomes_folded, OUTCOMES)
         self.assertEqual(sum(a.metrics["reward"].n for a in router.arms), OUTCOMES)
-        self.assertEqual(router.d, 26)
+        self.assertEqual(router.d, 45)
         self.assert_verified(server)
 
     def test_checkpoint_and_tail(self):
