@@ -1,6 +1,7 @@
 /* shunt-bench - honest figures: interleaved rounds against a bare echo of the same message sizes.
  *
  *   shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] [--arms N] [--features N]
+ *                   [--text CHARACTERS: a prompt in each request, scalars and text block on]
  *                   [--unix] [--no-pin] [--json]
  *   shunt-bench features [--file NAME] [--json]     a prompt's context, see features.h
  *
@@ -32,6 +33,7 @@ enum phase { ECHO_ROUTE, ROUTE, ECHO_REPORT, REPORT, PHASES };
 
 struct options {
     int rounds, in_flight, arms, features;
+    int text; /* Characters of prompt in each request; 0: ready features alone. */
     double seconds;
     bool unix_socket, pin, json;
 };
@@ -125,6 +127,7 @@ static void create_router(struct bench *b)
     spec.name = name;
     spec.has_task_slots = spec.has_scalars = spec.has_text_block = spec.has_features_n = 1;
     spec.features_n = (uint32_t)b->o.features;
+    spec.scalars = spec.text_block = b->o.text > 0;
     spec.arms = list;
     spec.n_arms = n;
     request.spec = &spec;
@@ -137,6 +140,20 @@ static void create_router(struct bench *b)
 
 /* ---- Messages ---- */
 
+/* Prose of so many characters. */
+static char *make_text(size_t n)
+{
+    static const char prose[] =
+        "Our nightly job copies the orders of the day into a second table and "
+        "sometimes stops halfway. How would you find out why, and what would "
+        "you change first? ";
+    char *text = malloc(n + 1);
+    for (size_t i = 0; i < n; i++)
+        text[i] = prose[i % (sizeof prose - 1)];
+    text[n] = '\0';
+    return text;
+}
+
 static void pack_route(struct bench *b)
 {
     static float features[FEATURES_MAX];
@@ -147,10 +164,13 @@ static void pack_route(struct bench *b)
     m.router = name;
     m.features = features;
     m.n_features = (size_t)b->o.features;
+    char *text = b->o.text > 0 ? make_text((size_t)b->o.text) : NULL;
+    m.text = text;
     size_t len = shunt__v1__route_request__get_packed_size(&m);
     uint8_t *bytes = malloc(len);
     (void)shunt__v1__route_request__pack(&m, bytes);
     b->route = (struct load_message){bytes, len};
+    free(text);
 }
 
 /* A report for a decision, packed while nobody measures. */
@@ -437,9 +457,10 @@ static void close_all(struct bench *b)
 
 static void usage(void)
 {
-    (void)fprintf(stderr, "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] "
-                          "[--arms N] [--features N] [--unix] [--no-pin] [--json]\n"
-                          "       shunt-bench features [--file NAME] [--json]\n");
+    (void)fprintf(stderr,
+                  "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] "
+                  "[--arms N] [--features N] [--text CHARACTERS] [--unix] [--no-pin] [--json]\n"
+                  "       shunt-bench features [--file NAME] [--json]\n");
     exit(2);
 }
 
@@ -452,6 +473,7 @@ static struct options read_options(int argc, char **argv)
                                           {"in-flight", required_argument, NULL, 'i'},
                                           {"arms", required_argument, NULL, 'a'},
                                           {"features", required_argument, NULL, 'f'},
+                                          {"text", required_argument, NULL, 't'},
                                           {"unix", no_argument, NULL, 'u'},
                                           {"no-pin", no_argument, NULL, 'n'},
                                           {"json", no_argument, NULL, 'j'},
@@ -462,6 +484,7 @@ static struct options read_options(int argc, char **argv)
         o.in_flight = c == 'i' ? n : o.in_flight;
         o.arms = c == 'a' ? n : o.arms;
         o.features = c == 'f' ? n : o.features;
+        o.text = c == 't' ? n : o.text;
         o.seconds = c == 's' && optarg ? atof(optarg) : o.seconds;
         o.unix_socket = o.unix_socket || c == 'u';
         o.pin = o.pin && c != 'n';
@@ -470,7 +493,8 @@ static struct options read_options(int argc, char **argv)
             usage();
     }
     if (o.rounds < 1 || o.rounds > ROUNDS_MAX || o.in_flight < 1 || o.in_flight > 1024 ||
-        o.arms < 1 || o.arms > 1000 || o.features < 1 || o.features > 500 || !(o.seconds > 0))
+        o.arms < 1 || o.arms > 1000 || o.features < 1 || o.features > 450 || o.text < 0 ||
+        o.text > 200000 || !(o.seconds > 0))
         usage();
     return o;
 }
