@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 /* version u8 | decision | position u64 | seed u64 | policy str | fallback u8 | weights_n u8 |
  * f64... | arms_n u32 | arms */
@@ -36,7 +37,10 @@ static void get_head(struct reader *r, struct audit_record *ret)
         r->failed = true;
     ret->position = reader_u64(r);
     ret->seed = reader_u64(r);
+    const uint8_t *at = r->p;
     reader_str(r, ret->policy, sizeof ret->policy);
+    if (!r->failed && strlen(ret->policy) + 2 != (size_t)(r->p - at))
+        r->failed = true; /* A NUL inside: it would not be written back the same. */
     uint8_t fallback = reader_u8(r);
     if (fallback > 1)
         r->failed = true;
