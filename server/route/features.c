@@ -2,6 +2,7 @@
 
 #include "server/route/flesch.h"
 #include "server/route/text_block.h"
+#include "server/route/text_symbols.h"
 #include "state/base/rng.h"
 
 #include <assert.h>
@@ -34,7 +35,6 @@ static uint32_t scalar_row(uint8_t version, uint32_t i)
 enum char_class { CHAR_SPACE, CHAR_LETTER, CHAR_IDEOGRAPH, CHAR_SYMBOL };
 
 /* What stands for a byte that is not UTF-8: beyond every code point. */
-enum { CODE_INVALID = 0x110000 };
 
 struct range32 {
     uint32_t low, high;
@@ -77,7 +77,7 @@ static bool is_wide_symbol(uint32_t c)
                                        {0x61f, 0x61f},
                                        {0x964, 0x965},
                                        {0x60c, 0x60c},
-                                       {CODE_INVALID, CODE_INVALID}};
+                                       {TEXT_CODE_INVALID, TEXT_CODE_INVALID}};
     return in_ranges(c, r, sizeof r / sizeof *r);
 }
 
@@ -107,7 +107,7 @@ static bool is_non_latin(uint32_t c, enum char_class class)
 {
     static const struct range32 latin[] = {
         {0, 0x36f}, {0x1e00, 0x1eff}, {0x2c60, 0x2c7f}, {0xa720, 0xa7ff}, {0xab30, 0xab6f}};
-    if (c == CODE_INVALID || class == CHAR_IDEOGRAPH)
+    if (c == TEXT_CODE_INVALID || class == CHAR_IDEOGRAPH)
         return true;
     return class == CHAR_LETTER && !in_ranges(c, latin, sizeof latin / sizeof *latin);
 }
@@ -121,31 +121,6 @@ static bool is_maths(uint32_t c)
     if (c < 0x80)
         return c != 0 && strchr("+=<>^*/\\$%", (int)c) != NULL;
     return in_ranges(c, r, sizeof r / sizeof *r);
-}
-
-/* Reads one code point at *p < end and moves past it. Overlong forms, surrogates, values past
- * 0x10ffff and broken sequences yield CODE_INVALID for one byte. */
-static uint32_t next_code(const uint8_t **p, const uint8_t *end)
-{
-    const uint8_t *s = *p;
-    uint32_t c = *s++;
-    *p = s;
-    if (c < 0x80)
-        return c;
-    uint32_t more = c >= 0xf0 ? 3 : c >= 0xe0 ? 2 : 1;
-    static const uint32_t least[] = {0, 0x80, 0x800, 0x10000};
-    if (c < 0xc2 || c > 0xf4 || (size_t)(end - s) < more)
-        return CODE_INVALID;
-    c &= 0x3fU >> more;
-    for (uint32_t i = 0; i < more; i++) {
-        if ((s[i] & 0xc0) != 0x80)
-            return CODE_INVALID;
-        c = c << 6 | (s[i] & 0x3f);
-    }
-    if (c < least[more] || c > 0x10ffff || (c >= 0xd800 && c <= 0xdfff))
-        return CODE_INVALID;
-    *p = s + more;
-    return c;
 }
 
 /* ---- Words and sentences ---- */
@@ -231,7 +206,7 @@ static void scan_text(struct scan *s, struct slice text)
 {
     const uint8_t *p = text.data, *end = p + text.len;
     while (p < end) {
-        uint32_t c = next_code(&p, end);
+        uint32_t c = text_code_next(&p, end);
         enum char_class class = classify(c);
         if (class == CHAR_SPACE) {
             scan_space(s, c);
