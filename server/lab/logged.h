@@ -1,0 +1,62 @@
+/* logged.h - one logged decision with what came of it, and where such rows come from.
+ * Why: the decision log joined with outcomes, the journal and a file of logged bandit data are all
+ * evaluated by the same code; each is a source that fills this row.
+ * Owns: nothing. What a row points to lives until the source's next call.
+ * Threads: the job's alone. Invariant: a source gives the same rows in the same order after rewind.
+ */
+#pragma once
+
+#include "state/base/err.h"
+#include "state/model/event.h"
+
+#include <stdatomic.h>
+
+/* The arms that rows speak of, by index into this table. Names are distinct. */
+struct lab_arm {
+    const char *name;                /* < NAME_CAP */
+    const struct arm_config *config; /* Declared priors and tags; NULL: a name alone. */
+};
+
+struct logged_row {
+    uint8_t id[ID_BYTES];
+    int64_t issued_us;    /* Unix time; 0: not known. */
+    const float *x;       /* (d) of the target's spec. */
+    uint32_t arms_n;      /* Eligible arms, 1 to the table's size. */
+    const uint32_t *arms; /* (arms_n) into the table, distinct. */
+    uint32_t chosen;      /* Into arms. */
+    double propensity;    /* Of chosen, all mixing included: (0, 1]. */
+    const float *pmf;     /* (arms_n) logged mass of every arm; NULL: only chosen's is known. */
+    bool evaluable;       /* False: forced, held or replaced; it teaches but is not scored. */
+    enum outcome_status status;
+    uint16_t has_mask; /* Bit m: metric m of the router's table was reported. */
+    double raw[MAX_METRICS], z[MAX_METRICS];
+    const double *weights; /* (metrics_n) in force, unsigned; NULL: the target's own. */
+    const double *truth;   /* (arms_n, metrics_n) raw: what every arm would have earned, for scoring
+                              a sweep of full-information rows; NAN: not known. NULL: none is. */
+};
+
+struct logged_source {
+    void *self;
+    /* OK and *ret_end false: *ret_row is filled. OK and *ret_end true: there are no more. */
+    enum err (*next)(void *self, struct logged_row *ret_row, bool *ret_end,
+                     struct err_detail *detail);
+    enum err (*rewind)(void *self, struct err_detail *detail);
+};
+
+/* Who waits for a job. */
+struct lab_watch {
+    const atomic_bool
+        *cancel; /* Polled every LAB_POLL_ROWS rows; set: ERR_CANCELLED. May be NULL. */
+    /* done rows of total; total 0: not known yet. Called as often as cancel is polled. May be NULL.
+     */
+    void (*progress)(void *self, uint64_t done, uint64_t total);
+    void *self;
+};
+enum { LAB_POLL_ROWS = 64 };
+
+/* Counts one more row: ERR_CANCELLED when the flag is set. */
+MUST_USE enum err lab_watch_row(const struct lab_watch *watch, uint64_t done, uint64_t total);
+
+/* Refuses what would break arithmetic or indices further on: ERR_CORRUPT says what. */
+MUST_USE enum err logged_check(const struct logged_row *row, uint32_t arms_n, uint32_t d,
+                               struct err_detail *detail);
