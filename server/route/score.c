@@ -84,8 +84,8 @@ static float dot(const float *v, const struct sparse *x)
  * rated at all keeps the optimism of its rated metrics. (Taken from the router's view: the arm's
  * own may be older.) Cost-like metrics are predicted from few outcomes with a weak ridge: far from
  * what the arm ever showed is an artefact. */
-static double bounded(const struct router_view *router, const struct arm_view *arm, uint32_t m,
-                      double z)
+double score_bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,
+                   double z)
 {
     const struct metric_def *def = &router->config->metrics[m];
     bool rated = def->group == METRIC_RATED;
@@ -101,7 +101,7 @@ static double bounded(const struct router_view *router, const struct arm_view *a
 static double predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
                       const struct sparse *x)
 {
-    return bounded(router, arm, m, (double)dot(arm->theta + (size_t)m * arm->d, x));
+    return score_bound(router, arm, m, (double)dot(arm->theta + (size_t)m * arm->d, x));
 }
 
 double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
@@ -112,6 +112,31 @@ double score_predict(const struct router_view *router, const struct arm_view *ar
     return predict(router, arm, m, &s);
 }
 
+void score_predict_arms(const struct router_view *router, uint32_t m, const float *x,
+                        const struct eligible *arms, uint32_t n, float *ret_z)
+{
+    struct sparse s;
+    sparse_fill(&s, x, router->d);
+    for (uint32_t i = 0; i < n; i++)
+        ret_z[i] = (float)predict(router, router->arms[arms[i].index], m, &s);
+}
+
+double score_prior_spread(const struct router_view *router, enum metric_group group, const float *x)
+{
+    const double *ridge = router->config->settings.ridge[group];
+    double rest = 0;
+    for (uint32_t i = 1; i < router->d; i++)
+        rest += (double)x[i] * (double)x[i];
+    return (double)x[0] * (double)x[0] / ridge[0] + rest / ridge[1];
+}
+
+/* A ridge changed after the arm was made may put the spread above what it makes the prior's. */
+double score_charge(double charge, double spread, double prior_spread, double known)
+{
+    double unknown = prior_spread > 0 ? spread / prior_spread * known : 0;
+    return charge * (1 - (unknown < 1 ? unknown : 1));
+}
+
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores)
@@ -119,6 +144,7 @@ void score_arms(const struct router_view *router, const struct utility *u, const
     struct sparse s;
     sparse_fill(&s, x, router->d);
     double alpha = router->config->settings.alpha * u->sigma;
+    double prior_spread = -1; /* Not known yet: most requests meet no charge. */
     for (uint32_t i = 0; i < n; i++) {
         const struct arm_view *arm = router->arms[arms[i].index];
         double mean = 0;
@@ -133,10 +159,16 @@ void score_arms(const struct router_view *router, const struct utility *u, const
             mean -= u->rated * left * waited / (waited + patience);
         }
         double folded = (double)arm->folded[u->group] + 1;
+        double known = folded / (folded + waited);
         double spread = (double)quadratic(arm->P[u->group], &s);
         if (!(spread > 0))
             spread = 0;
+        if (arms[i].charge > 0) {
+            if (prior_spread < 0)
+                prior_spread = score_prior_spread(router, u->group, x);
+            mean -= score_charge((double)arms[i].charge, spread, prior_spread, known);
+        }
         ret_scores[i].mean = (float)mean;
-        ret_scores[i].width = (float)(alpha * sqrt(spread * folded / (folded + waited)));
+        ret_scores[i].width = (float)(alpha * sqrt(spread * known));
     }
 }

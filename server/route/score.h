@@ -12,10 +12,14 @@
  * best end of the range to the worst as pulls go unanswered, by f = q / (q + PATIENCE) with q = p
  * times the share of decisions that the router's callers answer at all: an arm that never answers
  * loses its optimism, a router whose callers rate one answer in ten does not punish its newcomers.
- * In flight is what the statistics do not hold: an error without a metric, or a cost without its
- * rating, is no evidence, and an arm that gives nothing else must not keep its optimism either.
- * Units: utility; metrics on [0,1]. Shapes: x (d), weights (metrics_n).
- * Pure; no allocation. */
+ * - what the arm costs beyond its metrics (the paging of an adapter that is not resident) is
+ * subtracted, times 1 - s: s is the share of the prior variance x'L^-1 x that is left in this
+ * direction, times the same (n + 1) / (n + 1 + q). Where nothing is known yet s = 1 and nothing is
+ * charged: else an adapter that is cold would never be tried, whatever its charge and alpha, and
+ * the cache that happened to be there first would stay for good. In flight is what the statistics
+ * do not hold: an error without a metric, or a cost without its rating, is no evidence, and an arm
+ * that gives nothing else must not keep its optimism either. Units: utility; metrics on [0,1].
+ * Shapes: x (d), weights (metrics_n). Pure; no allocation. */
 #pragma once
 
 #include "state/model/snapshot.h"
@@ -24,6 +28,7 @@ struct eligible {
     uint32_t index;   /* Into router->arms. */
     uint64_t issued;  /* Pulls, live. */
     uint64_t pending; /* Of those, not in the matrix that gives the width, as of the snapshot. */
+    float charge;     /* Utility that choosing it costs now beyond its metrics: paging. >= 0. */
 };
 
 struct score {
@@ -47,6 +52,19 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores);
+/* What a prediction z of metric m is worth where the arm itself has shown little; score_arms
+ * applies it to every metric. */
+double score_bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,
+                   double z);
+/* x' L^-1 x of a group: the variance before the first outcome. */
+double score_prior_spread(const struct router_view *router, enum metric_group group,
+                          const float *x);
+/* The part of `charge` that counts, [0, charge]. spread: x' P x; prior_spread: x' L^-1 x; known:
+ * (n + 1) / (n + 1 + q). */
+double score_charge(double charge, double spread, double prior_spread, double known);
 /* Predicted metric m of one arm on the unit interval, as score_arms used it. */
 double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
                      const float *x);
+/* The same for many arms: ret_z (n), the context looked through once. */
+void score_predict_arms(const struct router_view *router, uint32_t m, const float *x,
+                        const struct eligible *arms, uint32_t n, float *ret_z);

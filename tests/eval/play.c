@@ -132,7 +132,7 @@ static uint32_t choose(struct game *g, uint32_t i, const struct row *row, const 
     uint32_t n = 0;
     for (uint32_t a = 0; a < r->arms_n; a++)
         if (!isnan(row->quality[a]))
-            arms[n++] = (struct eligible){a, g->issued[a], 0}; /* Nothing waits for its outcome. */
+            arms[n++] = (struct eligible){.index = a, .issued = g->issued[a]}; /* Nothing waits. */
     struct decide_input in = {.router = r,
                               .x = x,
                               .arms = arms,

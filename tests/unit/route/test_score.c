@@ -328,7 +328,7 @@ static void extremes_never_give_a_score_that_is_not_finite(void **state)
         for (uint32_t i = 1; i < GIVEN_D; i++)
             x[i] = (float)(rng_uniform(k, i) * 2e6 - 1e6);
         struct utility u;
-        struct eligible e = {0, UINT64_MAX, pendings[k % 4]};
+        struct eligible e = {.issued = UINT64_MAX, .pending = pendings[k % 4]};
         struct score s;
         utility_init(&u, c.r, k % 2 ? w : NULL);
         score_arms(c.r, &u, x, &e, 1, k % 3 ? 1 : 0, &s);
@@ -350,6 +350,45 @@ static void no_weight_at_all_is_a_score_of_zero(void **state)
     close_scene(&c);
 }
 
+static struct score score_charged(const struct scene *c, uint64_t pending, float charge)
+{
+    struct utility u;
+    struct eligible arm = {.issued = pending, .pending = pending, .charge = charge};
+    struct score s;
+    utility_init(&u, c->r, NULL);
+    score_arms(c->r, &u, x0, &arm, 1, 1, &s);
+    return s;
+}
+
+static void a_charge_counts_as_far_as_the_direction_is_known(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, NULL);
+    uint32_t arm = given_arm(&c.g, "a");
+    look(&c);
+    /* Nothing is known: a cold arm stands where a resident one stands. */
+    assert_true(score_charged(&c, 0, .3F).mean == score_charged(&c, 0, 0).mean);
+    /* A pull on its way is half of one that was answered, for the width and for the charge. */
+    double paid = (double)score_charged(&c, 1, 0).mean - (double)score_charged(&c, 1, .3F).mean;
+    assert_true(fabs(paid - .15) < 1e-6);
+    teach(&c, arm, 200, .6, .5);
+    look(&c);
+    paid = (double)score_charged(&c, 0, 0).mean - (double)score_charged(&c, 0, .3F).mean;
+    assert_true(paid > .2 && paid < .3);
+    assert_true(score_charged(&c, 0, .3F).width == score_charged(&c, 0, 0).width);
+    close_scene(&c);
+}
+
+static void the_part_of_a_charge_that_counts_stays_within_the_charge(void **state)
+{
+    (void)state;
+    assert_true(score_charge(.3, 0, 1, 1) == .3);
+    assert_true(score_charge(.3, 2, 1, 1) == 0); /* A ridge that was lowered later. */
+    assert_true(fabs(score_charge(.3, .5, 1, .5) - .225) < 1e-12);
+    assert_true(score_charge(.3, 0, 0, 1) == .3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -367,6 +406,8 @@ int main(void)
         cmocka_unit_test(moments_of_different_outcomes_never_end_exploration),
         cmocka_unit_test(extremes_never_give_a_score_that_is_not_finite),
         cmocka_unit_test(no_weight_at_all_is_a_score_of_zero),
+        cmocka_unit_test(a_charge_counts_as_far_as_the_direction_is_known),
+        cmocka_unit_test(the_part_of_a_charge_that_counts_stays_within_the_charge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
