@@ -1,5 +1,7 @@
 #include "state/base/name.h"
 
+#include <string.h>
+
 static bool name_char(char c)
 {
     return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
@@ -26,6 +28,54 @@ bool name_valid(const char *s, size_t len)
         part++;
     }
     return true;
+}
+
+static bool lower_or_digit(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+
+static bool letter_or_digit(char c)
+{
+    return lower_or_digit(c) || (c >= 'A' && c <= 'Z');
+}
+
+/* A qualified name without its prefix: a letter or digit at both ends. */
+static bool label_name_valid(const char *s, size_t len)
+{
+    if (len == 0 || len > LABEL_NAME_MAX || !letter_or_digit(s[0]) || !letter_or_digit(s[len - 1]))
+        return false;
+    for (size_t i = 0; i < len; i++)
+        if (!letter_or_digit(s[i]) && s[i] != '-' && s[i] != '_' && s[i] != '.')
+            return false;
+    return true;
+}
+
+/* [RFC 1123] as Kubernetes reads it; a part may be as long as the whole. */
+static bool dns_subdomain_valid(const char *s, size_t len)
+{
+    if (len == 0 || len > LABEL_PREFIX_MAX)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        bool edge = i == 0 || i + 1 == len || s[i - 1] == '.' || s[i + 1] == '.';
+        if (!lower_or_digit(s[i]) && (edge || (s[i] != '-' && s[i] != '.')))
+            return false;
+    }
+    return true;
+}
+
+bool label_key_valid(const char *s, size_t len)
+{
+    const char *slash = len ? memchr(s, '/', len) : NULL;
+    if (!slash)
+        return label_name_valid(s, len);
+    size_t prefix = (size_t)(slash - s);
+    return dns_subdomain_valid(s, prefix) && label_name_valid(slash + 1, len - prefix - 1);
+}
+
+bool label_value_valid(const char *s, size_t len)
+{
+    return len == 0 || label_name_valid(s, len);
 }
 
 static int hex_digit(char c)

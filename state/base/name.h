@@ -16,6 +16,15 @@
 
 bool name_valid(const char *s, size_t len);
 
+/* Labels as in Kubernetes ("Labels and Selectors: Syntax and character set"). A key is
+ * [PREFIX/]NAME: NAME 1 to 63 of A-Z a-z 0-9 - _ . with a letter or digit at both ends; PREFIX a
+ * DNS subdomain of at most 253 characters, parts of a-z 0-9 - with a letter or digit at both ends.
+ * A value is empty or like NAME. */
+enum { LABEL_NAME_MAX = 63, LABEL_PREFIX_MAX = 253 };
+#define LABEL_KEY_CAP (LABEL_PREFIX_MAX + 1 + LABEL_NAME_MAX + 1)
+bool label_key_valid(const char *s, size_t len);
+bool label_value_valid(const char *s, size_t len);
+
 /* Parses 8-4-4-4-12 hexadecimal digits, either case. */
 MUST_USE enum err id_parse(const char *s, size_t len, uint8_t ret_id[ID_BYTES]);
 void id_format(const uint8_t id[ID_BYTES], char ret_text[ID_TEXT_CAP]);

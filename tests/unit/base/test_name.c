@@ -19,6 +19,38 @@ static void names_that_walk_paths_or_forge_lines_are_refused(void **unused)
         assert_true(name_valid(good[i], strlen(good[i])));
 }
 
+/* The rules and examples of the Kubernetes documentation, "Syntax and character set". */
+static void label_keys_and_values_follow_kubernetes(void **unused)
+{
+    (void)unused;
+    const char *keys[] = {"tier",        "release", "kubernetes.io/arch",       "a",
+                          "A_b.c-d9",    "0",       "this-is-a.dns.domain/key", "0.1.2.domain/99",
+                          "a-b.c--d/X_Y"};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (!label_key_valid(keys[i], strlen(keys[i])))
+            fail_msg("%s is a key", keys[i]);
+    const char *no_keys[] = {"",      "-a",  "a-",    ".a",    "a_",       "/a",   "a/",
+                             "a/b/c", "A/b", "a_b/c", "a../b", "-a/b",     "a-/b", "a.-b/c",
+                             "a b",   "é",   "a,b",   "a=b",   "a.b-.c/d", ".a/b", "a./b"};
+    for (size_t i = 0; i < sizeof no_keys / sizeof *no_keys; i++)
+        if (label_key_valid(no_keys[i], strlen(no_keys[i])))
+            fail_msg("%s is no key", no_keys[i]);
+    assert_true(label_value_valid("", 0));
+    assert_true(label_value_valid("10.10.100.1", 11));
+    assert_false(label_value_valid("a/b", 3));
+    assert_false(label_value_valid("a\0b", 3));
+    char longest[LABEL_KEY_CAP + 1];
+    memset(longest, 'a', sizeof longest);
+    assert_true(label_value_valid(longest, 63) && label_key_valid(longest, 63));
+    assert_false(label_value_valid(longest, 64) || label_key_valid(longest, 64));
+    longest[253] = '/';
+    assert_true(label_key_valid(longest, 253 + 1 + 63));
+    assert_false(label_key_valid(longest, 253 + 1 + 64));
+    longest[253] = 'a';
+    longest[254] = '/';
+    assert_false(label_key_valid(longest, 254 + 1 + 1));
+}
+
 static void an_id_survives_text_and_back(void **unused)
 {
     (void)unused;
@@ -49,6 +81,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_that_walk_paths_or_forge_lines_are_refused),
+        cmocka_unit_test(label_keys_and_values_follow_kubernetes),
         cmocka_unit_test(an_id_survives_text_and_back),
         cmocka_unit_test(a_v7_id_holds_its_millisecond),
     };
