@@ -276,8 +276,8 @@ static void arm_add_line(struct apply_plan *plan, const char *router,
               &shunt__v1__arm_info__descriptor);
 }
 
-/* UpdateArm replaces description, tags and priors together: what the file leaves out is sent as it
- * is. */
+/* UpdateArm replaces description, tags, priors and descriptors together: what the file leaves out
+ * is sent as it is. */
 static void arm_change_line(struct apply_plan *plan, const char *router,
                             const Shunt__V1__ArmSpec *want, const json_t *have, const char *detail)
 {

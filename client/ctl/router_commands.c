@@ -377,8 +377,8 @@ static Shunt__V1__ArmSpec *spec_copy(const Shunt__V1__ArmSpec *spec)
     return copy;
 }
 
-/* UpdateArm replaces description, tags and priors together; people mean only what they typed, so
- * the others are first read from the server. */
+/* UpdateArm replaces description, tags, priors and descriptors together; people mean only what they
+ * typed, so the others are first read from the server. */
 static enum ctl_exit arm_update(struct ctl *ctl, const struct command_input *in)
 {
     Shunt__V1__RouterInfo *router = NULL;
@@ -429,6 +429,10 @@ static const struct command_option arm_edit_options[] = {
     {"tags", "TAG,...", "tags, in place of the present ones", "spec.tags", COMMAND_SET},
     {"priors", "METRIC=VALUE,...", "what to expect of it before the first outcome", "spec.priors",
      COMMAND_PAIRS},
+    {"size", "BILLIONS", "its parameters, for routers that are hybrid", "spec.size_b", COMMAND_SET},
+    {"family", "NAME", "arms of one family resemble one another", "spec.family", COMMAND_SET},
+    {"price-in", "USD", "per million input tokens", "spec.price_in_usd", COMMAND_SET},
+    {"price-out", "USD", "per million output tokens", "spec.price_out_usd", COMMAND_SET},
     END};
 static const struct command_option arm_options[] = {OF_ROUTER, END};
 static const struct command_option no_options[] = {END};
@@ -493,7 +497,7 @@ const struct command router_commands[] = {
      .positional_max = 1,
      .run = arm_show},
     {.words = "arm update",
-     .doc = "Change an arm's description, tags or priors.",
+     .doc = "Change an arm's description, tags, priors or descriptors.",
      .options = arm_edit_options,
      .args = "NAME",
      .positional_min = 1,

@@ -22,7 +22,15 @@
     X(decision_log_sample, decision_log_sample)                                                    \
     X(seed, seed)                                                                                  \
     X(pooled_slopes, pooled_slopes)                                                                \
-    X(epsilon, epsilon)
+    X(epsilon, epsilon)                                                                            \
+    X(gamma, gamma)                                                                                \
+    X(hybrid, hybrid)
+
+/* Descriptors of an arm: wire and own name agree, a bit says that it is declared. */
+#define DESCRIPTORS(X)                                                                             \
+    X(size_b, ARM_KNOWS_SIZE)                                                                      \
+    X(price_in_usd, ARM_KNOWS_PRICE_IN)                                                            \
+    X(price_out_usd, ARM_KNOWS_PRICE_OUT)
 
 static enum err copy_name(const char *from, const char *field, char ret_name[NAME_CAP],
                           struct err_detail *detail)
@@ -201,6 +209,19 @@ static enum err prior_in(const Shunt__V1__ArmSpec__PriorsEntry *e,
     return OK;
 }
 
+static enum err descriptors_in(const Shunt__V1__ArmSpec *m, struct arm_config *arm,
+                               struct err_detail *detail)
+{
+#define X(field, bit)                                                                              \
+    if (m->has_##field) {                                                                          \
+        arm->field = m->field;                                                                     \
+        arm->known = (uint8_t)(arm->known | bit);                                                  \
+    }
+    DESCRIPTORS(X)
+#undef X
+    return m->family && m->family[0] ? copy_name(m->family, "family", arm->family, detail) : OK;
+}
+
 enum err codec_arm_in(const Shunt__V1__ArmSpec *m, const struct router_config *config,
                       struct arm_config *ret_arm, struct err_detail *detail)
 {
@@ -215,6 +236,7 @@ enum err codec_arm_in(const Shunt__V1__ArmSpec *m, const struct router_config *c
     ret_arm->tags_n = (uint32_t)m->n_tags;
     for (size_t i = 0; i < m->n_priors; i++)
         TRY(prior_in(m->priors[i], config, ret_arm, detail));
+    TRY(descriptors_in(m, ret_arm, detail));
     return settings_check_arm(ret_arm, detail);
 }
 
@@ -341,5 +363,13 @@ Shunt__V1__ArmSpec *codec_arm_out(const struct arm_config *arm, const struct rou
             return NULL;
     }
     m->n_tags = arm->tags_n;
+#define X(field, bit)                                                                              \
+    m->has_##field = (arm->known & bit) != 0;                                                      \
+    m->field = arm->field;
+    DESCRIPTORS(X)
+#undef X
+    m->family = arena_text(arena, arm->family, strlen(arm->family));
+    if (!m->family)
+        return NULL;
     return arm->prior_mask && !priors_out(arm, config, arena, m) ? NULL : m;
 }

@@ -9,7 +9,7 @@
  *
  * Decoding checks form, not the ranges of settings_check: a range that gets narrower in a later
  * release must not make an acknowledged journal unreadable. */
-enum { EVENT_VERSION = 1, DECISION_VERSION = 1 };
+enum { EVENT_VERSION = 2, DECISION_VERSION = 1 };
 
 static void put_bool(struct buf *b, bool v)
 {
@@ -168,6 +168,18 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_str(out, s->policy);
     buf_put_f64(out, s->epsilon);
     buf_put_str(out, s->fixed_arm);
+    buf_put_f64(out, s->gamma);
+    put_bool(out, s->hybrid);
+}
+
+/* fold's arithmetic counts on more than finite: evidence must fade, and not at once. */
+static double get_gamma(struct reader *r)
+{
+    double v = get_finite(r);
+    if (v >= .5 && v <= 1)
+        return v;
+    r->failed = true;
+    return 1;
 }
 
 static void get_settings(struct reader *r, struct router_settings *ret)
@@ -191,6 +203,8 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     get_text(r, ret->policy, sizeof ret->policy);
     ret->epsilon = get_finite(r);
     get_text(r, ret->fixed_arm, sizeof ret->fixed_arm);
+    ret->gamma = get_gamma(r);
+    ret->hybrid = get_bool(r);
 }
 
 static void put_metric(const struct metric_def *m, struct buf *out)
@@ -296,6 +310,30 @@ static void get_update(struct reader *r, struct event_router_update *ret)
         ret->weights[i] = get_finite(r);
 }
 
+static void put_descriptors(const struct arm_config *c, struct buf *out)
+{
+    buf_put_u8(out, c->known);
+    if (c->known & ARM_KNOWS_SIZE)
+        buf_put_f64(out, c->size_b);
+    if (c->known & ARM_KNOWS_PRICE_IN)
+        buf_put_f64(out, c->price_in_usd);
+    if (c->known & ARM_KNOWS_PRICE_OUT)
+        buf_put_f64(out, c->price_out_usd);
+    buf_put_str(out, c->family);
+}
+
+static void get_descriptors(struct reader *r, struct arm_config *ret)
+{
+    ret->known = (uint8_t)get_below(r, reader_u8(r), ARM_KNOWS_ALL + 1);
+    if (ret->known & ARM_KNOWS_SIZE)
+        ret->size_b = get_finite(r);
+    if (ret->known & ARM_KNOWS_PRICE_IN)
+        ret->price_in_usd = get_finite(r);
+    if (ret->known & ARM_KNOWS_PRICE_OUT)
+        ret->price_out_usd = get_finite(r);
+    get_text(r, ret->family, sizeof ret->family);
+}
+
 void event_put_arm(const struct arm_config *c, struct buf *out)
 {
     assert(c->tags_n <= MAX_TAGS);
@@ -311,6 +349,7 @@ void event_put_arm(const struct arm_config *c, struct buf *out)
         buf_put_f64(out, c->prior_raw[m]);
         buf_put_f64(out, c->prior_z[m]);
     }
+    put_descriptors(c, out);
 }
 
 enum err event_get_arm(struct reader *r, struct arm_config *ret)
@@ -328,6 +367,7 @@ enum err event_get_arm(struct reader *r, struct arm_config *ret)
         ret->prior_raw[m] = get_finite(r);
         ret->prior_z[m] = get_finite(r);
     }
+    get_descriptors(r, ret);
     return r->failed ? ERR_CORRUPT : OK;
 }
 

@@ -59,6 +59,7 @@ void settings_defaults(struct router_config *ret_config, const char *name)
         .pooled_slopes = true,
         .policy = "linucb",
         .epsilon = .1,
+        .gamma = 1,
     };
     settings_default_metrics(c);
 }
@@ -119,6 +120,7 @@ static enum err check_settings(const struct router_settings *s, struct err_detai
          false},
         {"settings.decision_log_sample", s->decision_log_sample, 0, 1, false},
         {"settings.epsilon", s->epsilon, 0, 1, false},
+        {"settings.gamma", s->gamma, .9, 1, false},
     };
     TRY(check_ranges(ranges, sizeof ranges / sizeof *ranges, detail));
     TRY(check_name("settings.policy", s->policy, detail));
@@ -243,6 +245,22 @@ static enum err check_description(const char *text, struct err_detail *detail)
     return OK;
 }
 
+static enum err check_descriptors(const struct arm_config *arm, struct err_detail *detail)
+{
+    const struct {
+        int bit;
+        struct range range;
+    } numbers[] = {
+        {ARM_KNOWS_SIZE, {"size_b", arm->size_b, 0, 1e6, true}},
+        {ARM_KNOWS_PRICE_IN, {"price_in_usd", arm->price_in_usd, 0, 1e6, false}},
+        {ARM_KNOWS_PRICE_OUT, {"price_out_usd", arm->price_out_usd, 0, 1e6, false}},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+        if (arm->known & numbers[i].bit)
+            TRY(check_range(&numbers[i].range, detail));
+    return arm->family[0] ? check_name("family", arm->family, detail) : OK;
+}
+
 enum err settings_check_arm(const struct arm_config *arm, struct err_detail *detail)
 {
     TRY(check_name("name", arm->name, detail));
@@ -265,7 +283,7 @@ enum err settings_check_arm(const struct arm_config *arm, struct err_detail *det
         snprintf(field, sizeof field, "priors: metric %u on the unit interval", m);
         TRY(check_range(&(struct range){field, arm->prior_z[m], 0, 1, false}, detail));
     }
-    return OK;
+    return check_descriptors(arm, detail);
 }
 
 uint32_t spec_task_at(const struct feature_spec *spec)

@@ -31,6 +31,13 @@ enum decision_log {
     DECISION_LOG_KEEP_NONE = 2
 };
 
+/* Who answers. The numbers of shunt.v1.RouterMode. */
+enum router_mode {
+    MODE_ONLINE = 0,     /* The policy. */
+    MODE_APPRENTICE = 1, /* The baseline; its outcomes teach, the policy's own choice is counted. */
+    MODE_LOGGING_ONLY = 2, /* The baseline; outcomes are kept, nothing is learned. */
+};
+
 struct router_settings {
     double alpha;
     double ridge[METRIC_GROUPS][2]; /* [group][0] bias, [group][1] every other feature. */
@@ -47,6 +54,8 @@ struct router_settings {
     char policy[NAME_CAP]; /* server/route/policy.h knows which there are. */
     double epsilon;
     char fixed_arm[NAME_CAP]; /* Empty: none. */
+    double gamma;             /* What an outcome still counts after one more; 1: for ever. */
+    bool hybrid;              /* Descriptors of arms make priors (hybrid.h). */
 };
 
 /* Which numbers make x, and in which order; server/route/features.h says what each one means.
@@ -75,6 +84,9 @@ struct router_config {
     char tasks[MAX_TASKS][NAME_CAP];
 };
 
+/* Bits of arm_config.known. */
+enum { ARM_KNOWS_SIZE = 1, ARM_KNOWS_PRICE_IN = 2, ARM_KNOWS_PRICE_OUT = 4, ARM_KNOWS_ALL = 7 };
+
 struct arm_config {
     char name[NAME_CAP];
     char description[DESCRIPTION_CAP];
@@ -83,6 +95,10 @@ struct arm_config {
     uint16_t prior_mask; /* Bit m: prior of metric m is declared. */
     double prior_raw[MAX_METRICS];
     double prior_z[MAX_METRICS]; /* The same on the unit interval. */
+    uint8_t known;               /* Which of the next three are declared; the others are 0. */
+    double size_b;               /* Parameters, billions. */
+    double price_in_usd, price_out_usd; /* Per million tokens. */
+    char family[NAME_CAP];              /* Empty: none. */
 };
 
 /* Defaults of a router named `name`: the default metric table; ctx.v1 with 16 task slots, scalars

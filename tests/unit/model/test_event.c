@@ -38,6 +38,10 @@ static void fill_arm(struct arm_config *a)
     a->prior_z[0] = .5;
     a->prior_raw[15] = -3;
     a->prior_z[15] = 1;
+    a->known = ARM_KNOWS_SIZE | ARM_KNOWS_PRICE_OUT;
+    a->size_b = 7.5;
+    a->price_out_usd = .3;
+    strcpy(a->family, "qwen");
 }
 
 /* One event of each kind; kinds are 1..11. Zeroed first, so that equal events have equal bytes. */
@@ -70,6 +74,8 @@ static void fill_event(struct event *e, enum event_kind kind)
         for (uint32_t i = 0; i < 16; i++)
             e->u.router.tasks[i][0] = (char)('a' + i);
         e->u.router.settings.seed = 77;
+        e->u.router.settings.gamma = .99;
+        e->u.router.settings.hybrid = true;
         return;
     case EVENT_ROUTER_UPDATE:
         settings_defaults(&e->u.router, "r");

@@ -67,6 +67,8 @@ static void each_setting_out_of_range_is_refused_by_name(void **unused)
     REFUSES(settings.dedup_max, UINT64_MAX, ERR_OUT_OF_RANGE, "settings.dedup_max");
     REFUSES(settings.decision_log, (enum decision_log)3, ERR_OUT_OF_RANGE, "settings.decision_log");
     REFUSES(settings.decision_log_sample, -1, ERR_OUT_OF_RANGE, "settings.decision_log_sample");
+    REFUSES(settings.gamma, .89, ERR_OUT_OF_RANGE, "settings.gamma");
+    REFUSES(settings.gamma, 1.001, ERR_OUT_OF_RANGE, "settings.gamma");
 }
 
 static void a_spec_or_table_out_of_range_is_refused_by_name(void **unused)

@@ -34,6 +34,7 @@ static void an_empty_spec_is_what_the_contract_promises(void **state)
     assert_int_equal(c.settings.dedup_max, 2000000);
     assert_int_equal(c.settings.decision_log, DECISION_LOG_KEEP_ALL);
     assert_true(c.settings.pooled_slopes && c.settings.epsilon == .1);
+    assert_true(c.settings.gamma == 1 && !c.settings.hybrid);
     assert_string_equal(c.settings.policy, "linucb");
     assert_string_equal(c.settings.fixed_arm, "");
     assert_int_equal(c.spec.task_slots, 16);
@@ -101,6 +102,8 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     settings.fixed_arm = code;
     settings.has_epsilon = 1;
     settings.epsilon = .3;
+    settings.has_gamma = settings.has_hybrid = settings.hybrid = 1;
+    settings.gamma = .95;
     m.name = name;
     m.metrics = metrics;
     m.n_metrics = 1;
@@ -124,6 +127,7 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     assert_memory_equal(&first.tasks, &second.tasks, sizeof first.tasks);
     assert_int_equal(first.ephemeral, second.ephemeral);
     assert_true(second.settings.alpha == .25 && second.settings.seed == 77);
+    assert_true(second.settings.gamma == .95 && second.settings.hybrid);
     assert_false(second.spec.scalars);
     arena_done(&arena);
 }
@@ -239,6 +243,43 @@ static void an_arm_keeps_its_words_and_its_priors_in_their_unit(void **state)
     arena_done(&arena);
 }
 
+static void descriptors_of_an_arm_come_back_and_absent_ones_stay_absent(void **state)
+{
+    (void)state;
+    Shunt__V1__ArmSpec m = SHUNT__V1__ARM_SPEC__INIT;
+    struct router_config c;
+    struct arm_config arm, again;
+    struct err_detail detail;
+    struct arena arena;
+    char family[] = "qwen";
+    arena_init(&arena, 1 << 16);
+    settings_defaults(&c, "r");
+    m.name = name;
+    m.family = family;
+    m.has_size_b = m.has_price_in_usd = 1;
+    m.size_b = 7.6;
+    m.price_in_usd = 0; /* Free is known; absent is not. */
+    assert_int_equal(codec_arm_in(&m, &c, &arm, &detail), OK);
+    Shunt__V1__ArmSpec *shown = codec_arm_out(&arm, &c, &arena);
+    assert_non_null(shown);
+    assert_true(shown->has_size_b && shown->size_b == 7.6);
+    assert_true(shown->has_price_in_usd && shown->price_in_usd == 0 && !shown->has_price_out_usd);
+    assert_string_equal(shown->family, "qwen");
+    assert_int_equal(codec_arm_in(shown, &c, &again, &detail), OK);
+    assert_memory_equal(&arm, &again, sizeof arm);
+    m.size_b = 0;
+    assert_int_equal(codec_arm_in(&m, &c, &arm, &detail), ERR_OUT_OF_RANGE);
+    assert_non_null(strstr(detail.text, "size_b"));
+    m.size_b = 7.6;
+    m.price_in_usd = -1;
+    assert_int_equal(codec_arm_in(&m, &c, &arm, &detail), ERR_OUT_OF_RANGE);
+    m.price_in_usd = 0;
+    family[0] = ' ';
+    assert_int_equal(codec_arm_in(&m, &c, &arm, &detail), ERR_BAD_NAME);
+    assert_non_null(strstr(detail.text, "family"));
+    arena_done(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +290,7 @@ int main(void)
         cmocka_unit_test(the_layout_of_the_context_is_asked_for_by_name),
         cmocka_unit_test(a_name_that_is_none_is_refused),
         cmocka_unit_test(an_arm_keeps_its_words_and_its_priors_in_their_unit),
+        cmocka_unit_test(descriptors_of_an_arm_come_back_and_absent_ones_stay_absent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
