@@ -24,7 +24,10 @@
     X(pooled_slopes, pooled_slopes)                                                                \
     X(epsilon, epsilon)                                                                            \
     X(gamma, gamma)                                                                                \
-    X(hybrid, hybrid)
+    X(hybrid, hybrid)                                                                              \
+    X(split_share, split_share)                                                                    \
+    X(split_alpha, split_alpha)                                                                    \
+    X(split_epsilon, split_epsilon)
 
 /* Descriptors of an arm: wire and own name agree, a bit says that it is declared. */
 #define DESCRIPTORS(X)                                                                             \
@@ -49,6 +52,29 @@ static enum err check_choice(int value, int last, const char *field, struct err_
     return OK;
 }
 
+/* Absent: what is there stays. Empty: none. */
+static enum err no_name_in(const char *from, const char *field, char name[NAME_CAP],
+                           struct err_detail *detail)
+{
+    if (from && from[0])
+        return copy_name(from, field, name, detail);
+    if (from)
+        name[0] = '\0';
+    return OK;
+}
+
+static enum err settings_names_in(const Shunt__V1__RouterSettings *m,
+                                  struct router_settings *settings, struct err_detail *detail)
+{
+    if (m->policy)
+        TRY(copy_name(m->policy, "settings.policy", settings->policy, detail));
+    TRY(no_name_in(m->fixed_arm, "settings.fixed_arm", settings->fixed_arm, detail));
+    TRY(no_name_in(m->split_policy, "settings.split_policy", settings->split_policy, detail));
+    TRY(no_name_in(m->split_fixed_arm, "settings.split_fixed_arm", settings->split_fixed_arm,
+                   detail));
+    return no_name_in(m->baseline_arm, "settings.baseline_arm", settings->baseline_arm, detail);
+}
+
 enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_settings *settings,
                            struct err_detail *detail)
 {
@@ -58,12 +84,11 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
         TRY(check_choice((int)m->decision_log, DECISION_LOG_KEEP_NONE, "decision_log", detail));
         settings->decision_log = (enum decision_log)m->decision_log;
     }
-    if (m->policy)
-        TRY(copy_name(m->policy, "settings.policy", settings->policy, detail));
-    if (m->fixed_arm && m->fixed_arm[0])
-        TRY(copy_name(m->fixed_arm, "settings.fixed_arm", settings->fixed_arm, detail));
-    else if (m->fixed_arm)
-        settings->fixed_arm[0] = '\0';
+    if (m->has_mode) {
+        TRY(check_choice((int)m->mode, MODE_LOGGING_ONLY, "mode", detail));
+        settings->mode = (enum router_mode)m->mode;
+    }
+    TRY(settings_names_in(m, settings, detail));
 #define X(wire, own)                                                                               \
     if (m->has_##wire)                                                                             \
         settings->own = m->wire;
@@ -255,7 +280,13 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
 #undef X
     m->policy = arena_text(arena, s->policy, strlen(s->policy));
     m->fixed_arm = arena_text(arena, s->fixed_arm, strlen(s->fixed_arm));
-    return m->policy && m->fixed_arm ? m : NULL;
+    m->split_policy = arena_text(arena, s->split_policy, strlen(s->split_policy));
+    m->split_fixed_arm = arena_text(arena, s->split_fixed_arm, strlen(s->split_fixed_arm));
+    m->has_mode = true;
+    m->mode = (Shunt__V1__RouterMode)s->mode;
+    m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
+    bool split = m->split_policy && m->split_fixed_arm;
+    return m->policy && m->fixed_arm && split && m->baseline_arm ? m : NULL;
 }
 
 static bool metric_out(const struct metric_def *d, struct arena *arena, Shunt__V1__Metric *m)

@@ -170,6 +170,13 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_str(out, s->fixed_arm);
     buf_put_f64(out, s->gamma);
     put_bool(out, s->hybrid);
+    buf_put_str(out, s->split_policy);
+    buf_put_f64(out, s->split_share);
+    buf_put_f64(out, s->split_alpha);
+    buf_put_f64(out, s->split_epsilon);
+    buf_put_str(out, s->split_fixed_arm);
+    buf_put_u8(out, (uint8_t)s->mode);
+    buf_put_str(out, s->baseline_arm);
 }
 
 /* fold's arithmetic counts on more than finite: evidence must fade, and not at once. */
@@ -205,6 +212,13 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     get_text(r, ret->fixed_arm, sizeof ret->fixed_arm);
     ret->gamma = get_gamma(r);
     ret->hybrid = get_bool(r);
+    get_text(r, ret->split_policy, sizeof ret->split_policy);
+    ret->split_share = get_finite(r);
+    ret->split_alpha = get_finite(r);
+    ret->split_epsilon = get_finite(r);
+    get_text(r, ret->split_fixed_arm, sizeof ret->split_fixed_arm);
+    ret->mode = (enum router_mode)get_below(r, reader_u8(r), MODE_LOGGING_ONLY + 1);
+    get_text(r, ret->baseline_arm, sizeof ret->baseline_arm);
 }
 
 static void put_metric(const struct metric_def *m, struct buf *out)

@@ -59,6 +59,9 @@ void settings_defaults(struct router_config *ret_config, const char *name)
         .pooled_slopes = true,
         .policy = "linucb",
         .epsilon = .1,
+        .split_share = .5,
+        .split_alpha = -1,
+        .split_epsilon = -1,
         .gamma = 1,
     };
     settings_default_metrics(c);
@@ -100,6 +103,18 @@ static enum err check_name(const char *field, const char *name, struct err_detai
     return OK;
 }
 
+/* A name, or none. */
+static enum err check_no_name(const char *field, const char *name, struct err_detail *detail)
+{
+    return name[0] ? check_name(field, name, detail) : OK;
+}
+
+/* -1 says that side B of a split has the router's value. */
+static double own_value(double value)
+{
+    return value == -1 ? 0 : value;
+}
+
 static enum err check_settings(const struct router_settings *s, struct err_detail *detail)
 {
     const struct range ranges[] = {
@@ -120,11 +135,18 @@ static enum err check_settings(const struct router_settings *s, struct err_detai
          false},
         {"settings.decision_log_sample", s->decision_log_sample, 0, 1, false},
         {"settings.epsilon", s->epsilon, 0, 1, false},
+        {"settings.split_share", s->split_share, 0, 1, false},
+        {"settings.split_alpha", own_value(s->split_alpha), 0, 100, false},
+        {"settings.split_epsilon", own_value(s->split_epsilon), 0, 1, false},
+        {"settings.mode", s->mode, MODE_ONLINE, MODE_LOGGING_ONLY, false},
         {"settings.gamma", s->gamma, .9, 1, false},
     };
     TRY(check_ranges(ranges, sizeof ranges / sizeof *ranges, detail));
     TRY(check_name("settings.policy", s->policy, detail));
-    return s->fixed_arm[0] ? check_name("settings.fixed_arm", s->fixed_arm, detail) : OK;
+    TRY(check_no_name("settings.fixed_arm", s->fixed_arm, detail));
+    TRY(check_no_name("settings.split_policy", s->split_policy, detail));
+    TRY(check_no_name("settings.split_fixed_arm", s->split_fixed_arm, detail));
+    return check_no_name("settings.baseline_arm", s->baseline_arm, detail);
 }
 
 /* names: n of them, NAME_CAP bytes each. */

@@ -53,9 +53,15 @@ struct router_settings {
     bool pooled_slopes;
     char policy[NAME_CAP]; /* server/route/policy.h knows which there are. */
     double epsilon;
-    char fixed_arm[NAME_CAP]; /* Empty: none. */
-    double gamma;             /* What an outcome still counts after one more; 1: for ever. */
-    bool hybrid;              /* Descriptors of arms make priors (hybrid.h). */
+    char fixed_arm[NAME_CAP];    /* Empty: none. */
+    double gamma;                /* What an outcome still counts after one more; 1: for ever. */
+    bool hybrid;                 /* Descriptors of arms make priors (hybrid.h). */
+    char split_policy[NAME_CAP]; /* Of side B; empty: no split. */
+    double split_share;          /* Of the requests that side B decides. */
+    double split_alpha, split_epsilon; /* Side B's; -1: the router's. */
+    char split_fixed_arm[NAME_CAP];    /* Side B's; empty: the router's. */
+    enum router_mode mode;
+    char baseline_arm[NAME_CAP]; /* Empty: every request must name its own. */
 };
 
 /* Which numbers make x, and in which order; server/route/features.h says what each one means.

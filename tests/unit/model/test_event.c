@@ -76,6 +76,13 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.router.settings.seed = 77;
         e->u.router.settings.gamma = .99;
         e->u.router.settings.hybrid = true;
+        strcpy(e->u.router.settings.split_policy, "thompson");
+        e->u.router.settings.split_share = .25;
+        e->u.router.settings.split_alpha = 3;
+        e->u.router.settings.split_epsilon = .5;
+        strcpy(e->u.router.settings.split_fixed_arm, "b");
+        e->u.router.settings.mode = MODE_LOGGING_ONLY;
+        strcpy(e->u.router.settings.baseline_arm, "a");
         return;
     case EVENT_ROUTER_UPDATE:
         settings_defaults(&e->u.router, "r");

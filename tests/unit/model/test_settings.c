@@ -54,6 +54,13 @@ static void each_setting_out_of_range_is_refused_by_name(void **unused)
             "settings.served_ridge_context");
     REFUSES(settings.explore_floor, 1.01, ERR_OUT_OF_RANGE, "settings.explore_floor");
     REFUSES(settings.epsilon, -.01, ERR_OUT_OF_RANGE, "settings.epsilon");
+    REFUSES(settings.split_share, 1.01, ERR_OUT_OF_RANGE, "settings.split_share");
+    REFUSES(settings.split_alpha, -.5, ERR_OUT_OF_RANGE, "settings.split_alpha");
+    REFUSES(settings.split_epsilon, 1.5, ERR_OUT_OF_RANGE, "settings.split_epsilon");
+    REFUSES(settings.split_policy[0], ' ', ERR_BAD_NAME, "settings.split_policy");
+    REFUSES(settings.split_fixed_arm[0], ' ', ERR_BAD_NAME, "settings.split_fixed_arm");
+    REFUSES(settings.mode, (enum router_mode)3, ERR_OUT_OF_RANGE, "settings.mode");
+    REFUSES(settings.baseline_arm[0], ' ', ERR_BAD_NAME, "settings.baseline_arm");
     REFUSES(settings.policy[0], '\0', ERR_BAD_NAME, "settings.policy");
     REFUSES(settings.fixed_arm[0], ' ', ERR_BAD_NAME, "settings.fixed_arm");
     REFUSES(settings.newcomer_pulls, 1001, ERR_OUT_OF_RANGE, "settings.newcomer_pulls");

@@ -37,6 +37,11 @@ static void an_empty_spec_is_what_the_contract_promises(void **state)
     assert_true(c.settings.gamma == 1 && !c.settings.hybrid);
     assert_string_equal(c.settings.policy, "linucb");
     assert_string_equal(c.settings.fixed_arm, "");
+    assert_string_equal(c.settings.split_policy, "");
+    assert_true(c.settings.split_share == .5);
+    assert_true(c.settings.split_alpha == -1 && c.settings.split_epsilon == -1);
+    assert_int_equal(c.settings.mode, MODE_ONLINE);
+    assert_string_equal(c.settings.baseline_arm, "");
     assert_int_equal(c.spec.task_slots, 16);
     assert_true(c.spec.scalars);
     assert_int_equal(c.metrics_n, 5);
@@ -104,6 +109,14 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     settings.epsilon = .3;
     settings.has_gamma = settings.has_hybrid = settings.hybrid = 1;
     settings.gamma = .95;
+    settings.split_policy = policy;
+    settings.split_fixed_arm = settings.baseline_arm = maths;
+    settings.has_split_share = settings.has_split_alpha = settings.has_split_epsilon = 1;
+    settings.split_share = .25;
+    settings.split_alpha = 0;
+    settings.split_epsilon = .5;
+    settings.has_mode = 1;
+    settings.mode = SHUNT__V1__ROUTER_MODE__MODE_APPRENTICE;
     m.name = name;
     m.metrics = metrics;
     m.n_metrics = 1;
@@ -128,6 +141,12 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     assert_int_equal(first.ephemeral, second.ephemeral);
     assert_true(second.settings.alpha == .25 && second.settings.seed == 77);
     assert_true(second.settings.gamma == .95 && second.settings.hybrid);
+    assert_string_equal(second.settings.split_policy, "fixed");
+    assert_string_equal(second.settings.split_fixed_arm, "maths");
+    assert_true(second.settings.split_share == .25 && second.settings.split_alpha == 0);
+    assert_true(second.settings.split_epsilon == .5);
+    assert_int_equal(second.settings.mode, MODE_APPRENTICE);
+    assert_string_equal(second.settings.baseline_arm, "maths");
     assert_false(second.spec.scalars);
     arena_done(&arena);
 }
