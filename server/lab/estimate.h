@@ -45,6 +45,7 @@ struct estimated {
 /* Everything about one quantity: the utility, or a metric in its own unit. */
 struct estimates {
     uint64_t rows;    /* Used rows that held it. */
+    double ess;       /* (sum w)^2 / sum w^2 of these rows. */
     double low, high; /* The range the intervals assume. */
     struct estimated ips, snips, dr;
     struct estimated logged; /* What the logging policy earned on the same rows. */

@@ -9,7 +9,7 @@
 #include "state/base/err.h"
 #include "state/model/event.h"
 
-#include <stdatomic.h>
+#include <stdbool.h>
 
 /* The arms that rows speak of, by index into this table. Names are distinct. */
 struct lab_arm {
@@ -43,20 +43,18 @@ struct logged_source {
     enum err (*rewind)(void *self, struct err_detail *detail);
 };
 
-/* Who waits for a job. */
+/* Who waits for a job: told how far it is, and asked whether to go on. */
 struct lab_watch {
-    const atomic_bool
-        *cancel; /* Polled every LAB_POLL_ROWS rows; set: ERR_CANCELLED. May be NULL. */
-    /* done rows of total; total 0: not known yet. Called as often as cancel is polled. May be NULL.
-     */
-    void (*progress)(void *self, uint64_t done, uint64_t total);
+    /* done rows of total (0: not known yet), every LAB_POLL_ROWS rows. False: stop; the job returns
+     * ERR_CANCELLED. NULL: nobody waits. */
+    bool (*go_on)(void *self, uint64_t done, uint64_t total);
     void *self;
 };
-enum { LAB_POLL_ROWS = 64 };
+enum { LAB_POLL_ROWS = 8 };
 
-/* Counts one more row: ERR_CANCELLED when the flag is set. */
+/* After row number `done`: ERR_CANCELLED when told to stop. */
 MUST_USE enum err lab_watch_row(const struct lab_watch *watch, uint64_t done, uint64_t total);
 
-/* Refuses what would break arithmetic or indices further on: ERR_CORRUPT says what. */
+/* Refuses what would break arithmetic or indices further on, and says what. */
 MUST_USE enum err logged_check(const struct logged_row *row, uint32_t arms_n, uint32_t d,
-                               struct err_detail *detail);
+                               uint32_t metrics_n, struct err_detail *detail);
