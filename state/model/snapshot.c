@@ -407,6 +407,21 @@ const struct router_view *snapshot_router_uid(const struct snapshot *s, uint32_t
     return low < s->routers_n && s->routers[low]->uid == uid ? s->routers[low] : NULL;
 }
 
+struct router_view *snapshot_router_hold(const struct snapshot *s, uint32_t uid)
+{
+    for (uint32_t i = 0; i < s->routers_n; i++)
+        if (s->routers[i]->uid == uid) {
+            atomic_fetch_add_explicit(&s->routers[i]->refs, 1, memory_order_relaxed);
+            return s->routers[i];
+        }
+    return NULL;
+}
+
+void snapshot_router_release(struct router_view *r)
+{
+    router_view_release(r);
+}
+
 int router_view_arm(const struct router_view *r, const char *name, size_t len)
 {
     uint32_t low = 0, high = r->arms_n;

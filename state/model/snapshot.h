@@ -78,6 +78,10 @@ void snapshot_free(struct snapshot *snapshot);
 
 const struct router_view *snapshot_router(const struct snapshot *s, const char *name, size_t len);
 const struct router_view *snapshot_router_uid(const struct snapshot *s, uint32_t uid);
+/* The router's view, kept until it is released, also when the snapshot is gone; NULL: no such
+ * router. The snapshot must be held meanwhile. */
+struct router_view *snapshot_router_hold(const struct snapshot *s, uint32_t uid);
+void snapshot_router_release(struct router_view *r); /* NULL is fine. */
 /* Index into r->arms; -1 when absent. */
 int router_view_arm(const struct router_view *r, const char *name, size_t len);
 int router_view_arm_uid(const struct router_view *r, uint32_t uid);
