@@ -380,6 +380,73 @@ static enum err find_base(struct ledger *l, uint64_t position, struct model **re
                    first);
 }
 
+/* ---- the journal, read again ---- */
+
+enum err ledger_records(struct ledger *l, uint64_t from, uint64_t to, ledger_visit *visit,
+                        void *ctx, struct err_detail *detail)
+{
+    return store_journal_iterate(l->store, from, to, visit, ctx, detail);
+}
+
+struct stamp {
+    struct event *event;
+    int64_t at_us;
+};
+
+static enum err take_stamp(void *ctx, uint64_t position, struct slice record)
+{
+    (void)position;
+    struct stamp *s = ctx;
+    TRY(event_decode(record, s->event));
+    s->at_us = s->event->at_us;
+    return OK;
+}
+
+/* Bisection: the last one that is old enough, if the stamps ascend but for the slack. */
+static enum err seek(struct ledger *l, int64_t at_us, struct stamp *s, uint64_t *ret_position,
+                     struct err_detail *detail)
+{
+    uint64_t low = store_journal_first(l->store), high = ledger_durable(l), found = 0;
+    while (low > 0 && low <= high) {
+        uint64_t middle = low + (high - low) / 2;
+        enum err e = store_journal_iterate(l->store, middle, middle, take_stamp, s, detail);
+        if (e != OK && e != ERR_NOT_FOUND)
+            return e;
+        if (e == ERR_NOT_FOUND || s->at_us < at_us) { /* Trimmed meanwhile: older still. */
+            found = middle;
+            low = middle + 1;
+        } else {
+            high = middle - 1;
+        }
+    }
+    *ret_position = found;
+    return OK;
+}
+
+enum err ledger_seek(struct ledger *l, int64_t at_us, uint64_t *ret_position,
+                     struct err_detail *detail)
+{
+    static const int64_t slack_us = 60 * 1000000LL;
+    struct stamp s = {mem_calloc(1, sizeof(struct event)), 0};
+    if (!s.event)
+        return err_say(detail, ERR_NOMEM, "no memory to read the journal");
+    enum err e = seek(l, at_us - slack_us, &s, ret_position, detail);
+    mem_free(s.event);
+    return e;
+}
+
+enum err ledger_base(struct ledger *l, struct buf *out, uint64_t *ret_position,
+                     struct err_detail *detail)
+{
+    struct model *m = NULL;
+    TRY(find_base(l, ledger_durable(l), &m, detail));
+    *ret_position = m->position;
+    if (m->position > 0)
+        model_encode(m, out);
+    model_free(m);
+    return buf_error(out);
+}
+
 static void compare(const struct model *again, struct slice state, struct ledger_verdict *v)
 {
     struct buf bytes;

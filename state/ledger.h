@@ -68,6 +68,25 @@ MUST_USE enum err ledger_tick(struct ledger *l, int64_t now_us, struct err_detai
 /* Appends the exact bytes of the state, for verify; on the writer's thread. */
 MUST_USE enum err ledger_encode(struct ledger *l, struct buf *out);
 
+/* ---- the journal, read again ----
+ * From any thread, while the writer goes on; nothing is held between two visits. */
+
+/* `record` is the bytes of an event, valid during the call. What it returns other than OK ends the
+ * walk and is returned. */
+typedef enum err ledger_visit(void *ctx, uint64_t position, struct slice record);
+/* Records from..to in order; from 0: the oldest kept; a `to` beyond the last: the last.
+ * ERR_NOT_FOUND: `from` was trimmed. */
+MUST_USE enum err ledger_records(struct ledger *l, uint64_t from, uint64_t to, ledger_visit *visit,
+                                 void *ctx, struct err_detail *detail);
+/* A position up to which every event was taken before at_us; 0: none that is kept. Many threads
+ * stamp events, so the order of stamps is good to a minute, and that is allowed for. */
+MUST_USE enum err ledger_seek(struct ledger *l, int64_t at_us, uint64_t *ret_position,
+                              struct err_detail *detail);
+/* The oldest state from which the journal can be folded again: appends model_encode's bytes (none:
+ * from nothing). They hold the key ring: overwrite them. */
+MUST_USE enum err ledger_base(struct ledger *l, struct buf *out, uint64_t *ret_position,
+                              struct err_detail *detail);
+
 struct ledger_verdict {
     bool ok;
     uint64_t base_position, position, events, state_bytes;

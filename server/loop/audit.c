@@ -50,6 +50,7 @@ struct audit {
     struct half *writing; /* Being written: found, not changed. NULL: none. */
     bool closing;
     uint64_t written, dropped;
+    uint64_t put, settled; /* Records taken; of those, written or given up. */
     struct err_detail last_error;
 
     pthread_t thread;
@@ -250,6 +251,7 @@ static void *audit_run(void *arg)
         write_half(a, full);
         pthread_mutex_lock(&a->lock);
         a->writing = NULL; /* It is on disk now: finders look there. */
+        a->settled += full->n;
         pthread_mutex_unlock(&a->lock);
         half_clear(full);
         keep_size(a);
@@ -346,6 +348,7 @@ bool audit_put(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us, s
     bool was_half_full = is_half_full(a);
     bool taken =
         !a->closing && bytes.len <= HOURS_RECORD_MAX && half_put(a, h, id, issued_us, bytes);
+    a->put += taken;
     if (!taken)
         a->dropped++;
     else if (h->n == 1 || (is_half_full(a) && !was_half_full))
@@ -364,7 +367,7 @@ static enum err copy_bytes(void *ctx, int64_t hour, const uint8_t *key, struct s
 }
 
 /* The halves first: the thread lets go of one only when it is on disk, so nothing falls between. */
-static enum err find_bytes(struct audit *a, const uint8_t *id, struct buf *ret)
+static enum err find_bytes(struct audit *a, const uint8_t *id, int64_t hint, struct buf *ret)
 {
     pthread_mutex_lock(&a->lock);
     enum err e = half_find(a, a->active, id, ret);
@@ -373,20 +376,88 @@ static enum err find_bytes(struct audit *a, const uint8_t *id, struct buf *ret)
     pthread_mutex_unlock(&a->lock);
     if (e != ERR_NOT_FOUND)
         return e;
-    int64_t ms = id_v7_ms(id);
     struct err_detail unused;
-    return hours_get(a->hours, id, ms < 0 ? -1 : hours_of(ms * 1000), copy_bytes, ret, &unused);
+    return hours_get(a->hours, id, hint, copy_bytes, ret, &unused);
 }
 
-enum err audit_find(struct audit *a, const uint8_t id[ID_BYTES], struct audit_record *ret_record)
+static enum err find_record(struct audit *a, const uint8_t *id, int64_t hint,
+                            struct audit_record *ret_record)
 {
     struct buf bytes;
     buf_init(&bytes);
-    enum err e = find_bytes(a, id, &bytes);
+    enum err e = find_bytes(a, id, hint, &bytes);
     if (e == OK)
         e = audit_decode((struct slice){bytes.data, bytes.len}, ret_record);
     buf_done(&bytes);
     return e == ERR_CORRUPT ? ERR_NOT_FOUND : e;
+}
+
+enum err audit_find(struct audit *a, const uint8_t id[ID_BYTES], struct audit_record *ret_record)
+{
+    int64_t ms = id_v7_ms(id);
+    return find_record(a, id, ms < 0 ? -1 : hours_of(ms * 1000), ret_record);
+}
+
+enum err audit_find_at(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us,
+                       struct audit_record *ret_record)
+{
+    return find_record(a, id, hours_of(issued_us), ret_record);
+}
+
+/* ---- all of a time ---- */
+
+/* Until the records that were put so far are on disk, or a second is over: a disk that hangs. */
+static void wait_for_writer(struct audit *a)
+{
+    static const struct timespec pause = {.tv_nsec = 5000000};
+    pthread_mutex_lock(&a->lock);
+    uint64_t put = a->put;
+    for (int i = 0; i < 200 && a->settled < put; i++) {
+        pthread_mutex_unlock(&a->lock);
+        nanosleep(&pause, NULL);
+        pthread_mutex_lock(&a->lock);
+    }
+    pthread_mutex_unlock(&a->lock);
+}
+
+struct iteration {
+    int64_t from_us, to_us;
+    audit_visit *visit;
+    void *ctx;
+    uint64_t damaged;
+};
+
+static enum err visit_bytes(void *ctx, int64_t hour, const uint8_t *key, struct slice bytes)
+{
+    (void)hour;
+    (void)key;
+    struct iteration *it = ctx;
+    struct audit_record record;
+    enum err e = audit_decode(bytes, &record);
+    if (e == ERR_CORRUPT) {
+        it->damaged++;
+        return OK;
+    }
+    TRY(e);
+    if (record.decision.issued_us >= it->from_us && record.decision.issued_us < it->to_us)
+        e = it->visit(it->ctx, &record);
+    mem_free(record.arms);
+    return e;
+}
+
+enum err audit_iterate(struct audit *a, int64_t from_us, int64_t to_us, audit_visit *visit,
+                       void *ctx, uint64_t *ret_damaged, struct err_detail *detail)
+{
+    struct iteration it = {from_us, to_us, visit, ctx, 0};
+    struct hours_counts before, after;
+    if (to_us <= from_us)
+        return err_say(detail, ERR_OUT_OF_RANGE, "the window ends before it begins");
+    wait_for_writer(a);
+    hours_counts(a->hours, &before);
+    TRY(hours_iterate(a->hours, hours_of(from_us), hours_of(to_us - 1), visit_bytes, &it, detail));
+    hours_counts(a->hours, &after);
+    *ret_damaged = it.damaged + after.damaged_records - before.damaged_records;
+    return OK;
 }
 
 uint64_t audit_dropped(struct audit *a)

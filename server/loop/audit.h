@@ -59,6 +59,17 @@ bool audit_put(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us, s
 /* ERR_NOT_FOUND when the log does not have it (any more), or it is damaged. ret->arms as above. */
 MUST_USE enum err audit_find(struct audit *a, const uint8_t id[ID_BYTES],
                              struct audit_record *ret_record);
+/* The same where the time is known: ids of callers do not tell it. */
+MUST_USE enum err audit_find_at(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us,
+                                struct audit_record *ret_record);
+
+/* Every record of decisions issued in [from_us, to_us), hour by hour, inside an hour by id; those
+ * put before the call are among them. Waits for the log's thread, a second at most. The record is
+ * the log's, valid during the call; what visit returns other than OK ends the walk. ret_damaged
+ * counts those that cannot be read. From any thread but the log's. */
+typedef enum err audit_visit(void *ctx, const struct audit_record *record);
+MUST_USE enum err audit_iterate(struct audit *a, int64_t from_us, int64_t to_us, audit_visit *visit,
+                                void *ctx, uint64_t *ret_damaged, struct err_detail *detail);
 /* Records not kept since open: the ring was full, the disk was, or max_bytes was reached. */
 uint64_t audit_dropped(struct audit *a);
 

@@ -18,7 +18,9 @@ grpc_status_code status_of(enum err e)
     case ERR_ROUTER_NOT_FOUND:
     case ERR_ARM_NOT_FOUND:
     case ERR_METRIC_NOT_FOUND:
+    case ERR_STAGE_NOT_FOUND:
     case ERR_DECISION_NOT_FOUND:
+    case ERR_JOB_NOT_FOUND:
     case ERR_NOT_FOUND:
         return GRPC_STATUS_NOT_FOUND;
     case ERR_DECISION_LATE:
@@ -37,6 +39,7 @@ grpc_status_code status_of(enum err e)
     case ERR_NOMEM:
     case ERR_TOO_LARGE:
     case ERR_LIMIT:
+    case ERR_JOBS_FULL:
     case ERR_QUEUE_FULL:
     case ERR_OVERLOADED:
     case ERR_DISK_FULL:

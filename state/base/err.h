@@ -18,11 +18,14 @@
     X(ERR_WRONG_DIMENSION, "WRONG_DIMENSION", "send as many values as the router declares")        \
     X(ERR_BAD_NAME, "BAD_NAME", "names are 1 to 64 of A-Z a-z 0-9 . _ / -")                        \
     X(ERR_BAD_ID, "BAD_DECISION_ID", "send a UUID of 36 characters")                               \
+    X(ERR_BAD_SELECTOR, "BAD_SELECTOR",                                                            \
+      "send a label selector as Kubernetes has them; the message says where it is wrong")          \
     X(ERR_TOO_LARGE, "TOO_LARGE", "send less; the limit is in the message")                        \
     X(ERR_PARSE, "PARSE", "the message or file cannot be read; see where")                         \
     X(ERR_ROUTER_NOT_FOUND, "ROUTER_NOT_FOUND", "create the router first or check its name")       \
     X(ERR_ARM_NOT_FOUND, "ARM_NOT_FOUND", "add the arm first or check its name")                   \
     X(ERR_METRIC_NOT_FOUND, "METRIC_NOT_FOUND", "use a metric of the router's table")              \
+    X(ERR_STAGE_NOT_FOUND, "STAGE_NOT_FOUND", "name a stage of the router's settings")             \
     X(ERR_DECISION_NOT_FOUND, "DECISION_NOT_FOUND",                                                \
       "send the id and token that RouteRequest gave")                                              \
     X(ERR_DECISION_LATE, "DECISION_LATE", "report within the router's reward_wait_s")              \
@@ -34,6 +37,8 @@
     X(ERR_FIXED_AT_CREATION, "FIXED_AT_CREATION", "create a new router for this")                  \
     X(ERR_SPEC_MISMATCH, "SPEC_MISMATCH", "the statistics belong to another feature spec")         \
     X(ERR_LIMIT, "LIMIT", "a documented limit is reached; remove something first")                 \
+    X(ERR_JOB_NOT_FOUND, "JOB_NOT_FOUND", "list the jobs; old ones are forgotten")                 \
+    X(ERR_JOBS_FULL, "JOBS_FULL", "cancel a job that waits, or retry when one has ended")          \
     X(ERR_QUEUE_FULL, "QUEUE_FULL", "the writer's queue is full; retry after a pause")             \
     X(ERR_OVERLOADED, "OVERLOADED", "too many requests in flight; retry after a pause")            \
     X(ERR_DISK_FULL, "DISK_FULL", "free disk space for the data directory and retry")              \

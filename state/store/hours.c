@@ -647,16 +647,32 @@ enum err hours_get(struct hours *h, const uint8_t key[HOURS_KEY_BYTES], int64_t 
 
 /* ---- iterate ---- */
 
+enum { LOOK_EVERY = 256 }; /* Records between two looks whether the hour is to be dropped. */
+
 struct walk {
+    struct hours *h;
+    const struct slot *slot;
+    size_t seen;
     int64_t hour;
     hours_visit *visit;
     void *ctx;
     enum err error; /* The visitor's, which may be ERR_CORRUPT without the hour being it. */
 };
 
+/* Whoever drops it waits for us, and the decision log behind it. */
+static bool doomed(const struct walk *w)
+{
+    pthread_mutex_lock(&w->h->lock);
+    bool is = w->slot->doomed;
+    pthread_mutex_unlock(&w->h->lock);
+    return is;
+}
+
 static enum err walk_record(void *ctx, struct slice key, struct slice value)
 {
     struct walk *w = ctx;
+    if (++w->seen % LOOK_EVERY == 0 && doomed(w))
+        return ERR_NOT_FOUND;
     if (key.len == HOURS_KEY_BYTES)
         w->error = w->visit(w->ctx, w->hour, key.data, value);
     return w->error;
@@ -672,10 +688,13 @@ static enum err walk_hour(struct hours *h, struct walk *w, struct err_detail *de
     pthread_mutex_unlock(&h->lock);
     if (e != OK) /* Expired meanwhile, or damaged and already counted. */
         return e == ERR_NOT_FOUND || e == ERR_CORRUPT ? OK : e;
+    w->slot = s;
     e = env_scan(s->env, &scan, detail);
     pthread_mutex_lock(&h->lock);
     release(h, s);
     h->counts.damaged_records += scan.damaged_n;
+    if (e == ERR_NOT_FOUND && w->error == OK)
+        e = OK; /* It is being dropped: what is left of it counts as dropped. */
     if (e == ERR_CORRUPT && w->error == OK) {
         drop_damaged(h, w->hour);
         e = OK;
@@ -698,7 +717,7 @@ enum err hours_iterate(struct hours *h, int64_t from_hour, int64_t to_hour, hour
 {
     int64_t hour = hour_from(h, from_hour);
     while (hour >= 0 && hour <= to_hour) {
-        struct walk w = {.hour = hour, .visit = visit, .ctx = ctx};
+        struct walk w = {.h = h, .hour = hour, .visit = visit, .ctx = ctx};
         TRY(walk_hour(h, &w, detail));
         hour = hour_from(h, hour + 1);
     }

@@ -71,7 +71,8 @@ typedef enum err hours_visit(void *ctx, int64_t hour, const uint8_t key[HOURS_KE
 MUST_USE enum err hours_get(struct hours *h, const uint8_t key[HOURS_KEY_BYTES], int64_t hint,
                             hours_visit *visit, void *ctx, struct err_detail *detail);
 
-/* Every record of from_hour..to_hour inclusive, hour by hour, inside an hour by key. */
+/* Every record of from_hour..to_hour inclusive, hour by hour, inside an hour by key. An hour that
+ * expires meanwhile is left in the middle. */
 MUST_USE enum err hours_iterate(struct hours *h, int64_t from_hour, int64_t to_hour,
                                 hours_visit *visit, void *ctx, struct err_detail *detail);
 
