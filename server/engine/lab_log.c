@@ -1,0 +1,254 @@
+#include "server/engine/lab_log.h"
+
+#include "server/engine/engine_parts.h"
+#include "server/engine/jobs.h"
+#include "state/base/hash.h"
+#include "state/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum { PROGRESS_EVERY = 1024 };
+
+struct row {
+    uint8_t id[ID_BYTES];
+    int64_t issued_us, reported_us;
+    uint16_t mask;
+    uint8_t status;
+    bool has_outcome;
+};
+
+struct lab_log {
+    struct engine *engine;
+    struct job *job;
+    uint32_t router_uid, metrics_n;
+    struct lab_window window;
+    struct row *rows; /* By time, then id. */
+    double *raw;      /* (rows_n, metrics_n) */
+    size_t rows_n, rows_cap;
+    uint32_t *index; /* Open addressing, row + 1; 0 empty. */
+    size_t index_n;  /* A power of two. */
+    uint64_t seed;   /* Ids come from outside: which slot they take must not be theirs to choose. */
+    struct event *event; /* Scratch. */
+    size_t next;
+    struct audit_record record; /* The row handed out. */
+    struct lab_log_counts counts;
+};
+
+/* ---- ids ---- */
+
+static enum err take_decision(void *ctx, const struct audit_record *record)
+{
+    struct lab_log *l = ctx;
+    if (job_cancelled(l->job))
+        return ERR_CANCELLED;
+    if (record->decision.router_uid != l->router_uid)
+        return OK;
+    if (l->counts.decisions++ % PROGRESS_EVERY == 0)
+        job_progress(l->job, l->counts.decisions, 0);
+    if (l->rows_n == LAB_LOG_ROWS_MAX) {
+        l->counts.beyond++;
+        return OK;
+    }
+    if (l->rows_n == l->rows_cap) {
+        size_t cap = l->rows_cap ? 2 * l->rows_cap : 4096;
+        struct row *rows = mem_realloc(l->rows, cap * sizeof *rows);
+        if (!rows)
+            return ERR_NOMEM;
+        l->rows = rows;
+        l->rows_cap = cap;
+    }
+    struct row *row = &l->rows[l->rows_n++];
+    *row = (struct row){.issued_us = record->decision.issued_us};
+    memcpy(row->id, record->decision.id, ID_BYTES);
+    return OK;
+}
+
+static int by_time(const void *a, const void *b)
+{
+    const struct row *x = a, *y = b;
+    if (x->issued_us != y->issued_us)
+        return x->issued_us < y->issued_us ? -1 : 1;
+    return memcmp(x->id, y->id, ID_BYTES);
+}
+
+/* The slot that holds this id, or the empty one where it would go. */
+static size_t slot_of(const struct lab_log *l, const uint8_t *id)
+{
+    size_t slot = hash_seeded(id, ID_BYTES, l->seed) & (l->index_n - 1);
+    while (l->index[slot] && memcmp(l->rows[l->index[slot] - 1].id, id, ID_BYTES) != 0)
+        slot = (slot + 1) & (l->index_n - 1);
+    return slot;
+}
+
+/* An id that a caller used again in another hour stands twice in the log; the first one counts. */
+static enum err build_index(struct lab_log *l, struct err_detail *detail)
+{
+    for (l->index_n = 16; l->index_n < 2 * l->rows_n;)
+        l->index_n *= 2;
+    l->index = mem_calloc(l->index_n, sizeof *l->index);
+    l->raw = mem_calloc(l->rows_n * l->metrics_n + 1, sizeof *l->raw);
+    if (!l->index || !l->raw)
+        return err_say(detail, ERR_NOMEM, "no memory for an index of %zu decisions", l->rows_n);
+    if (getrandom(&l->seed, sizeof l->seed, 0) != (ssize_t)sizeof l->seed)
+        return err_say(detail, ERR_INTERNAL, "the kernel gave no random bytes");
+    if (l->rows_n)
+        qsort(l->rows, l->rows_n, sizeof *l->rows, by_time);
+    size_t kept = 0;
+    for (size_t i = 0; i < l->rows_n; i++) {
+        size_t slot = slot_of(l, l->rows[i].id);
+        if (l->index[slot])
+            continue;
+        l->rows[kept] = l->rows[i];
+        l->index[slot] = (uint32_t)++kept;
+    }
+    l->rows_n = kept;
+    return OK;
+}
+
+/* ---- outcomes ---- */
+
+/* As fold counts: the first report of each metric, the status of the first report of all. */
+static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
+{
+    struct lab_log *l = ctx;
+    struct event *event = l->event;
+    if (job_cancelled(l->job))
+        return ERR_CANCELLED;
+    if (position % PROGRESS_EVERY == 0)
+        job_progress(l->job, position, ledger_durable(l->engine->ledger));
+    if (event_peek(record) != EVENT_OUTCOME)
+        return OK;
+    TRY(event_decode(record, event));
+    const struct event_outcome *o = &event->u.outcome;
+    const struct decision *d = &o->decision;
+    if (d->router_uid != l->router_uid || d->issued_us < l->window.since_us ||
+        d->issued_us >= l->window.until_us)
+        return OK;
+    uint32_t at = l->index[slot_of(l, d->id)];
+    if (!at) {
+        l->counts.outcomes_unknown++;
+        return OK;
+    }
+    struct row *row = &l->rows[at - 1];
+    double *raw = l->raw + (size_t)(at - 1) * l->metrics_n;
+    if (!row->has_outcome) {
+        l->counts.outcomes++;
+        row->has_outcome = true;
+        row->status = (uint8_t)o->status;
+        row->reported_us = event->at_us;
+    }
+    for (uint32_t i = 0; i < o->metrics_n; i++) {
+        uint32_t m = o->metrics[i].index;
+        if (m >= l->metrics_n || row->mask >> m & 1)
+            continue;
+        row->mask = (uint16_t)(row->mask | 1u << m);
+        raw[m] = o->metrics[i].raw;
+    }
+    return OK;
+}
+
+static enum err collect(struct lab_log *l, struct err_detail *detail)
+{
+    struct engine *e = l->engine;
+    uint64_t from;
+    TRY(audit_iterate(e->audit, l->window.since_us, l->window.until_us, take_decision, l,
+                      &l->counts.damaged, detail));
+    TRY(build_index(l, detail));
+    TRY(ledger_seek(e->ledger, l->window.since_us, &from, detail));
+    TRY(ledger_records(e->ledger, from ? from + 1 : 0, UINT64_MAX, take_outcome, l, detail));
+    l->counts.dropped = audit_dropped(e->audit);
+    return OK;
+}
+
+enum err lab_log_open(struct engine *e, uint32_t router_uid, uint32_t metrics_n,
+                      const struct lab_window *window, struct job *job, struct lab_log **ret_log,
+                      struct err_detail *detail)
+{
+    struct lab_log *l = mem_calloc(1, sizeof *l);
+    if (l)
+        l->event = mem_calloc(1, sizeof *l->event);
+    if (!l || !l->event) {
+        mem_free(l);
+        return err_say(detail, ERR_NOMEM, "no memory for the decisions");
+    }
+    l->engine = e;
+    l->job = job;
+    l->router_uid = router_uid;
+    l->metrics_n = metrics_n;
+    l->window = *window;
+    detail->text[0] = '\0';
+    enum err err = collect(l, detail);
+    if (err != OK) {
+        lab_log_free(l);
+        return detail->text[0] ? err : err_say(detail, err, "%s", err_text(err));
+    }
+    *ret_log = l;
+    return OK;
+}
+
+void lab_log_free(struct lab_log *l)
+{
+    if (!l)
+        return;
+    mem_free(l->record.arms);
+    mem_free(l->event);
+    mem_free(l->rows);
+    mem_free(l->raw);
+    mem_free(l->index);
+    mem_free(l);
+}
+
+/* ---- rows ---- */
+
+uint64_t lab_log_n(const struct lab_log *l)
+{
+    return l->rows_n;
+}
+
+static void fill_row(const struct lab_log *l, size_t i, struct lab_logged *ret)
+{
+    const struct row *row = &l->rows[i];
+    *ret = (struct lab_logged){.record = &l->record,
+                               .has_outcome = row->has_outcome,
+                               .reported_us = row->reported_us,
+                               .status = (enum outcome_status)row->status,
+                               .mask = row->mask};
+    memcpy(ret->raw, l->raw + i * l->metrics_n, l->metrics_n * sizeof *ret->raw);
+}
+
+enum err lab_log_next(struct lab_log *l, struct lab_logged *ret_row, bool *ret_end,
+                      struct err_detail *detail)
+{
+    *ret_end = false;
+    while (l->next < l->rows_n) {
+        size_t i = l->next++;
+        if (job_cancelled(l->job))
+            return err_say(detail, ERR_CANCELLED, "the job was cancelled");
+        mem_free(l->record.arms);
+        l->record.arms = NULL;
+        enum err e =
+            audit_find_at(l->engine->audit, l->rows[i].id, l->rows[i].issued_us, &l->record);
+        if (e == OK) {
+            fill_row(l, i, ret_row);
+            return OK;
+        }
+        if (e != ERR_NOT_FOUND)
+            return err_say(detail, e, "the decision log cannot be read: %s", err_text(e));
+        l->counts.gone++;
+    }
+    *ret_end = true;
+    return OK;
+}
+
+void lab_log_rewind(struct lab_log *l)
+{
+    l->next = 0;
+    l->counts.gone = 0;
+}
+
+void lab_log_counts(const struct lab_log *l, struct lab_log_counts *ret)
+{
+    *ret = l->counts;
+}
