@@ -29,10 +29,25 @@ static const double work_max = 2e9;
 static const float change_least = 2e-3F;
 static const uint64_t order_seed = 0x7461736b73; /* Any constant. */
 
+/* The upper half of a float (bfloat16): sign, exponent, 7 bits of fraction. Precise enough for a
+ * sum over hundreds of grams and halves the memory that a text touches. */
+typedef uint16_t half;
+
+enum {
+    LANES = 4,         /* A register of floats. */
+    GROUP = 2 * LANES, /* Labels to a register of halves. */
+};
+
 struct classifier {
-    uint32_t labels_n, stride, examples_n; /* stride: labels_n, up to a multiple of 8. */
+    uint32_t labels_n, stride, examples_n; /* stride: labels_n, up to a multiple of GROUP. */
     char labels[MAX_TASKS][NAME_CAP];
-    float *weights; /* (BUCKETS, stride). */
+    /* (BUCKETS, stride / 2): word k of a group has label k in its upper half and label k + LANES in
+     * its lower one, so that a mask and a shift make floats of both. */
+    uint32_t *weights;
+    uint8_t folded[UINT8_MAX + 1]; /* A byte as it is looked at: lower case, a space for any. */
+    bool word[UINT8_MAX + 1];      /* Which of those are in words. */
+    /* What the occurrence after n others adds to a gram's value, and to that value's square. */
+    float gain[UINT8_MAX + 1], square_gain[UINT8_MAX + 1];
 };
 
 /* ---- From a text to its grams ---- */
@@ -42,143 +57,190 @@ struct gram {
     uint16_t count;
 };
 
-/* Grams of one text. On the stack: 70 KiB. */
+/* Grams of one text. On the stack: 90 KiB. */
 struct grams {
-    uint8_t count[BUCKETS];      /* Stops at 255. */
-    uint16_t touched[GRAMS_MAX]; /* Buckets with a count, in order of appearance. */
+    uint8_t count[BUCKETS];     /* Stops at 255. */
+    uint16_t bucket[GRAMS_MAX]; /* Of every occurrence, in order. */
+    float gain[GRAMS_MAX];      /* What each adds to the value of its gram. */
     uint32_t n;
+    uint32_t len, chars, edges_n;
     uint8_t clean[CLEAN_CAP + 8];   /* Room to load eight bytes anywhere. */
     uint16_t starts[CLEAN_CAP + 1]; /* Where each character of clean begins, and its end. */
+    uint16_t edges[CLEAN_CAP + 1];  /* Where words begin and end, by turns. */
 };
-
-static bool is_space(uint8_t c)
-{
-    return c <= ' ' || c == 0x7f;
-}
 
 static bool is_word(uint8_t c)
 {
     return (uint8_t)((c | 32) - 'a') < 26 || (uint8_t)(c - '0') < 10 || c >= 0x80 || c == '\'';
 }
 
-/* Lower case, one space for a run of them. Returns the new length. */
-static size_t clean_part(uint8_t *out, size_t n, const uint8_t *p, size_t len)
+static void bytes_fill(struct classifier *c)
 {
-    for (size_t i = 0; i < len; i++) {
-        uint8_t c = p[i];
-        if (!is_space(c))
-            out[n++] = (uint8_t)(c - 'A') < 26 ? (uint8_t)(c | 32) : c;
-        else if (out[n - 1] != ' ')
-            out[n++] = ' ';
+    for (int i = 0; i <= UINT8_MAX; i++) {
+        uint8_t byte = (uint8_t)i;
+        bool space = byte <= ' ' || byte == 0x7f, upper = (uint8_t)(byte - 'A') < 26;
+        c->folded[i] = space ? ' ' : upper ? (uint8_t)(byte | 32) : byte;
+        c->word[i] = is_word(byte);
     }
-    return n;
+}
+
+/* Lower case, one space for a run of them. A character is a byte and the continuation bytes of
+ * UTF-8 after it, whether valid or not. No branches: where words end, nothing can predict. */
+static void clean_part(const struct classifier *c, struct grams *g, const uint8_t *p, size_t len)
+{
+    uint32_t n = g->len, chars = g->chars, edges = g->edges_n;
+    uint8_t last = g->clean[n - 1];
+    for (size_t i = 0; i < len; i++) {
+        uint8_t byte = c->folded[p[i]];
+        bool kept = (byte != ' ') | (last != ' ');
+        g->clean[n] = byte;
+        g->starts[chars] = g->edges[edges] = (uint16_t)n;
+        chars += kept & ((byte & 0xc0) != 0x80);
+        edges += c->word[byte] != c->word[last];
+        n += kept;
+        last = byte;
+    }
+    g->len = n;
+    g->chars = chars;
+    g->edges_n = edges;
 }
 
 /* The window of the text, with a space at both ends. */
-static size_t clean_text(struct grams *g, struct slice text)
+static void clean_text(const struct classifier *c, struct grams *g, struct slice text)
 {
+    static const uint8_t space[] = " ";
     const uint8_t *p = text.data;
-    size_t n = 1;
     g->clean[0] = ' ';
+    g->starts[0] = 0;
+    g->len = g->chars = 1;
+    g->edges_n = 0;
     if (text.len <= CLASSIFY_PREFIX_BYTES + CLASSIFY_SUFFIX_BYTES) {
-        n = clean_part(g->clean, n, p, text.len);
+        clean_part(c, g, p, text.len);
     } else {
-        n = clean_part(g->clean, n, p, CLASSIFY_PREFIX_BYTES);
-        n = clean_part(g->clean, n, (const uint8_t *)" ", 1);
-        n = clean_part(g->clean, n, p + text.len - CLASSIFY_SUFFIX_BYTES, CLASSIFY_SUFFIX_BYTES);
+        clean_part(c, g, p, CLASSIFY_PREFIX_BYTES);
+        clean_part(c, g, space, 1);
+        clean_part(c, g, p + text.len - CLASSIFY_SUFFIX_BYTES, CLASSIFY_SUFFIX_BYTES);
     }
-    if (g->clean[n - 1] != ' ')
-        g->clean[n++] = ' ';
-    return n;
+    clean_part(c, g, space, 1);
+    g->starts[g->chars] = (uint16_t)g->len;
 }
 
-static void count_gram(struct grams *g, uint64_t hash)
+static uint16_t bucket_of(uint64_t hash)
 {
-    uint32_t b = (uint32_t)(hash >> (64 - BUCKET_BITS));
-    g->touched[g->n] = (uint16_t)b; /* No branch: whether a gram is new, nothing can predict. */
-    uint8_t c = g->count[b];
-    g->n += c == 0;
-    g->count[b] = (uint8_t)(c + (c < UINT8_MAX));
+    return (uint16_t)(hash >> (64 - BUCKET_BITS));
 }
 
-/* Up to eight bytes, which hold no NUL: one multiplication [Knuth, 6.4], three times as fast here
- * as XXH3, which takes the longer ones. */
-static uint64_t hash_gram(const uint8_t *p, size_t len)
+static uint64_t load_eight(const uint8_t *p)
 {
-    if (len > 8)
-        return hash_bytes(p, len);
     uint64_t v;
     memcpy(&v, p, sizeof v);
+    return v;
+}
+
+/* The first len bytes of v, 1 to 8, none of them NUL: one multiplication [Knuth, 6.4]. */
+static uint64_t hash_short(uint64_t v, size_t len)
+{
     v &= ~(uint64_t)0 >> (64 - 8 * len);
     return (v ^ v >> 23) * 0x9e3779b97f4a7c15;
 }
 
-/* Runs of 3, 4 and 5 characters, across words. A character is a byte and the continuation bytes of
- * UTF-8 after it, whether valid or not: every byte lies in at most 12 grams. */
-static void count_characters(struct grams *g, size_t len)
+static uint64_t hash_gram(const uint8_t *p, size_t len)
 {
-    size_t chars = 0;
-    for (size_t i = 0; i < len; i++)
-        if ((g->clean[i] & 0xc0) != 0x80 || i == 0)
-            g->starts[chars++] = (uint16_t)i;
-    g->starts[chars] = (uint16_t)len;
-    for (size_t i = 0; i + 3 <= chars; i++) {
-        size_t longest = chars - i < 5 ? chars - i : 5;
-        for (size_t k = 3; k <= longest; k++) {
-            size_t from = g->starts[i];
-            count_gram(g, hash_gram(g->clean + from, g->starts[i + k] - from));
-        }
-    }
+    return len > 8 ? hash_bytes(p, len) : hash_short(load_eight(p), len);
 }
 
-static void count_words(struct grams *g, size_t len)
+/* Runs of 3, 4 and 5 characters, across words: every byte lies in at most 12 grams. Returns how
+ * many. */
+static uint32_t put_characters(const struct grams *g, uint16_t *ret_buckets)
 {
+    uint32_t n = 0;
+    for (size_t i = 0; i + 3 <= g->chars; i++) {
+        const uint16_t *s = g->starts + i;
+        const uint8_t *from = g->clean + s[0];
+        size_t longest = g->chars - i < 5 ? g->chars - i : 5;
+        if (longest == 5 && s[5] - s[0] == 5) { /* Most of most texts. */
+            uint64_t v = load_eight(from);
+            ret_buckets[n++] = bucket_of(hash_short(v, 3));
+            ret_buckets[n++] = bucket_of(hash_short(v, 4));
+            ret_buckets[n++] = bucket_of(hash_short(v, 5));
+            continue;
+        }
+        for (size_t k = 3; k <= longest; k++)
+            ret_buckets[n++] = bucket_of(hash_gram(from, (size_t)(s[k] - s[0])));
+    }
+    return n;
+}
+
+/* Apart from the characters': the word "the" and the characters "the" are two grams. */
+static uint64_t hash_word(const uint8_t *p, size_t len)
+{
+    return len > 8 ? hash_seeded(p, len, 1) : ~hash_short(load_eight(p), len) * 0xbf58476d1ce4e5b9;
+}
+
+static uint32_t put_words(const struct grams *g, uint16_t *ret_buckets)
+{
+    uint32_t n = 0;
     uint64_t before = 0;
-    for (size_t i = 0; i < len;) {
-        size_t from = i;
-        while (i < len && is_word(g->clean[i]))
-            i++;
-        if (i > from) {
-            /* Seeded, so that the word "the" and the characters "the" are two grams. */
-            uint64_t word = hash_seeded(g->clean + from, i - from, 1);
-            count_gram(g, word);
-            if (before)
-                count_gram(g, rng_mix(before, word));
-            before = word;
-        } else {
-            i++;
-        }
+    for (uint32_t k = 0; k + 2 <= g->edges_n; k += 2) {
+        uint64_t word = hash_word(g->clean + g->edges[k], (size_t)(g->edges[k + 1] - g->edges[k]));
+        ret_buckets[n++] = bucket_of(word);
+        if (k > 0)
+            ret_buckets[n++] = bucket_of((before >> 32 ^ before << 32 ^ word) * 0x94d049bb133111eb);
+        before = word;
     }
+    return n;
 }
 
-static void grams_fill(struct grams *g, struct slice text)
+/* False: nothing but space. */
+static bool grams_fill(const struct classifier *c, struct grams *g, struct slice text)
 {
+    clean_text(c, g, text);
     memset(g->count, 0, sizeof g->count);
-    g->n = 0;
-    size_t len = clean_text(g, text);
-    if (len <= 1)
-        return; /* Nothing but space. */
-    count_characters(g, len);
-    count_words(g, len);
+    g->n = put_characters(g, g->bucket);
+    g->n += put_words(g, g->bucket + g->n);
+    return g->n > 0;
 }
 
 /* 1 + ln(count): a word said ten times is not ten times the evidence. */
 static float gram_value(uint32_t count)
 {
-    static const float small[] = {0, 1, 1.693147F, 2.098612F, 2.386294F, 2.609438F, 2.791759F};
-    return count < sizeof small / sizeof *small ? small[count] : 1 + logf((float)count);
+    return count ? 1 + logf((float)count) : 0;
 }
 
-/* The touched buckets with their counts, (g->n,); returns 1 / length of the values. */
-static float grams_list(const struct grams *g, struct gram *ret_grams)
+static void gains_fill(struct classifier *c)
+{
+    for (uint32_t n = 0; n < UINT8_MAX; n++) {
+        float before = gram_value(n), after = gram_value(n + 1);
+        c->gain[n] = after - before;
+        c->square_gain[n] = after * after - before * before;
+    }
+}
+
+/* Fills gain, so that nobody needs to know which occurrence is a gram's last; returns 1 / length of
+ * the values. */
+static float grams_weigh(const struct classifier *c, struct grams *g)
 {
     float squares = 0;
     for (uint32_t i = 0; i < g->n; i++) {
-        ret_grams[i] = (struct gram){g->touched[i], g->count[g->touched[i]]};
-        float v = gram_value(ret_grams[i].count);
-        squares += v * v;
+        uint8_t *count = &g->count[g->bucket[i]], before = *count;
+        g->gain[i] = c->gain[before];
+        squares += c->square_gain[before];
+        *count = (uint8_t)(before + (before < UINT8_MAX));
     }
     return 1 / sqrtf(squares);
+}
+
+/* Each gram once with its count, in order of appearance; returns how many. Empties the counts. */
+static uint32_t grams_list(struct grams *g, struct gram *ret_grams)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < g->n; i++) {
+        uint16_t b = g->bucket[i];
+        ret_grams[n] = (struct gram){b, g->count[b]};
+        n += g->count[b] > 0;
+        g->count[b] = 0;
+    }
+    return n;
 }
 
 /* ---- What the weights say ---- */
@@ -195,54 +257,29 @@ static void softmax(const float *logits, uint32_t n, float *ret_p)
         ret_p[l] /= sum;
 }
 
-/* Four labels to a register: compilers do not see that rows and sums are apart. */
-typedef float four __attribute__((vector_size(16)));
+/* Compilers do not see that rows and sums are apart. */
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
-/* Columns at .. at + 4 width of sum_i value(g_i) weights(bucket_i); width is a constant to the
- * compiler. Sixteen labels are one cache line of each row, so it is read once. */
-static inline __attribute__((always_inline)) void sum_columns(const float *weights, size_t stride,
-                                                              const struct gram *g, uint32_t n,
-                                                              float scale, size_t width,
-                                                              float *ret_logits)
-{
-    four sum[4] = {{0}}, row[4];
-    for (uint32_t i = 0; i < n; i++) {
-        float v = gram_value(g[i].count);
-        memcpy(row, weights + g[i].bucket * stride, width * sizeof *row);
-        for (size_t k = 0; k < width; k++)
-            sum[k] += v * row[k];
-    }
-    for (size_t k = 0; k < width; k++)
-        sum[k] *= scale;
-    memcpy(ret_logits, sum, width * sizeof *sum);
-}
-
-/* ret_logits = scale sum_i value(g_i) weights(bucket_i). (stride,) */
-static void sum_rows(const struct classifier *c, const struct gram *g, uint32_t n, float scale,
+/* ret_logits = scale sum_i gain_i weights(bucket_i). (stride,) A row is mostly one cache
+ * line, so its later groups cost little. */
+static void sum_text(const struct classifier *c, const struct grams *g, float scale,
                      float *ret_logits)
 {
-    uint32_t at = 0;
-    for (; at + 16 <= c->stride; at += 16)
-        sum_columns(c->weights + at, c->stride, g, n, scale, 4, ret_logits + at);
-    if (at < c->stride)
-        sum_columns(c->weights + at, c->stride, g, n, scale, 2, ret_logits + at);
-}
-
-/* weights(bucket_i) += scale value(g_i) delta. delta (stride,) */
-static void add_rows(struct classifier *c, const struct gram *g, uint32_t n, float scale,
-                     const float *delta)
-{
-    for (uint32_t at = 0; at < c->stride; at += 8) {
-        four add[2], row[2];
-        memcpy(add, delta + at, sizeof add);
-        for (uint32_t i = 0; i < n; i++) {
-            float v = scale * gram_value(g[i].count);
-            float *w = c->weights + (size_t)g[i].bucket * c->stride + at;
-            memcpy(row, w, sizeof row);
-            row[0] += v * add[0];
-            row[1] += v * add[1];
-            memcpy(w, row, sizeof row);
+    size_t stride = c->stride / 2;
+    for (size_t at = 0; at < stride; at += LANES, ret_logits += GROUP) {
+        lanes upper = {0}, lower = {0};
+        words row;
+        const uint32_t *weights = c->weights + at;
+        for (uint32_t i = 0; i < g->n; i++) {
+            memcpy(&row, weights + g->bucket[i] * stride, sizeof row);
+            upper += g->gain[i] * (lanes)(row & 0xffff0000U);
+            lower += g->gain[i] * (lanes)(row << 16);
         }
+        upper *= scale;
+        lower *= scale;
+        memcpy(ret_logits, &upper, sizeof upper);
+        memcpy(ret_logits + LANES, &lower, sizeof lower);
     }
 }
 
@@ -252,13 +289,11 @@ bool classify_text(const struct classifier *c, struct slice text, float ret_p[MA
     if (!c || text.len == 0)
         return false;
     struct grams g;
-    grams_fill(&g, text);
-    if (g.n == 0)
+    if (!grams_fill(c, &g, text))
         return false;
-    struct gram list[GRAMS_MAX];
     float logits[MAX_TASKS] = {0};
-    float scale = grams_list(&g, list);
-    sum_rows(c, list, g.n, scale, logits);
+    float scale = grams_weigh(c, &g);
+    sum_text(c, &g, scale, logits);
     softmax(logits, c->labels_n, ret_p);
     return true;
 }
@@ -292,8 +327,10 @@ struct training {
     struct buf examples, grams; /* struct example, struct gram. */
     struct grams scratch;
     struct gram list[GRAMS_MAX];
-    float *alpha;  /* (examples_n, stride). */
-    uint8_t *text; /* One example, its escapes undone. */
+    float value[UINT8_MAX + 1]; /* Of a gram, by its count. */
+    float *weights;             /* (BUCKETS, stride), in full while they are learned. */
+    float *alpha;               /* (examples_n, stride). */
+    uint8_t *text;              /* One example, its escapes undone. */
     size_t text_cap;
 };
 
@@ -335,15 +372,15 @@ static enum err add_example(struct training *t, uint32_t label, struct slice tex
                             struct err_detail *detail)
 {
     struct grams *g = &t->scratch;
-    grams_fill(g, text);
-    if (g->n == 0)
+    if (!grams_fill(t->c, g, text))
         return err_say(detail, ERR_PARSE, "line %zu: no example after the tab", line);
     if (t->c->examples_n == CLASSIFY_EXAMPLES_MAX)
         return err_say(detail, ERR_LIMIT, "line %zu: more than %d examples", line,
                        CLASSIFY_EXAMPLES_MAX);
-    struct example e = {(uint32_t)(t->grams.len / sizeof(struct gram)), g->n, label, 0};
-    e.scale = grams_list(g, t->list);
-    buf_put(&t->grams, t->list, g->n * sizeof *t->list);
+    struct example e = {.first = (uint32_t)(t->grams.len / sizeof(struct gram)), .label = label};
+    e.scale = grams_weigh(t->c, g);
+    e.n = grams_list(g, t->list);
+    buf_put(&t->grams, t->list, e.n * sizeof *t->list);
     buf_put(&t->examples, &e, sizeof e);
     t->c->examples_n++;
     return OK;
@@ -382,6 +419,42 @@ static enum err read_examples(struct training *t, struct slice examples, struct 
 
 /* ---- Training ---- */
 
+/* ret_logits = scale sum_i value(g_i) weights(bucket_i). (stride,) */
+static void sum_rows(const struct training *t, const struct gram *g, uint32_t n, float scale,
+                     float *ret_logits)
+{
+    for (uint32_t at = 0; at < t->c->stride; at += GROUP) {
+        lanes sum[2] = {{0}}, row[2];
+        for (uint32_t i = 0; i < n; i++) {
+            float v = t->value[g[i].count];
+            memcpy(row, t->weights + (size_t)g[i].bucket * t->c->stride + at, sizeof row);
+            sum[0] += v * row[0];
+            sum[1] += v * row[1];
+        }
+        sum[0] *= scale;
+        sum[1] *= scale;
+        memcpy(ret_logits + at, sum, sizeof sum);
+    }
+}
+
+/* weights(bucket_i) += scale value(g_i) delta. delta (stride,) */
+static void add_rows(struct training *t, const struct gram *g, uint32_t n, float scale,
+                     const float *delta)
+{
+    for (uint32_t at = 0; at < t->c->stride; at += GROUP) {
+        lanes add[2], row[2];
+        memcpy(add, delta + at, sizeof add);
+        for (uint32_t i = 0; i < n; i++) {
+            float v = scale * t->value[g[i].count];
+            float *w = t->weights + (size_t)g[i].bucket * t->c->stride + at;
+            memcpy(row, w, sizeof row);
+            row[0] += v * add[0];
+            row[1] += v * add[1];
+            memcpy(w, row, sizeof row);
+        }
+    }
+}
+
 /* One step of dual coordinate ascent on example i; returns the largest change of its alpha.
  * At the optimum weights = C sum_i alpha_i x_i' with alpha_i = onehot(label_i) - p_i, so a step
  * moves alpha_i towards that, by the share that cannot overshoot: the loss curves by at most 1/2,
@@ -393,7 +466,7 @@ static float train_one(struct training *t, uint32_t i)
     const struct gram *g = (const struct gram *)(const void *)t->grams.data + e->first;
     float *alpha = t->alpha + (size_t)i * c->stride;
     float logits[MAX_TASKS] = {0}, p[MAX_TASKS] = {0}, delta[MAX_TASKS] = {0}, largest = 0;
-    sum_rows(c, g, e->n, e->scale, logits);
+    sum_rows(t, g, e->n, e->scale, logits);
     softmax(logits, c->labels_n, p);
     const float share = 2 / (loss_weight + 2);
     for (uint32_t l = 0; l < c->labels_n; l++) {
@@ -401,7 +474,7 @@ static float train_one(struct training *t, uint32_t i)
         alpha[l] += delta[l];
         largest = fmaxf(largest, fabsf(delta[l]));
     }
-    add_rows(t->c, g, e->n, loss_weight * e->scale, delta);
+    add_rows(t, g, e->n, loss_weight * e->scale, delta);
     return largest;
 }
 
@@ -435,17 +508,42 @@ static void train(struct training *t, uint32_t *order)
     }
 }
 
+/* The nearest half; ties to even. Weights are finite. */
+static half half_of(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return (half)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
+}
+
+static void keep_weights(const struct training *t)
+{
+    struct classifier *c = t->c;
+    const float *w = t->weights;
+    uint32_t *out = c->weights;
+    for (size_t group = 0; group < (size_t)BUCKETS * c->stride / GROUP; group++, w += GROUP)
+        for (size_t k = 0; k < LANES; k++)
+            *out++ = (uint32_t)half_of(w[k]) << 16 | half_of(w[k + LANES]);
+}
+
 static enum err train_all(struct training *t, struct slice examples, struct err_detail *detail)
 {
     struct classifier *c = t->c;
+    bytes_fill(c);
+    gains_fill(c);
+    for (uint32_t n = 0; n <= UINT8_MAX; n++)
+        t->value[n] = gram_value(n);
     TRY(read_examples(t, examples, detail));
-    c->stride = (c->labels_n + 7) / 8 * 8;
-    c->weights = mem_calloc((size_t)BUCKETS * c->stride, sizeof *c->weights);
+    c->stride = (c->labels_n + GROUP - 1) / GROUP * GROUP;
+    c->weights = mem_alloc((size_t)BUCKETS * c->stride / 2 * sizeof *c->weights);
+    t->weights = mem_calloc((size_t)BUCKETS * c->stride, sizeof *t->weights);
     t->alpha = mem_calloc((size_t)c->examples_n * c->stride, sizeof *t->alpha);
     uint32_t *order = mem_alloc(c->examples_n * sizeof *order);
-    enum err e = c->weights && t->alpha && order ? OK : ERR_NOMEM;
-    if (e == OK)
+    enum err e = c->weights && t->weights && t->alpha && order ? OK : ERR_NOMEM;
+    if (e == OK) {
         train(t, order);
+        keep_weights(t);
+    }
     mem_free(order);
     return e;
 }
@@ -459,6 +557,7 @@ static void training_free(struct training *t)
         explicit_bzero(t->text, t->text_cap);
     explicit_bzero(&t->scratch, sizeof t->scratch);
     mem_free(t->text);
+    mem_free(t->weights);
     mem_free(t->alpha);
     buf_done(&t->examples);
     buf_done(&t->grams);

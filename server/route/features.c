@@ -223,10 +223,11 @@ static void scan_text(struct scan *s, struct slice text)
         }
         scan_word(s, class);
         /* The rest of a plain word, where most of most prompts is: nothing else changes by it. */
-        for (; class == CHAR_LETTER && p < end && (uint32_t)(*p | 32) - 'a' < 26; p++) {
-            s->visible++;
-            s->word_len++;
-        }
+        const uint8_t *from = p;
+        while (class == CHAR_LETTER && p < end && (uint32_t)(*p | 32) - 'a' < 26)
+            p++;
+        s->visible += (uint64_t)(p - from);
+        s->word_len += (uint64_t)(p - from);
     }
     end_word(s);
     end_sentence(s);

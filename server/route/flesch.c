@@ -60,7 +60,7 @@ struct word {
 static void word_put(struct word *w, uint32_t letter)
 {
     bool vowel = is_vowel(letter);
-    w->groups += vowel && !w->in_group;
+    w->groups += vowel & !w->in_group;
     w->in_group = vowel;
     w->last = w->last << 8 | letter;
 }
@@ -164,6 +164,19 @@ static void scan_code(struct scan *s, uint32_t c)
         s->ending = false;
 }
 
+/* The rest of a plain word, where most of most texts is: nothing but the word changes by it, which
+ * stays in registers. */
+static const uint8_t *scan_letters(struct scan *s, const uint8_t *p, const uint8_t *end)
+{
+    const uint8_t *from = p;
+    struct word w = s->word;
+    for (; p < end && (uint32_t)(*p | 32) - 'a' < 26; p++)
+        word_put(&w, *p | 32U);
+    s->word = w;
+    s->n->latin += (uint64_t)(p - from);
+    return p;
+}
+
 void flesch_count(struct slice text, struct flesch_counts *ret_counts)
 {
     *ret_counts = (struct flesch_counts){0};
@@ -173,11 +186,8 @@ void flesch_count(struct slice text, struct flesch_counts *ret_counts)
     const uint8_t *p = text.data, *end = p + text.len;
     while (p < end) {
         scan_code(&s, text_code_next(&p, end));
-        /* The rest of a plain word, where most of most texts is: nothing else changes by it. */
-        for (; s.word.last && p < end && (uint32_t)(*p | 32) - 'a' < 26; p++) {
-            s.n->latin++;
-            word_put(&s.word, *p | 32U);
-        }
+        if (s.word.last)
+            p = scan_letters(&s, p, end);
     }
     end_word(&s);
     end_sentence(&s);

@@ -154,6 +154,21 @@ static uint32_t as_space(uint32_t c)
     return c == '\t' || c == '\n' || c == '\r' ? ' ' : c;
 }
 
+/* Characters of ASCII that ASCII follows, from the first at p; returns what comes after them. */
+static const uint8_t *emit_ascii(struct run *r, const uint8_t *p, const uint8_t *end)
+{
+    const uint16_t *page = text_table.page[text_table.page_of[0]];
+    size_t room = r->cap - r->out_n;
+    const uint8_t *stop = (size_t)(end - p) > room ? p + room : end;
+    uint8_t *out = r->out + r->out_n;
+    do {
+        uint32_t c = as_space(*p++);
+        *out++ = c == ' ' ? TEXT_SYMBOL_SPACE : text_table.entry[page[c]].symbol;
+    } while (p < stop && *p < 0x80 && (p + 1 == end || p[1] < 0x80));
+    r->out_n = (size_t)(out - r->out);
+    return p;
+}
+
 size_t text_symbols(const uint8_t *text, size_t len, uint8_t *ret_symbols, size_t cap)
 {
     struct run r;
@@ -167,7 +182,7 @@ size_t text_symbols(const uint8_t *text, size_t len, uint8_t *ret_symbols, size_
         if (*p < 0x80 && (p + 1 == end || p[1] < 0x80)) {
             if (r.n)
                 flush(&r);
-            emit(&r, as_space(*p++));
+            p = emit_ascii(&r, p, end);
             continue;
         }
         push_expanded(&r, as_space(text_code_next(&p, end)));
