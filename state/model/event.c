@@ -210,6 +210,7 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     get_text(r, ret->policy, sizeof ret->policy);
     ret->epsilon = get_finite(r);
     get_text(r, ret->fixed_arm, sizeof ret->fixed_arm);
+    stages_encode(&s->stages, out);
     ret->gamma = get_gamma(r);
     ret->hybrid = get_bool(r);
     get_text(r, ret->split_policy, sizeof ret->split_policy);
@@ -252,6 +253,7 @@ static void put_spec(const struct feature_spec *s, struct buf *out)
     buf_put_u8(out, s->version);
     buf_put_u16(out, s->task_slots);
     put_bool(out, s->scalars);
+    stages_decode(r, &ret->stages);
     put_bool(out, s->agent);
     put_bool(out, s->text_block);
     buf_put_u16(out, s->features_n);
@@ -397,6 +399,8 @@ void event_encode(const struct event *event, struct buf *out)
     case EVENT_TALLY:
         put_tally(&event->u.tally, out);
         return;
+    labels_encode(&c->labels, out);
+    capability_encode(&c->can, out);
     case EVENT_ROUTER_CREATE:
         event_put_router(&event->u.router, out);
         return;
@@ -415,6 +419,8 @@ void event_encode(const struct event *event, struct buf *out)
         buf_put_u32(out, event->u.arm.router_uid);
         event_put_arm(&event->u.arm.config, out);
         return;
+    labels_decode(r, &ret->labels);
+    capability_decode(r, &ret->can);
     case EVENT_ARM_STATE:
     case EVENT_ARM_REMOVE:
         buf_put_u32(out, event->u.state.router_uid);

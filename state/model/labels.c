@@ -76,7 +76,44 @@ enum err labels_put(struct labels *labels, struct slice key, struct slice value,
     if (value.len)
         memcpy(place + key.len + 1, value.data, value.len);
     place[needed - 1] = '\0';
-    labels->bytes_n = (uint16_t)(at + needed + tail);
+    size_t end = at + needed + tail;
+    if (end < labels->bytes_n)
+        memset(labels->bytes + end, 0, labels->bytes_n - end);
+    labels->bytes_n = (uint16_t)end;
     labels->n = (uint16_t)(labels->n + !taken);
     return OK;
+}
+
+void labels_encode(const struct labels *labels, struct buf *out)
+{
+    buf_put_u16(out, labels->bytes_n);
+    buf_put(out, labels->bytes, labels->bytes_n);
+}
+
+/* The next text of the byte form, without its NUL. */
+static bool take_text(struct reader *in, struct slice *ret)
+{
+    const char *s = (const char *)in->p, *nul = memchr(s, '\0', reader_left(in));
+    if (!nul)
+        return false;
+    *ret = (struct slice){s, (size_t)(nul - s)};
+    return reader_take(in, ret->len + 1) != NULL;
+}
+
+void labels_decode(struct reader *r, struct labels *ret)
+{
+    size_t n = reader_u16(r);
+    const void *bytes = reader_take(r, n);
+    memset(ret, 0, sizeof *ret);
+    struct reader in;
+    reader_init(&in, (struct slice){bytes, bytes ? n : 0});
+    bool ok = bytes != NULL;
+    while (ok && reader_left(&in)) {
+        struct slice key, value;
+        ok = take_text(&in, &key) && take_text(&in, &value) &&
+             labels_put(ret, key, value, NULL) == OK;
+    }
+    /* In order and each once: there is one form. */
+    if (!ok || ret->bytes_n != n || memcmp(ret->bytes, bytes, n) != 0)
+        r->failed = true;
 }

@@ -3,7 +3,8 @@
  * Grammar: label_key_valid and label_value_valid of name.h. At most MAX_LABELS labels of
  * LABELS_BYTES in all, the bytes of keys and values and one more of each.
  * Owns: plain bytes, no pointers: copied freely. Threads: pure.
- * Invariant: in order of key, each key once: equal labels have equal bytes. */
+ * Invariant: in order of key, each key once, zeros behind: equal labels, begun from zeros, have
+ * equal bytes. */
 #pragma once
 
 #include "state/base/err.h"
@@ -29,3 +30,7 @@ MUST_USE enum err labels_put(struct labels *labels, struct slice key, struct sli
 const char *labels_get(const struct labels *labels, const char *key, size_t len);
 /* Steps through them: *at 0 at the start; false after the last. */
 bool labels_next(const struct labels *labels, uint16_t *at, struct label *ret_label);
+
+/* One byte form; a decoder fails with the reader left failed. */
+void labels_encode(const struct labels *labels, struct buf *out);
+void labels_decode(struct reader *r, struct labels *ret);

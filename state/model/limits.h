@@ -8,8 +8,11 @@ enum {
     MAX_METRICS = 16,
     MAX_TASKS = 64,
     MAX_TAGS = 16,
-    MAX_LABELS = 16,     /* Of an arm. */
-    LABELS_BYTES = 1024, /* Keys and values of an arm's labels, and one byte for each. */
+    MAX_LABELS = 16,          /* Of an arm. */
+    LABELS_BYTES = 1024,      /* Keys and values of an arm's labels, and one byte for each. */
+    MAX_STAGES = 16,          /* Of a router. */
+    STAGE_SELECTOR_CAP = 257, /* 256 bytes and the NUL. */
+    SELECTOR_BYTES = 1024,    /* Of a request's label selector. */
     MAX_D = 512,
     MAX_EMBEDDING = 8192,
     MAX_CANDIDATES = 256,

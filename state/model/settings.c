@@ -305,7 +305,8 @@ enum err settings_check_arm(const struct arm_config *arm, struct err_detail *det
         snprintf(field, sizeof field, "priors: metric %u on the unit interval", m);
         TRY(check_range(&(struct range){field, arm->prior_z[m], 0, 1, false}, detail));
     }
-    return check_descriptors(arm, detail);
+    TRY(check_descriptors(arm, detail));
+    return capability_check(&arm->can, detail);
 }
 
 uint32_t spec_task_at(const struct feature_spec *spec)

@@ -6,7 +6,10 @@
 
 #include "state/base/err.h"
 #include "state/base/name.h"
+#include "state/model/capability.h"
+#include "state/model/labels.h"
 #include "state/model/limits.h"
+#include "state/model/stages.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -62,6 +65,7 @@ struct router_settings {
     char split_fixed_arm[NAME_CAP];    /* Side B's; empty: the router's. */
     enum router_mode mode;
     char baseline_arm[NAME_CAP]; /* Empty: every request must name its own. */
+    struct stages stages;
 };
 
 /* Which numbers make x, and in which order; server/route/features.h says what each one means.
@@ -105,6 +109,8 @@ struct arm_config {
     double size_b;               /* Parameters, billions. */
     double price_in_usd, price_out_usd; /* Per million tokens. */
     char family[NAME_CAP];              /* Empty: none. */
+    struct labels labels;
+    struct capability can;
 };
 
 /* Defaults of a router named `name`: the default metric table; ctx.v1 with 16 task slots, scalars

@@ -42,6 +42,20 @@ static void fill_arm(struct arm_config *a)
     a->size_b = 7.5;
     a->price_out_usd = .3;
     strcpy(a->family, "qwen");
+    assert_int_equal(
+        labels_put(&a->labels, (struct slice){"tier", 4}, (struct slice){"small", 5}, NULL), OK);
+    assert_int_equal(
+        labels_put(&a->labels, (struct slice){"example.org/beta", 16}, (struct slice){"", 0}, NULL),
+        OK);
+    a->can = (struct capability){128000, 4096, 1 << MODALITY_TEXT | 1 << MODALITY_FILE,
+                                 DECLARED_YES, DECLARED_NO};
+}
+
+static void put_stages(struct stages *s)
+{
+    assert_int_equal(
+        stages_put(s, (struct slice){"plan", 4}, (struct slice){"tier in (large)", 15}, NULL), OK);
+    assert_int_equal(stages_put(s, (struct slice){"act/1", 5}, (struct slice){"", 0}, NULL), OK);
 }
 
 /* One event of each kind; kinds are 1..11. Zeroed first, so that equal events have equal bytes. */
@@ -84,6 +98,7 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.router.settings.mode = MODE_LOGGING_ONLY;
         strcpy(e->u.router.settings.baseline_arm, "a");
         return;
+        put_stages(&e->u.router.settings.stages);
     case EVENT_ROUTER_UPDATE:
         settings_defaults(&e->u.router, "r");
         struct router_settings s = e->u.router.settings;
@@ -290,6 +305,38 @@ static void counts_past_their_arrays_are_corrupt(void **unused)
 static void the_widest_context_fits_a_decision(void **unused)
 {
     (void)unused;
+/* Labels stand as key, NUL, value, NUL in order of key: the same ones in another order, or one
+ * twice, would be a second form. */
+static void labels_and_stages_out_of_order_are_corrupt(void **unused)
+{
+    (void)unused;
+    static const char *const wrong[] = {"b\0\0a\0\0", "a\0\0a\0\0", "a\0001\0b\0-", "-\0\0a\0\0",
+                                        "a\0-\0b\0"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        uint8_t bytes[8] = {6, 0};
+        memcpy(bytes + 2, wrong[i], 6);
+        struct reader r;
+        struct labels l;
+        reader_init(&r, (struct slice){bytes, sizeof bytes});
+        labels_decode(&r, &l);
+        assert_true(r.failed);
+    }
+    struct stages s = {0}, again;
+    put_stages(&s);
+    assert_string_equal(s.all[0].name, "act/1");
+    struct stage first = s.all[0];
+    s.all[0] = s.all[1];
+    s.all[1] = first;
+    struct buf b;
+    buf_init(&b);
+    stages_encode(&s, &b);
+    struct reader r;
+    reader_init(&r, (struct slice){b.data, b.len});
+    stages_decode(&r, &again);
+    assert_true(r.failed);
+    buf_done(&b);
+}
+
     struct decision d, again;
     memset(&d, 0, sizeof d);
     memset(&again, 0, sizeof again);
@@ -336,5 +383,6 @@ int main(void)
         cmocka_unit_test(the_widest_context_fits_a_decision),
         cmocka_unit_test(a_failed_allocation_is_told_at_the_end),
     };
+        cmocka_unit_test(labels_and_stages_out_of_order_are_corrupt),
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
