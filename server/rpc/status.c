@@ -14,6 +14,7 @@ grpc_status_code status_of(enum err e)
     case ERR_BAD_NAME:
     case ERR_BAD_ID:
     case ERR_PARSE:
+    case ERR_BAD_SELECTOR:
         return GRPC_STATUS_INVALID_ARGUMENT;
     case ERR_ROUTER_NOT_FOUND:
     case ERR_ARM_NOT_FOUND:
