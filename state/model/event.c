@@ -177,6 +177,7 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_str(out, s->split_fixed_arm);
     buf_put_u8(out, (uint8_t)s->mode);
     buf_put_str(out, s->baseline_arm);
+    stages_encode(&s->stages, out);
 }
 
 /* fold's arithmetic counts on more than finite: evidence must fade, and not at once. */
@@ -210,7 +211,6 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     get_text(r, ret->policy, sizeof ret->policy);
     ret->epsilon = get_finite(r);
     get_text(r, ret->fixed_arm, sizeof ret->fixed_arm);
-    stages_encode(&s->stages, out);
     ret->gamma = get_gamma(r);
     ret->hybrid = get_bool(r);
     get_text(r, ret->split_policy, sizeof ret->split_policy);
@@ -220,6 +220,7 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     get_text(r, ret->split_fixed_arm, sizeof ret->split_fixed_arm);
     ret->mode = (enum router_mode)get_below(r, reader_u8(r), MODE_LOGGING_ONLY + 1);
     get_text(r, ret->baseline_arm, sizeof ret->baseline_arm);
+    stages_decode(r, &ret->stages);
 }
 
 static void put_metric(const struct metric_def *m, struct buf *out)
@@ -253,7 +254,6 @@ static void put_spec(const struct feature_spec *s, struct buf *out)
     buf_put_u8(out, s->version);
     buf_put_u16(out, s->task_slots);
     put_bool(out, s->scalars);
-    stages_decode(r, &ret->stages);
     put_bool(out, s->agent);
     put_bool(out, s->text_block);
     buf_put_u16(out, s->features_n);
@@ -366,6 +366,8 @@ void event_put_arm(const struct arm_config *c, struct buf *out)
         buf_put_f64(out, c->prior_z[m]);
     }
     put_descriptors(c, out);
+    labels_encode(&c->labels, out);
+    capability_encode(&c->can, out);
 }
 
 enum err event_get_arm(struct reader *r, struct arm_config *ret)
@@ -384,6 +386,8 @@ enum err event_get_arm(struct reader *r, struct arm_config *ret)
         ret->prior_z[m] = get_finite(r);
     }
     get_descriptors(r, ret);
+    labels_decode(r, &ret->labels);
+    capability_decode(r, &ret->can);
     return r->failed ? ERR_CORRUPT : OK;
 }
 
@@ -399,8 +403,6 @@ void event_encode(const struct event *event, struct buf *out)
     case EVENT_TALLY:
         put_tally(&event->u.tally, out);
         return;
-    labels_encode(&c->labels, out);
-    capability_encode(&c->can, out);
     case EVENT_ROUTER_CREATE:
         event_put_router(&event->u.router, out);
         return;
@@ -419,8 +421,6 @@ void event_encode(const struct event *event, struct buf *out)
         buf_put_u32(out, event->u.arm.router_uid);
         event_put_arm(&event->u.arm.config, out);
         return;
-    labels_decode(r, &ret->labels);
-    capability_decode(r, &ret->can);
     case EVENT_ARM_STATE:
     case EVENT_ARM_REMOVE:
         buf_put_u32(out, event->u.state.router_uid);

@@ -97,8 +97,8 @@ static void fill_event(struct event *e, enum event_kind kind)
         strcpy(e->u.router.settings.split_fixed_arm, "b");
         e->u.router.settings.mode = MODE_LOGGING_ONLY;
         strcpy(e->u.router.settings.baseline_arm, "a");
-        return;
         put_stages(&e->u.router.settings.stages);
+        return;
     case EVENT_ROUTER_UPDATE:
         settings_defaults(&e->u.router, "r");
         struct router_settings s = e->u.router.settings;
@@ -302,9 +302,6 @@ static void counts_past_their_arrays_are_corrupt(void **unused)
     buf_done(&b);
 }
 
-static void the_widest_context_fits_a_decision(void **unused)
-{
-    (void)unused;
 /* Labels stand as key, NUL, value, NUL in order of key: the same ones in another order, or one
  * twice, would be a second form. */
 static void labels_and_stages_out_of_order_are_corrupt(void **unused)
@@ -337,6 +334,9 @@ static void labels_and_stages_out_of_order_are_corrupt(void **unused)
     buf_done(&b);
 }
 
+static void the_widest_context_fits_a_decision(void **unused)
+{
+    (void)unused;
     struct decision d, again;
     memset(&d, 0, sizeof d);
     memset(&again, 0, sizeof again);
@@ -380,9 +380,9 @@ int main(void)
         cmocka_unit_test(an_outcome_with_values_that_fold_cannot_take_is_corrupt),
         cmocka_unit_test(a_spec_that_no_router_can_have_is_corrupt),
         cmocka_unit_test(counts_past_their_arrays_are_corrupt),
+        cmocka_unit_test(labels_and_stages_out_of_order_are_corrupt),
         cmocka_unit_test(the_widest_context_fits_a_decision),
         cmocka_unit_test(a_failed_allocation_is_told_at_the_end),
     };
-        cmocka_unit_test(labels_and_stages_out_of_order_are_corrupt),
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
