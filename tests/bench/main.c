@@ -2,13 +2,15 @@
  *
  *   shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] [--arms N] [--features N]
  *                   [--text CHARACTERS: a prompt in each request, scalars and text block on]
+ *                   [--classifier FILE: and the task classifier, trained from these examples]
  *                   [--unix] [--no-pin] [--json]
  *   shunt-bench features [--file NAME] [--json]     a prompt's context, see features.h
  *
  * A round is echo (route's sizes), RouteRequest, echo (report's sizes), ReportReward, each for S
  * seconds; ratios are taken within a round and their median is printed, because this machine
- * changes from minute to minute. Servers run on one core, the client on another, when there are
- * two. */
+ * changes from minute to minute. With --text a round has RouteRequest once more, with as many ready
+ * features as the prompt's context has: the difference is what the prompt costs. Servers run on one
+ * core, the client on another, when there are two. */
 #include "client/call.h"
 #include "shunt/v1/admin.pb-c.h"
 #include "shunt/v1/router.pb-c.h"
@@ -28,12 +30,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ROUNDS_MAX = 100, KEPT_MAX = 400000, REPORT_CAP = 1024, FEATURES_MAX = 512 };
-enum phase { ECHO_ROUTE, ROUTE, ECHO_REPORT, REPORT, PHASES };
+enum {
+    ROUNDS_MAX = 100,
+    KEPT_MAX = 400000,
+    REPORT_CAP = 1024,
+    FEATURES_MAX = 512,
+    PROMPTS = 64,
+    EXAMPLES_CAP = 4 << 20
+};
+enum phase { ECHO_ROUTE, ROUTE, ECHO_REPORT, REPORT, READY, PHASES };
 
 struct options {
     int rounds, in_flight, arms, features;
-    int text; /* Characters of prompt in each request; 0: ready features alone. */
+    int text;               /* Characters of prompt in each request; 0: ready features alone. */
+    const char *classifier; /* A file of examples; NULL: no classifier. */
     double seconds;
     bool unix_socket, pin, json;
 };
@@ -49,8 +59,10 @@ struct bench {
     pid_t echo;
     char echo_address[256];
     grpc_channel *to_echo, *to_shuntd;
-    struct load_message route;
-    uint8_t *blank; /* What echo is asked with. */
+    struct load_message route[PROMPTS], ready; /* With --text a prompt each; else all the same. */
+    uint32_t d;                                /* Of the router's context. */
+    char *examples;                            /* The classifier's file. */
+    uint8_t *blank;                            /* What echo is asked with. */
     size_t route_response, report_request, report_response;
     struct kept *kept;
     size_t kept_n;
@@ -99,23 +111,26 @@ static void start_echo(struct bench *b)
     (void)fclose(f);
 }
 
-static void call_admin(struct bench *b, const char *path, const ProtobufCMessage *request,
-                       const ProtobufCMessageDescriptor *type)
+/* The answer is the caller's. */
+static ProtobufCMessage *call_admin(struct bench *b, const char *path,
+                                    const ProtobufCMessage *request,
+                                    const ProtobufCMessageDescriptor *type)
 {
     struct call_channel *admin = call_open(b->shuntd.admin);
     struct call_error error;
     ProtobufCMessage *response = NULL;
     if (call_unary(admin, path, request, type, 60, &response, &error))
         die(error.message);
-    protobuf_c_message_free_unpacked(response, NULL);
     call_close(admin);
+    return response;
 }
 
-static void create_router(struct bench *b)
+/* Returns the length of its context. */
+static uint32_t create_router(struct bench *b, char *name, int features, bool text)
 {
     size_t n = (size_t)b->o.arms;
     Shunt__V1__ArmSpec *arms = calloc(n, sizeof *arms), **list = calloc(n, sizeof(*list));
-    char(*names)[32] = calloc(n, sizeof *names), name[] = "bench";
+    char(*names)[32] = calloc(n, sizeof *names);
     Shunt__V1__RouterSpec spec = SHUNT__V1__ROUTER_SPEC__INIT;
     Shunt__V1__CreateRouterRequest request = SHUNT__V1__CREATE_ROUTER_REQUEST__INIT;
     for (size_t i = 0; i < n; i++) {
@@ -125,52 +140,95 @@ static void create_router(struct bench *b)
         list[i] = &arms[i];
     }
     spec.name = name;
-    spec.has_task_slots = spec.has_scalars = spec.has_text_block = spec.has_features_n = 1;
-    spec.features_n = (uint32_t)b->o.features;
-    spec.scalars = spec.text_block = b->o.text > 0;
+    spec.has_scalars = spec.has_text_block = spec.has_features_n = 1;
+    spec.has_task_slots = !(text && b->o.classifier); /* Those of a router by default, or none. */
+    spec.features_n = (uint32_t)features;
+    spec.scalars = spec.text_block = text;
     spec.arms = list;
     spec.n_arms = n;
     request.spec = &spec;
-    call_admin(b, "/shunt.v1.Admin/CreateRouter", &request.base,
-               &shunt__v1__router_info__descriptor);
+    ProtobufCMessage *m = call_admin(b, "/shunt.v1.Admin/CreateRouter", &request.base,
+                                     &shunt__v1__router_info__descriptor);
+    uint32_t d = ((const Shunt__V1__RouterInfo *)m)->d;
+    protobuf_c_message_free_unpacked(m, NULL);
     free(arms);
     free(list);
     free(names);
+    return d;
+}
+
+static char *read_file(const char *path)
+{
+    FILE *f = fopen(path, "re");
+    char *text = calloc(1, EXAMPLES_CAP);
+    if (!f || !text || fread(text, 1, EXAMPLES_CAP - 1, f) == 0)
+        die("the classifier's file cannot be read");
+    (void)fclose(f);
+    return text;
+}
+
+static void train_classifier(struct bench *b)
+{
+    Shunt__V1__TrainClassifierRequest request = SHUNT__V1__TRAIN_CLASSIFIER_REQUEST__INIT;
+    if (!b->o.classifier)
+        return;
+    b->examples = read_file(b->o.classifier);
+    request.examples = b->examples;
+    protobuf_c_message_free_unpacked(call_admin(b, "/shunt.v1.Admin/TrainClassifier", &request.base,
+                                                &shunt__v1__train_classifier_response__descriptor),
+                                     NULL);
 }
 
 /* ---- Messages ---- */
 
-/* Prose of so many characters. */
-static char *make_text(size_t n)
+/* The k-th prompt of n characters: the classifier's examples one after another from the k-th 64th
+ * on, or else prose. */
+static char *make_text(const struct bench *b, size_t k, size_t n)
 {
     static const char prose[] =
         "Our nightly job copies the orders of the day into a second table and "
         "sometimes stops halfway. How would you find out why, and what would "
         "you change first? ";
+    const char *source = b->examples ? b->examples : prose;
+    size_t len = strlen(source), at = b->examples ? len / PROMPTS * k : k;
     char *text = malloc(n + 1);
-    for (size_t i = 0; i < n; i++)
-        text[i] = prose[i % (sizeof prose - 1)];
+    for (size_t i = 0; i < n; i++) {
+        char c = source[(at + i) % len];
+        text[i] = c == '\t' || c == '\n' ? ' ' : c;
+    }
     text[n] = '\0';
     return text;
 }
 
-static void pack_route(struct bench *b)
+static struct load_message pack_route(char *router, int features, char *text)
 {
-    static float features[FEATURES_MAX];
-    char name[] = "bench";
+    static float values[FEATURES_MAX];
     Shunt__V1__RouteRequest m = SHUNT__V1__ROUTE_REQUEST__INIT;
-    for (int i = 0; i < b->o.features; i++)
-        features[i] = (float)((i * 7) % 11) / 11.0F - .5F;
-    m.router = name;
-    m.features = features;
-    m.n_features = (size_t)b->o.features;
-    char *text = b->o.text > 0 ? make_text((size_t)b->o.text) : NULL;
+    for (int i = 0; i < features; i++)
+        values[i] = (float)((i * 7) % 11) / 11.0F - .5F;
+    m.router = router;
+    m.features = values;
+    m.n_features = (size_t)features;
     m.text = text;
     size_t len = shunt__v1__route_request__get_packed_size(&m);
     uint8_t *bytes = malloc(len);
     (void)shunt__v1__route_request__pack(&m, bytes);
-    b->route = (struct load_message){bytes, len};
-    free(text);
+    return (struct load_message){bytes, len};
+}
+
+static void make_routers(struct bench *b)
+{
+    char name[] = "bench", ready[] = "ready";
+    b->d = create_router(b, name, b->o.features, b->o.text > 0);
+    for (size_t k = 0; k < PROMPTS; k++) {
+        char *text = b->o.text > 0 ? make_text(b, k, (size_t)b->o.text) : NULL;
+        b->route[k] = pack_route(name, b->o.features, text);
+        free(text);
+    }
+    if (b->o.text > 0) {
+        (void)create_router(b, ready, (int)b->d - 1, false); /* 1: the bias. */
+        b->ready = pack_route(ready, (int)b->d - 1, NULL);
+    }
 }
 
 /* A report for a decision, packed while nobody measures. */
@@ -219,8 +277,14 @@ static void pack_reports(struct bench *b)
 
 static bool next_route(void *ctx, uint64_t i, struct load_message *ret)
 {
+    *ret = ((struct bench *)ctx)->route[i % PROMPTS];
+    return true;
+}
+
+static bool next_ready(void *ctx, uint64_t i, struct load_message *ret)
+{
     (void)i;
-    *ret = ((struct bench *)ctx)->route;
+    *ret = ((struct bench *)ctx)->ready;
     return true;
 }
 
@@ -272,14 +336,17 @@ static void run_echo(struct bench *b, size_t request, size_t response, struct lo
 
 static void run_shuntd(struct bench *b, enum phase phase, struct load_result *ret)
 {
-    bool route = phase == ROUTE;
+    bool (*next[PHASES])(void *, uint64_t, struct load_message *) = {
+        [ROUTE] = next_route, [READY] = next_ready, [REPORT] = next_report};
+    void (*see[PHASES])(void *, uint64_t, const uint8_t *,
+                        size_t) = {[ROUTE] = keep_decision, [REPORT] = see_report};
     struct load l = {.channel = b->to_shuntd,
-                     .path =
-                         route ? "/shunt.v1.Router/RouteRequest" : "/shunt.v1.Router/ReportReward",
+                     .path = phase == REPORT ? "/shunt.v1.Router/ReportReward"
+                                             : "/shunt.v1.Router/RouteRequest",
                      .in_flight = (uint32_t)b->o.in_flight,
                      .seconds = b->o.seconds,
-                     .request = route ? next_route : next_report,
-                     .response = route ? keep_decision : see_report,
+                     .request = next[phase],
+                     .response = see[phase],
                      .ctx = b,
                      .server = b->shuntd.pid};
     load_run(&l, ret);
@@ -293,8 +360,10 @@ static void run_shuntd(struct bench *b, enum phase phase, struct load_result *re
 static void run_round(struct bench *b, struct load_result results[PHASES])
 {
     b->kept_n = 0;
-    run_echo(b, b->route.len, b->route_response, &results[ECHO_ROUTE]);
+    run_echo(b, b->route[0].len, b->route_response, &results[ECHO_ROUTE]);
     run_shuntd(b, ROUTE, &results[ROUTE]);
+    if (b->o.text > 0)
+        run_shuntd(b, READY, &results[READY]);
     pack_reports(b);
     run_echo(b, b->report_request, b->report_response, &results[ECHO_REPORT]);
     run_shuntd(b, REPORT, &results[REPORT]);
@@ -309,7 +378,9 @@ static void warm_up(struct bench *b)
     run_shuntd(b, ROUTE, &ignored);
     pack_reports(b);
     run_shuntd(b, REPORT, &ignored);
-    run_echo(b, b->route.len, b->route_response, &ignored);
+    if (b->o.text > 0)
+        run_shuntd(b, READY, &ignored);
+    run_echo(b, b->route[0].len, b->route_response, &ignored);
     b->o.seconds = seconds;
 }
 
@@ -340,6 +411,7 @@ static double median(double *values, size_t n)
 struct figures {
     struct load_result phase[PHASES]; /* Medians. */
     double route_to_echo, route_p99_to_echo, report_to_echo, route_cpu_to_echo;
+    double text_cpu_us; /* Of RouteRequest with a prompt, less that with ready features. */
 };
 
 static void summarise(const struct bench *b, struct figures *f)
@@ -355,6 +427,7 @@ static void summarise(const struct bench *b, struct figures *f)
     MEDIAN(b, f->route_p99_to_echo, r[ROUTE].p99_us / r[ECHO_ROUTE].p99_us);
     MEDIAN(b, f->report_to_echo, r[REPORT].calls_per_s / r[ECHO_REPORT].calls_per_s);
     MEDIAN(b, f->route_cpu_to_echo, r[ROUTE].server_cpu_us / r[ECHO_ROUTE].server_cpu_us);
+    MEDIAN(b, f->text_cpu_us, r[ROUTE].server_cpu_us - r[READY].server_cpu_us);
 }
 
 static void name_machine(char *ret, size_t cap)
@@ -375,24 +448,35 @@ static void name_machine(char *ret, size_t cap)
                    u.release);
 }
 
-static const char *const phase_names[PHASES] = {"echo_route", "route", "echo_report", "report"};
+static const char *const phase_names[PHASES] = {"echo_route", "route", "echo_report", "report",
+                                                "ready"};
+
+static int phases_n(const struct bench *b)
+{
+    return b->o.text > 0 ? PHASES : READY;
+}
 
 static void print_json(const struct bench *b, const struct figures *f, const char *machine)
 {
-    (void)printf("{\"machine\":\"%s\",\"transport\":\"%s\",\"in_flight\":%d,\"rounds\":%d,"
-                 "\"arms\":%d,\"features\":%d,\"pinned\":%s,",
-                 machine, b->o.unix_socket ? "unix" : "tcp", b->o.in_flight, b->o.rounds, b->o.arms,
-                 b->o.features, b->o.pin ? "true" : "false");
-    (void)printf("\"bytes\":{\"route\":[%zu,%zu],\"report\":[%zu,%zu]},", b->route.len,
+    (void)printf(
+        "{\"machine\":\"%s\",\"transport\":\"%s\",\"in_flight\":%d,\"rounds\":%d,"
+        "\"arms\":%d,\"features\":%d,\"text\":%d,\"classifier\":%s,\"d\":%u,\"pinned\":%s,",
+        machine, b->o.unix_socket ? "unix" : "tcp", b->o.in_flight, b->o.rounds, b->o.arms,
+        b->o.features, b->o.text, b->o.classifier ? "true" : "false", b->d,
+        b->o.pin ? "true" : "false");
+    (void)printf("\"bytes\":{\"route\":[%zu,%zu],\"report\":[%zu,%zu]},", b->route[0].len,
                  b->route_response, b->report_request, b->report_response);
-    for (int p = 0; p < PHASES; p++)
+    for (int p = 0; p < phases_n(b); p++)
         (void)printf("\"%s\":{\"calls_per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,"
                      "\"server_cpu_us\":%.2f},",
                      phase_names[p], f->phase[p].calls_per_s, f->phase[p].p50_us,
                      f->phase[p].p99_us, f->phase[p].server_cpu_us);
     (void)printf("\"route_to_echo\":%.3f,\"route_p99_to_echo\":%.3f,\"report_to_echo\":%.3f,"
-                 "\"route_cpu_to_echo\":%.3f}\n",
+                 "\"route_cpu_to_echo\":%.3f",
                  f->route_to_echo, f->route_p99_to_echo, f->report_to_echo, f->route_cpu_to_echo);
+    if (b->o.text > 0)
+        (void)printf(",\"text_cpu_us\":%.2f", f->text_cpu_us);
+    (void)puts("}");
 }
 
 static void print_table(const struct bench *b, const struct figures *f, const char *machine)
@@ -400,15 +484,18 @@ static void print_table(const struct bench *b, const struct figures *f, const ch
     (void)printf("%s\n%s, %d in flight, %d arms, %d features, medians of %d rounds of %.1f s\n"
                  "bytes: route %zu -> %zu, report %zu -> %zu\n\n",
                  machine, b->o.unix_socket ? "unix socket" : "TCP on loopback", b->o.in_flight,
-                 b->o.arms, b->o.features, b->o.rounds, b->o.seconds, b->route.len,
+                 b->o.arms, b->o.features, b->o.rounds, b->o.seconds, b->route[0].len,
                  b->route_response, b->report_request, b->report_response);
     (void)printf("%-12s %10s %9s %9s %18s\n", "", "calls/s", "p50 us", "p99 us",
                  "server CPU us/call");
-    for (int p = 0; p < PHASES; p++)
+    for (int p = 0; p < phases_n(b); p++)
         (void)printf("%-12s %10.0f %9.0f %9.0f %18.2f\n", phase_names[p], f->phase[p].calls_per_s,
                      f->phase[p].p50_us, f->phase[p].p99_us, f->phase[p].server_cpu_us);
     (void)printf("\nRouteRequest / echo %.3f (p99 %.2f, CPU %.2f); ReportReward / echo %.3f\n",
                  f->route_to_echo, f->route_p99_to_echo, f->route_cpu_to_echo, f->report_to_echo);
+    if (b->o.text > 0)
+        (void)printf("A prompt of %d characters%s / %u ready features: %+.1f us CPU\n", b->o.text,
+                     b->o.classifier ? " with the classifier" : "", b->d - 1, f->text_cpu_us);
 }
 
 /* ---- Main ---- */
@@ -432,8 +519,8 @@ static void open_all(struct bench *b)
     if (pinned)
         pin(0, 1);
     grpc_init();
-    create_router(b);
-    pack_route(b);
+    train_classifier(b);
+    make_routers(b);
     b->to_echo = load_open(b->echo_address);
     b->to_shuntd = load_open(b->shuntd.router);
     b->kept = malloc(KEPT_MAX * sizeof *b->kept);
@@ -452,15 +539,18 @@ static void close_all(struct bench *b)
     server_free(&b->shuntd);
     free(b->kept);
     free(b->blank);
+    free(b->examples);
     grpc_shutdown();
 }
 
 static void usage(void)
 {
-    (void)fprintf(stderr,
-                  "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] "
-                  "[--arms N] [--features N] [--text CHARACTERS] [--unix] [--no-pin] [--json]\n"
-                  "       shunt-bench features [--file NAME] [--json]\n");
+    (void)fprintf(
+        stderr,
+        "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] "
+        "[--arms N] [--features N] [--text CHARACTERS [--classifier FILE]] [--unix] [--no-pin] "
+        "[--json]\n"
+        "       shunt-bench features [--file NAME] [--json]\n");
     exit(2);
 }
 
@@ -474,6 +564,7 @@ static struct options read_options(int argc, char **argv)
                                           {"arms", required_argument, NULL, 'a'},
                                           {"features", required_argument, NULL, 'f'},
                                           {"text", required_argument, NULL, 't'},
+                                          {"classifier", required_argument, NULL, 'c'},
                                           {"unix", no_argument, NULL, 'u'},
                                           {"no-pin", no_argument, NULL, 'n'},
                                           {"json", no_argument, NULL, 'j'},
@@ -485,6 +576,7 @@ static struct options read_options(int argc, char **argv)
         o.arms = c == 'a' ? n : o.arms;
         o.features = c == 'f' ? n : o.features;
         o.text = c == 't' ? n : o.text;
+        o.classifier = c == 'c' ? optarg : o.classifier;
         o.seconds = c == 's' && optarg ? atof(optarg) : o.seconds;
         o.unix_socket = o.unix_socket || c == 'u';
         o.pin = o.pin && c != 'n';
@@ -494,7 +586,7 @@ static struct options read_options(int argc, char **argv)
     }
     if (o.rounds < 1 || o.rounds > ROUNDS_MAX || o.in_flight < 1 || o.in_flight > 1024 ||
         o.arms < 1 || o.arms > 1000 || o.features < 1 || o.features > 450 || o.text < 0 ||
-        o.text > 200000 || !(o.seconds > 0))
+        o.text > 200000 || (o.classifier && !o.text) || !(o.seconds > 0))
         usage();
     return o;
 }
