@@ -94,7 +94,7 @@ double score_bound(const struct router_view *router, const struct arm_view *arm,
         return router->pooled_mean_z[m];
     if (rated || arm->n[m] == 0 || def->logarithmic)
         return z;
-    double low = .2 * arm->mean_z[m], high = 5 * arm->mean_z[m];
+    double low = .2 * arm->recent_z[m], high = 5 * arm->recent_z[m];
     return z < low ? low : z > high ? high : z;
 }
 
@@ -137,6 +137,13 @@ double score_charge(double charge, double spread, double prior_spread, double kn
     return charge * (1 - (unknown < 1 ? unknown : 1));
 }
 
+double score_faded(double spread, double prior_spread, double fade, double ridge)
+{
+    if (!(spread > 0) || !(prior_spread > 0))
+        return spread;
+    return 1 / (fade / spread + (1 - fade * ridge) / prior_spread);
+}
+
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores)
@@ -158,14 +165,17 @@ void score_arms(const struct router_view *router, const struct utility *u, const
             left = left < 0 ? 0 : left > 1 ? 1 : left;
             mean -= u->rated * left * waited / (waited + patience);
         }
-        double folded = (double)arm->folded[u->group] + 1;
+        double fade = router->fade ? (double)router->fade[arms[i].index] : 1;
+        double folded = arm->evidence[u->group] * fade + 1;
         double known = folded / (folded + waited);
         double spread = (double)quadratic(arm->P[u->group], &s);
         if (!(spread > 0))
             spread = 0;
+        if (prior_spread < 0 && (arms[i].charge > 0 || fade < 1))
+            prior_spread = score_prior_spread(router, u->group, x);
+        if (fade < 1)
+            spread = score_faded(spread, prior_spread, fade, (double)arm->ridge[u->group]);
         if (arms[i].charge > 0) {
-            if (prior_spread < 0)
-                prior_spread = score_prior_spread(router, u->group, x);
             mean -= score_charge((double)arms[i].charge, spread, prior_spread, known);
         }
         ret_scores[i].mean = (float)mean;

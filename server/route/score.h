@@ -18,7 +18,10 @@
  * charged: else an adapter that is cold would never be tried, whatever its charge and alpha, and
  * the cache that happened to be there first would stay for good. In flight is what the statistics
  * do not hold: an error without a metric, or a cost without its rating, is no evidence, and an arm
- * that gives nothing else must not keep its optimism either. Units: utility; metrics on [0,1].
+ * that gives nothing else must not keep its optimism either;
+ * - an arm that has not been brought to the router's clock (stats.h, forgetting) is as wide as if
+ * it had been, score_faded; its mean waits until then, at most as many outcomes as there are arms.
+ * Units: utility; metrics on [0,1].
  * Shapes: x (d), weights (metrics_n). Pure; no allocation. */
 #pragma once
 
@@ -59,6 +62,11 @@ double score_bound(const struct router_view *router, const struct arm_view *arm,
 /* x' L^-1 x of a group: the variance before the first outcome. */
 double score_prior_spread(const struct router_view *router, enum metric_group group,
                           const float *x);
+/* x' P x of evidence that has faded to `fade` of what P holds, where `ridge` of the ridge is in P
+ * and all of it counts: for every x at least x' (fade (P^-1 - ridge L) + L)^-1 x, and never more
+ * than the prior's. (The inverse is convex: x' (A + B)^-1 x <= 1 / (1 / x' A^-1 x + 1 / x' B^-1
+ * x).) */
+double score_faded(double spread, double prior_spread, double fade, double ridge);
 /* The part of `charge` that counts, [0, charge]. spread: x' P x; prior_spread: x' L^-1 x; known:
  * (n + 1) / (n + 1 + q). */
 double score_charge(double charge, double spread, double prior_spread, double known);

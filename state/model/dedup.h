@@ -8,6 +8,7 @@
 #include "state/base/err.h"
 #include "state/base/name.h"
 #include "state/base/slice.h"
+#include "state/model/settings.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -16,11 +17,12 @@ struct dedup_entry {
     uint8_t id[ID_BYTES];
     int64_t at_us, issued_us;
     uint32_t arm_uid;
-    uint16_t reported; /* Bit m: metric m was counted. */
-    uint8_t groups;    /* Bit g: the matrix of group g has this decision. */
-    uint8_t status;    /* Of the first report. */
-    uint16_t pooled;   /* Bit m: the sums of all arms have metric m of it. */
-    float fills[];     /* (fills_n): what entered b for each metric (stats.h). */
+    uint16_t reported;               /* Bit m: metric m was counted. */
+    uint8_t groups;                  /* Bit g: the matrix of group g has this decision. */
+    uint8_t status;                  /* Of the first report. */
+    uint16_t pooled;                 /* Bit m: the sums of all arms have metric m of it. */
+    uint32_t learned[METRIC_GROUPS]; /* The router's clock when the matrix took it, modulo 2^32. */
+    float fills[];                   /* (fills_n): what entered b for each metric (stats.h). */
 };
 
 struct dedup {

@@ -1,5 +1,6 @@
 #include "state/model/fold.h"
 
+#include "state/math/power.h"
 #include "state/model/model_build.h"
 #include "state/model/snapshot.h"
 
@@ -127,6 +128,30 @@ static struct dedup_entry *remember(struct router *r, const struct event *ev)
     return entry;
 }
 
+/* What a decision learned at that clock (modulo 2^32) counts now. Exact unless gamma was changed
+ * twice since. */
+static double faded_since(const struct router *r, uint32_t learned)
+{
+    double gamma = r->config.settings.gamma;
+    uint64_t ticks = (uint32_t)r->outcomes_folded - learned;
+    uint64_t under_this = r->outcomes_folded - r->gamma_since;
+    if (ticks <= under_this)
+        return gamma == 1 ? 1 : power_of(gamma, ticks);
+    return power_of(gamma, under_this) * power_of(r->gamma_before, ticks - under_this);
+}
+
+/* The clock ticks. Arms that nobody pulls are brought up to date in turn, one at each tick: exactly
+ * where they stand, while a snapshot widens them in between (router_view.fade). */
+static void tick(struct model *m, struct router *r)
+{
+    r->outcomes_folded++;
+    if (r->config.settings.gamma == 1)
+        return;
+    pooled_settle(r->pooled, &r->config, r->outcomes_folded, m->scratch);
+    stats_settle(r->arms[r->outcomes_folded % r->arms_n], &r->config, r->outcomes_folded,
+                 m->scratch);
+}
+
 static void learn_metrics(struct model *m, struct router *r, struct arm *a,
                           struct dedup_entry *entry, const struct event_outcome *o, uint16_t fresh)
 {
@@ -137,17 +162,21 @@ static void learn_metrics(struct model *m, struct router *r, struct arm *a,
     }
     for (uint32_t i = 0; i < r->d; i++)
         m->vector[i] = (double)o->decision.x[i];
+    stats_settle(a, &r->config, r->outcomes_folded, m->scratch);
+    pooled_settle(r->pooled, &r->config, r->outcomes_folded, m->scratch);
     for (int g = 0; g < METRIC_GROUPS; g++) {
         uint16_t has = fresh & stats_group_mask(&r->config, (enum metric_group)g);
         if (!has)
             continue;
         struct stats_input in = {m->vector, has, z, raw};
-        struct stats_memory memory = {entry->fills, &entry->pooled};
+        struct stats_memory memory = {entry->fills, &entry->pooled, 1};
         if (entry->groups >> g & 1) {
+            memory.weight = faded_since(r, entry->learned[g]);
             stats_amend(a, r->pooled, &r->config, &in, &memory);
         } else {
             stats_learn(a, r->pooled, &r->config, (enum metric_group)g, &in, m->scratch, &memory);
             entry->groups = (uint8_t)(entry->groups | 1u << g);
+            entry->learned[g] = (uint32_t)r->outcomes_folded;
         }
     }
 }
@@ -177,7 +206,7 @@ static void fold_outcome(struct model *m, const struct event *ev, struct fold_re
     }
     a->touched = true;
     if (first) {
-        r->outcomes_folded++;
+        tick(m, r);
         learn_health(a, &r->config.settings, o, ev->at_us);
     }
     learn_metrics(m, r, a, entry, o, ret->counted_mask);
@@ -226,6 +255,16 @@ static void fold_router_create(struct model *m, const struct event *ev, struct f
     m->routers[m->routers_n++] = r;
 }
 
+/* Whatever faded so far did so by the old gamma. */
+static void end_gamma(struct model *m, struct router *r)
+{
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        stats_settle(r->arms[i], &r->config, r->outcomes_folded, m->scratch);
+    pooled_settle(r->pooled, &r->config, r->outcomes_folded, m->scratch);
+    r->gamma_before = r->config.settings.gamma;
+    r->gamma_since = r->outcomes_folded;
+}
+
 static void fold_router_update(struct model *m, const struct event *ev, struct fold_result *ret)
 {
     const struct event_router_update *u = &ev->u.update;
@@ -237,6 +276,8 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
     struct router_settings next = u->settings;
     /* The statistics are built on these. */
     memcpy(next.ridge, r->config.settings.ridge, sizeof next.ridge);
+    if (next.gamma != r->config.settings.gamma)
+        end_gamma(m, r);
     r->config.settings = next;
     for (uint32_t i = 0; i < u->metrics_n && i < r->config.metrics_n; i++)
         r->config.metrics[i].weight = u->weights[i];
@@ -330,6 +371,7 @@ static void fold_arm(struct model *m, const struct event *ev, struct fold_result
     struct arm *a = m->spare_arm;
     m->spare_arm = NULL;
     a->uid = ret->uid = m->next_uid++;
+    a->clock = r->outcomes_folded;
     a->version = next_version(r, e->config.name);
     r->arms[r->arms_n++] = a;
 }

@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const uint32_t form_magic = 0x4d4e4853; /* "SHNM" */
-static const uint32_t form_version = 1;
+static const uint32_t form_version = 2;
 
 static void put_event(const struct event *ev, struct buf *out)
 {
@@ -43,6 +43,56 @@ static bool take_bool(struct reader *r)
     return v == 1;
 }
 
+/* A number in (0, 1]. */
+static double take_share(struct reader *r)
+{
+    double v = reader_f64(r);
+    if (v > 0 && v <= 1)
+        return v;
+    r->failed = true;
+    return 1;
+}
+
+/* What has faded is finite and not negative. */
+static double take_weight(struct reader *r)
+{
+    double v = reader_f64(r);
+    if (v >= 0 && isfinite(v))
+        return v;
+    r->failed = true;
+    return 0;
+}
+
+static void put_matrix(const struct matrix_stats *g, struct buf *out)
+{
+    buf_put_u64(out, g->n);
+    buf_put_u64(out, g->since);
+    buf_put_f64(out, g->evidence);
+    buf_put_f64(out, g->ridge);
+}
+
+static void take_matrix(struct matrix_stats *g, struct reader *in)
+{
+    g->n = reader_u64(in);
+    g->since = reader_u64(in);
+    g->evidence = take_weight(in);
+    g->ridge = take_share(in);
+}
+
+static void put_recent(const struct recent *r, struct buf *out)
+{
+    buf_put_f64(out, r->n);
+    buf_put_f64(out, r->sum_raw);
+    buf_put_f64(out, r->sum_z);
+}
+
+static void take_recent(struct recent *ret, struct reader *in)
+{
+    ret->n = take_weight(in);
+    ret->sum_raw = reader_f64(in);
+    ret->sum_z = reader_f64(in);
+}
+
 static void put_arm(const struct router *r, const struct arm *a, struct event *scratch,
                     struct buf *out)
 {
@@ -55,6 +105,7 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     buf_put_u32(out, a->version);
     buf_put_u8(out, a->paused);
     buf_put_u64(out, a->issued);
+    buf_put_u64(out, a->clock);
     buf_put_u64(out, a->answered);
     buf_put_u64(out, a->failures);
     buf_put_u64(out, a->cooldowns);
@@ -62,15 +113,14 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     buf_put_u32(out, a->recent_n);
     buf_put_u64(out, (uint64_t)a->cooldown_until_us);
     buf_put_u32(out, a->cooldown_level);
-    for (int g = 0; g < METRIC_GROUPS; g++) {
-        buf_put_u64(out, a->groups[g].n);
-        buf_put_u64(out, a->groups[g].since);
-    }
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        put_matrix(&a->groups[g], out);
     for (uint32_t m = 0; m < r->config.metrics_n; m++) {
         const struct metric_stats *s = &a->metrics[m];
         buf_put_u64(out, s->n);
         buf_put_f64(out, s->sum_raw);
         buf_put_f64(out, s->sum_z);
+        put_recent(&s->recent, out);
         buf_put_f64(out, s->prior_z);
         buf_put_u8(out, s->has_prior);
     }
@@ -91,6 +141,7 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
     a->version = reader_u32(in);
     a->paused = take_bool(in);
     a->issued = reader_u64(in);
+    a->clock = reader_u64(in);
     a->answered = reader_u64(in);
     a->failures = reader_u64(in);
     a->cooldowns = reader_u64(in);
@@ -98,31 +149,35 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
     a->recent_n = reader_u32(in);
     a->cooldown_until_us = (int64_t)reader_u64(in);
     a->cooldown_level = reader_u32(in);
-    for (int g = 0; g < METRIC_GROUPS; g++) {
-        a->groups[g].n = reader_u64(in);
-        a->groups[g].since = reader_u64(in);
-    }
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        take_matrix(&a->groups[g], in);
     for (uint32_t m = 0; m < r->config.metrics_n; m++) {
         struct metric_stats *s = &a->metrics[m];
         s->n = reader_u64(in);
         s->sum_raw = reader_f64(in);
         s->sum_z = reader_f64(in);
+        take_recent(&s->recent, in);
         s->prior_z = reader_f64(in);
         s->has_prior = take_bool(in);
     }
     reader_copy(in, a->block, a->block_n * sizeof *a->block);
     bool ordered = r->arms_n < 2 || r->arms[r->arms_n - 2]->uid < a->uid;
-    return in->failed || !ordered || a->recent_n > 64 || a->cooldown_level > 4 ? ERR_CORRUPT : OK;
+    return in->failed || !ordered || a->clock > r->outcomes_folded || a->recent_n > 64 ||
+                   a->cooldown_level > 4
+               ? ERR_CORRUPT
+               : OK;
 }
 
 static void put_pooled(const struct router *r, struct buf *out)
 {
     const struct pooled *p = r->pooled;
     uint32_t n = r->config.metrics_n;
-    buf_put_u64(out, p->n);
-    buf_put_u64(out, p->since);
+    buf_put_u64(out, p->clock);
+    put_matrix(&p->matrix, out);
     buf_put(out, p->metric_n, n * sizeof *p->metric_n);
     buf_put(out, p->metric_sum_z, n * sizeof *p->metric_sum_z);
+    for (uint32_t m = 0; m < n; m++)
+        put_recent(&p->recent[m], out);
     buf_put(out, p->noise_n, (size_t)n * n * sizeof *p->noise_n);
     buf_put(out, p->noise, (size_t)n * n * sizeof *p->noise);
     buf_put(out, p->block, p->block_n * sizeof *p->block);
@@ -132,10 +187,12 @@ static void take_pooled(struct router *r, struct reader *in)
 {
     struct pooled *p = r->pooled;
     uint32_t n = r->config.metrics_n;
-    p->n = reader_u64(in);
-    p->since = reader_u64(in);
+    p->clock = reader_u64(in);
+    take_matrix(&p->matrix, in);
     reader_copy(in, p->metric_n, n * sizeof *p->metric_n);
     reader_copy(in, p->metric_sum_z, n * sizeof *p->metric_sum_z);
+    for (uint32_t m = 0; m < n; m++)
+        take_recent(&p->recent[m], in);
     reader_copy(in, p->noise_n, (size_t)n * n * sizeof *p->noise_n);
     reader_copy(in, p->noise, (size_t)n * n * sizeof *p->noise);
     reader_copy(in, p->block, p->block_n * sizeof *p->block);
@@ -152,6 +209,8 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u64(out, r->outcomes_folded);
     buf_put_u64(out, r->orphaned);
     buf_put_u64(out, r->requests);
+    buf_put_f64(out, r->gamma_before);
+    buf_put_u64(out, r->gamma_since);
     buf_put_u32(out, r->names_n);
     for (uint32_t i = 0; i < r->names_n; i++) {
         buf_put_str(out, r->names[i].name);
@@ -193,10 +252,13 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->outcomes_folded = reader_u64(in);
     r->orphaned = reader_u64(in);
     r->requests = reader_u64(in);
+    r->gamma_before = take_share(in);
+    r->gamma_since = reader_u64(in);
     TRY(take_names(r, in));
     take_pooled(r, in);
     uint32_t arms = reader_u32(in);
-    if (in->failed || arms > MAX_ARMS)
+    if (in->failed || arms > MAX_ARMS || r->gamma_since > r->outcomes_folded ||
+        r->pooled->clock > r->outcomes_folded)
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < arms; i++)
         TRY(take_arm(r, scratch, in));
@@ -385,7 +447,7 @@ enum err model_check(const struct model *m, struct err_detail *detail)
             answered += r->arms[k]->answered;
         }
         if (e == OK && (!all_finite(r->pooled->block, r->pooled->block_n) ||
-                        !inverse_holds(r->pooled->A, r->pooled->P, r->d, scratch)))
+                        !inverse_holds(r->pooled->matrix.A, r->pooled->matrix.P, r->d, scratch)))
             e = err_say(detail, ERR_CORRUPT, "router %s: the pooled matrix is damaged",
                         r->config.name);
         /* Arms since removed took their counts along. */

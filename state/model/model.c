@@ -64,6 +64,7 @@ struct router *router_new(const struct router_config *config)
         router_free(r);
         return NULL;
     }
+    r->gamma_before = config->settings.gamma;
     r->touched = true;
     return r;
 }

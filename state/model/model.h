@@ -25,7 +25,9 @@ struct router {
     struct pooled *pooled;
     struct dedup dedup;
     int64_t late_before_us; /* Decisions issued before are refused: their entries may be gone. */
-    uint64_t outcomes_folded, orphaned, requests;
+    uint64_t outcomes_folded, orphaned, requests; /* outcomes_folded is the clock of forgetting. */
+    double gamma_before; /* In force until the clock stood at gamma_since; then settings.gamma. */
+    uint64_t gamma_since;
     bool touched; /* Since the last snapshot. Not state. */
 };
 

@@ -2,6 +2,7 @@
 
 #include "state/base/mem.h"
 #include "state/math/packed.h"
+#include "state/math/power.h"
 #include "state/model/model.h"
 
 #include <stdlib.h>
@@ -65,7 +66,7 @@ static void fill_theta(const struct router *r, const struct arm *a, const double
     for (uint32_t m = 0; m < r->config.metrics_n; m++) {
         enum metric_group g = r->config.metrics[m].group;
         for (uint32_t i = 0; i < d; i++)
-            target[i] = a->metrics[m].b[i] + slopes[(size_t)m * d + i];
+            target[i] = a->metrics[m].b[i] + a->groups[g].ridge * slopes[(size_t)m * d + i];
         packed_multiply(a->groups[g].P, d, target, theta);
         theta[0] += stats_prior(a, r->pooled, &r->config, m);
         for (uint32_t i = 0; i < d; i++)
@@ -83,17 +84,24 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
     v->failures = a->failures;
     v->cooldowns = a->cooldowns;
     v->tallied = a->issued;
-    v->pooled_n = r->pooled->n;
+    v->pooled_n = r->pooled->matrix.n;
+    v->clock = a->clock;
     v->d = r->d;
     v->metrics_n = r->config.metrics_n;
-    for (int g = 0; g < METRIC_GROUPS; g++)
+    for (int g = 0; g < METRIC_GROUPS; g++) {
         v->folded[g] = a->groups[g].n;
+        v->evidence[g] = a->groups[g].evidence;
+        v->ridge[g] = (float)a->groups[g].ridge;
+    }
     for (uint32_t m = 0; m < r->config.metrics_n; m++) {
         const struct metric_stats *s = &a->metrics[m];
         v->n[m] = s->n;
         if (s->n) {
             v->mean_raw[m] = s->sum_raw / (double)s->n;
             v->mean_z[m] = s->sum_z / (double)s->n;
+            bool recent = s->recent.n > 0;
+            v->recent_raw[m] = recent ? s->recent.sum_raw / s->recent.n : v->mean_raw[m];
+            v->recent_z[m] = recent ? s->recent.sum_z / s->recent.n : v->mean_z[m];
         }
         if (s->n || s->has_prior)
             v->seen_mask = (uint16_t)(v->seen_mask | 1u << m);
@@ -120,10 +128,11 @@ static struct arm_view *build_arm(const struct router *r, const struct arm *a, c
     for (int g = 0; g < METRIC_GROUPS; g++)
         for (size_t i = 0; i < packed_n(d); i++)
             v->P[g][i] = (float)a->groups[g].P[i];
-    /* d prediction / d prior mean = L_0 (P x)_0. */
+    /* d prediction / d prior mean = rho L_0 (P x)_0. */
     const double *P = a->groups[METRIC_RATED].P;
+    double prior = a->groups[METRIC_RATED].ridge * r->config.settings.ridge[METRIC_RATED][0];
     for (uint32_t i = 0; i < d; i++)
-        v->prior_share[i] = (float)(r->config.settings.ridge[METRIC_RATED][0] * P[packed_n(i)]);
+        v->prior_share[i] = (float)(prior * P[packed_n(i)]);
     return v;
 }
 
@@ -152,14 +161,17 @@ static enum err sort_arms(struct router_view *v)
     return OK;
 }
 
-static struct router_view *lay_out_router(struct carve *c, uint32_t arms_n,
+static struct router_view *lay_out_router(struct carve *c, const struct router *r,
                                           struct router_config **ret_config)
 {
+    uint32_t arms_n = r->arms_n;
     struct router_view *v = carve(c, sizeof *v);
     *ret_config = carve(c, sizeof **ret_config);
     struct arm_view **arms = carve(c, arms_n * sizeof(struct arm_view *));
     uint32_t *by_name = carve(c, arms_n * sizeof *by_name);
+    float *fade = r->config.settings.gamma == 1 ? NULL : carve(c, arms_n * sizeof *fade);
     if (v) {
+        v->fade = fade;
         v->arms = arms;
         v->by_name = by_name;
         v->storage = c->base;
@@ -191,7 +203,7 @@ static bool can_share(const struct router *r, const struct arm *a, const struct 
     if (!r->config.settings.pooled_slopes)
         return true;
     return r->arms_n > REBUILD_ALL_UP_TO &&
-           r->pooled->n - old->pooled_n < REFRESH_EVERY + a->uid % REFRESH_EVERY;
+           r->pooled->matrix.n - old->pooled_n < REFRESH_EVERY + a->uid % REFRESH_EVERY;
 }
 
 static enum err fill_arms(const struct router *r, const struct router_view *last,
@@ -223,6 +235,9 @@ static enum err fill_arms(const struct router *r, const struct router_view *last
         }
         if (!v->arms[i])
             e = ERR_NOMEM;
+        else if (v->fade)
+            v->fade[i] =
+                (float)power_of(r->config.settings.gamma, r->outcomes_folded - v->arms[i]->clock);
     }
     mem_free(slopes);
     return e;
@@ -237,13 +252,16 @@ static void fill_router(const struct router *r, struct router_view *v)
     v->outcomes_folded = r->outcomes_folded;
     v->orphaned = r->orphaned;
     v->requests_tallied = r->requests;
-    v->learned[METRIC_RATED] = r->pooled->n;
+    v->learned[METRIC_RATED] = r->pooled->matrix.n;
     for (uint32_t i = 0; i < r->arms_n; i++)
         v->learned[METRIC_SERVED] += r->arms[i]->groups[METRIC_SERVED].n;
     memcpy(v->noise, r->pooled->noise, (size_t)n * n * sizeof *v->noise);
     for (uint32_t m = 0; m < n; m++) {
         v->pooled_n[m] = r->pooled->metric_n[m];
-        if (v->pooled_n[m])
+        const struct recent *recent = &r->pooled->recent[m];
+        if (recent->n > 0)
+            v->pooled_mean_z[m] = recent->sum_z / recent->n;
+        else if (v->pooled_n[m])
             v->pooled_mean_z[m] = r->pooled->metric_sum_z[m] / (double)v->pooled_n[m];
     }
 }
@@ -253,12 +271,12 @@ static enum err build_router(const struct router *r, const struct router_view *l
 {
     struct router_config *config;
     struct carve c = {NULL, 0};
-    (void)lay_out_router(&c, r->arms_n, &config);
+    (void)lay_out_router(&c, r, &config);
     c.base = mem_calloc(1, c.used);
     if (!c.base)
         return ERR_NOMEM;
     c.used = 0;
-    struct router_view *v = lay_out_router(&c, r->arms_n, &config);
+    struct router_view *v = lay_out_router(&c, r, &config);
     *config = r->config;
     v->config = config;
     v->arms_n = r->arms_n;

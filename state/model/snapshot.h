@@ -21,12 +21,17 @@ struct arm_view {
     int64_t cooldown_until_us; /* 0: not in cooldown. */
     uint64_t answered, failures, cooldowns;
     uint64_t folded[METRIC_GROUPS]; /* Decisions in each matrix. */
+    uint64_t clock;                 /* Of the router, at which the sums behind this view stand. */
+    double evidence[METRIC_GROUPS]; /* folded, faded by then. */
+    float ridge[METRIC_GROUPS];     /* Part of the ridge that P holds, (0, 1]. */
     uint64_t tallied;               /* Issued pulls as of the last TALLY. */
     uint64_t pooled_n;              /* The router's rated outcomes when this view was built. */
     uint16_t seen_mask;             /* Bit m: metric m has an observation or a declared prior. */
     uint64_t n[MAX_METRICS];
     double mean_raw[MAX_METRICS]; /* 0 while n = 0. */
     double mean_z[MAX_METRICS];
+    /* The same of what has not faded: what predictions are held against. */
+    double recent_raw[MAX_METRICS], recent_z[MAX_METRICS];
     const struct arm_config *config; /* Lives as long as the view. */
     uint32_t d, metrics_n;
     float *theta;            /* (metrics_n, d): predicted z = theta_m . x. */
@@ -45,11 +50,15 @@ struct router_view {
     uint32_t arms_n;
     struct arm_view **arms; /* In order of uid. */
     uint32_t *by_name;      /* Indices into arms, in order of name. */
+    /* (arms_n): what an arm's evidence is worth by now, where its view is older than this one; NULL
+     * while gamma is 1. */
+    float *fade;
     double noise[MAX_METRICS *
                  MAX_METRICS]; /* (metrics_n, metrics_n) residual second moments, z units. */
     uint64_t pooled_n[MAX_METRICS];
-    double pooled_mean_z[MAX_METRICS];
-    uint64_t outcomes_folded, orphaned, requests_tallied;
+    double pooled_mean_z[MAX_METRICS]; /* Recent. */
+    uint64_t outcomes_folded, orphaned,
+        requests_tallied;            /* The first is the clock of forgetting. */
     uint64_t learned[METRIC_GROUPS]; /* Decisions in each matrix, over all arms. */
     void *storage;
 };

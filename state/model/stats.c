@@ -2,17 +2,29 @@
 
 #include "state/base/mem.h"
 #include "state/math/packed.h"
+#include "state/math/power.h"
 
 #include <math.h>
 #include <string.h>
 
 static const double noise_start = 0.05 * 0.05;
 static const double winsor = 3;
+static const double ridge_least = .9; /* Below it the faded ridge is put back. */
 enum { NOISE_WINDOW = 500, INVERT_EVERY = 4096 };
 
 static size_t group_doubles(uint32_t d)
 {
     return 2 * packed_n(d);
+}
+
+/* A = L and P = L^-1, in the group_doubles(d) doubles at `at`. */
+static void matrix_init(struct matrix_stats *g, double *at, const double *ridge, uint32_t d)
+{
+    g->A = at;
+    g->P = at + packed_n(d);
+    g->ridge = 1;
+    packed_set_ridge(g->A, d, ridge[0], ridge[1]);
+    packed_set_ridge(g->P, d, 1 / ridge[0], 1 / ridge[1]);
 }
 
 struct arm *arm_new(const struct router_config *router, const struct arm_config *config)
@@ -29,12 +41,8 @@ struct arm *arm_new(const struct router_config *router, const struct arm_config 
     }
     double *at = a->block;
     for (int g = 0; g < METRIC_GROUPS; g++) {
-        a->groups[g].A = at;
-        a->groups[g].P = at + packed_n(d);
+        matrix_init(&a->groups[g], at, router->settings.ridge[g], d);
         at += group_doubles(d);
-        const double *ridge = router->settings.ridge[g];
-        packed_set_ridge(a->groups[g].A, d, ridge[0], ridge[1]);
-        packed_set_ridge(a->groups[g].P, d, 1 / ridge[0], 1 / ridge[1]);
     }
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         a->metrics[m].b = at;
@@ -65,11 +73,7 @@ struct pooled *pooled_new(const struct router_config *router)
         mem_free(p);
         return NULL;
     }
-    p->A = p->block;
-    p->P = p->block + packed_n(d);
-    const double *ridge = router->settings.ridge[METRIC_RATED];
-    packed_set_ridge(p->A, d, ridge[0], ridge[1]);
-    packed_set_ridge(p->P, d, 1 / ridge[0], 1 / ridge[1]);
+    matrix_init(&p->matrix, p->block, router->settings.ridge[METRIC_RATED], d);
     double *at = p->block + group_doubles(d);
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         if (router->metrics[m].group != METRIC_RATED)
@@ -126,32 +130,113 @@ double stats_prior(const struct arm *a, const struct pooled *p, const struct rou
     if (router->metrics[metric].group == METRIC_RATED)
         return router->metrics[metric].lower_is_better ? 0 : 1;
     /* Served and never seen here: what the router's arms show on average. */
-    if (p->metric_n[metric] > 0)
-        return p->metric_sum_z[metric] / (double)p->metric_n[metric];
+    if (p->recent[metric].n > 0)
+        return p->recent[metric].sum_z / p->recent[metric].n;
     return router->metrics[metric].lower_is_better ? 0 : 1;
 }
 
-/* Sherman-Morrison: (A + x x')^-1 = P - (Px)(Px)'/(1 + x'Px). Then, on schedule or when P has
- * drifted from A^-1 along x, the inverse is formed again from A. If A ever fails to factor the
- * updated P stays: it is at least symmetric and was right a step ago. */
-static void learn_matrix(double *A, double *P, uint64_t *n, uint64_t *since, const double *x,
-                         const double *px, double q, uint32_t d, double *scratch)
+/* P = A^-1 from scratch. If A ever fails to factor the P at hand stays: it is at least symmetric
+ * and was right a step ago. scratch: two packed matrices. */
+static void invert(struct matrix_stats *g, uint32_t d, double *scratch)
 {
-    packed_rank1(A, d, 1, x);
-    packed_rank1(P, d, -1 / (1 + q), px);
-    (*n)++;
-    (*since)++;
-    bool due = *since >= INVERT_EVERY && *since >= 8ULL * d;
-    if (!due && *since % 256 == 0) {
-        packed_multiply(P, d, x, scratch);
-        due = !(packed_residual(A, scratch, x, d, scratch + d) < 1e-8);
-    }
-    if (!due)
+    if (packed_invert(g->A, d, scratch, scratch + packed_n(d)) == OK)
+        memcpy(g->P, scratch, packed_n(d) * sizeof *g->P);
+    g->since = 0; /* Also after a failure: else every outcome from here on would pay for another. */
+}
+
+/* S + rho L becomes f S + f rho L, whose inverse is P / f; or f S + L, when too little of the ridge
+ * would be left. */
+static void fade_matrix(struct matrix_stats *g, const double *ridge, double f, uint32_t d,
+                        double *scratch)
+{
+    size_t n = packed_n(d);
+    g->evidence *= f;
+    g->ridge *= f;
+    for (size_t i = 0; i < n; i++)
+        g->A[i] *= f;
+    if (g->ridge >= ridge_least) {
+        for (size_t i = 0; i < n; i++)
+            g->P[i] /= f;
         return;
-    double *inverse = scratch + 2 * (size_t)d;
-    if (packed_invert(A, d, inverse, inverse + packed_n(d)) == OK)
-        memcpy(P, inverse, packed_n(d) * sizeof *P);
-    *since = 0; /* Also after a failure: else every outcome from here on would pay for another. */
+    }
+    for (uint32_t i = 0; i < d; i++)
+        g->A[packed_n(i) + i] += (1 - g->ridge) * ridge[i > 0];
+    g->ridge = 1;
+    invert(g, d, scratch);
+}
+
+static void fade_vector(double *b, double f, uint32_t d)
+{
+    for (uint32_t i = 0; i < d; i++)
+        b[i] *= f;
+}
+
+/* Weights that have all but underflowed are nothing: their quotients would be noise. */
+static void fade_recent(struct recent *r, double f)
+{
+    if (r->n * f < 1e-200) {
+        *r = (struct recent){0};
+        return;
+    }
+    r->n *= f;
+    r->sum_raw *= f;
+    r->sum_z *= f;
+}
+
+void stats_settle(struct arm *a, const struct router_config *router, uint64_t clock,
+                  double *scratch)
+{
+    uint32_t d = spec_d(&router->spec);
+    double gamma = router->settings.gamma;
+    uint64_t ticks = clock - a->clock;
+    a->clock = clock;
+    if (ticks == 0 || gamma == 1)
+        return;
+    double f = power_of(gamma, ticks);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        fade_matrix(&a->groups[g], router->settings.ridge[g], f, d, scratch);
+    for (uint32_t m = 0; m < router->metrics_n; m++) {
+        fade_vector(a->metrics[m].b, f, d);
+        fade_recent(&a->metrics[m].recent, f);
+    }
+    a->touched = true;
+}
+
+void pooled_settle(struct pooled *p, const struct router_config *router, uint64_t clock,
+                   double *scratch)
+{
+    uint32_t d = spec_d(&router->spec);
+    double gamma = router->settings.gamma;
+    uint64_t ticks = clock - p->clock;
+    p->clock = clock;
+    if (ticks == 0 || gamma == 1)
+        return;
+    double f = power_of(gamma, ticks);
+    fade_matrix(&p->matrix, router->settings.ridge[METRIC_RATED], f, d, scratch);
+    for (uint32_t m = 0; m < router->metrics_n; m++) {
+        if (p->b[m])
+            fade_vector(p->b[m], f, d);
+        fade_recent(&p->recent[m], f);
+    }
+}
+
+/* Sherman-Morrison: (A + x x')^-1 = P - (Px)(Px)'/(1 + x'Px). Then, on schedule or when P has
+ * drifted from A^-1 along x, the inverse is formed again from A. */
+static void learn_matrix(struct matrix_stats *g, const double *x, const double *px, double q,
+                         uint32_t d, double *scratch)
+{
+    packed_rank1(g->A, d, 1, x);
+    packed_rank1(g->P, d, -1 / (1 + q), px);
+    g->n++;
+    g->since++;
+    g->evidence++;
+    bool due = g->since >= INVERT_EVERY && g->since >= 8ULL * d;
+    if (!due && g->since % 256 == 0) {
+        packed_multiply(g->P, d, x, scratch);
+        due = !(packed_residual(g->A, scratch, x, d, scratch + d) < 1e-8);
+    }
+    if (due)
+        invert(g, d, scratch + 2 * (size_t)d);
 }
 
 /* Running second moments of the residuals e (of the metrics in mask). */
@@ -176,8 +261,18 @@ static void learn_noise(struct pooled *p, uint32_t metrics_n, uint16_t mask, con
     }
 }
 
-static void count_metric(struct metric_stats *s, struct pooled *p, uint32_t m, double z, double raw)
+static void count_recent(struct recent *r, double weight, double z, double raw)
 {
+    r->n += weight;
+    r->sum_z += weight * z;
+    r->sum_raw += weight * raw;
+}
+
+static void count_metric(struct metric_stats *s, struct pooled *p, uint32_t m, double weight,
+                         double z, double raw)
+{
+    count_recent(&s->recent, weight, z, raw);
+    count_recent(&p->recent[m], weight, z, raw);
     s->n++;
     s->sum_z += z;
     s->sum_raw += raw;
@@ -225,11 +320,11 @@ static double learn_metric(const struct learning *l, uint32_t m)
     double value = (double)l->memory->fills[m];
     vec_add_scaled(s->b, value - prior, in->x, l->d);
     if (l->rated && (seen || s->n > 0)) {
-        vec_add_scaled(l->p->b[m], value - s->sum_z / (double)(s->n + 1), in->x, l->d);
+        vec_add_scaled(l->p->b[m], value - s->recent.sum_z / (s->recent.n + 1), in->x, l->d);
         *l->memory->pooled_mask = (uint16_t)(*l->memory->pooled_mask | 1u << m);
     }
     if (seen)
-        count_metric(s, l->p, m, in->z[m], in->raw[m]);
+        count_metric(s, l->p, m, 1, in->z[m], in->raw[m]);
     return value - prediction;
 }
 
@@ -247,22 +342,23 @@ void stats_learn(struct arm *a, struct pooled *p, const struct router_config *ro
 
     packed_multiply(g->P, d, in->x, px);
     if (rated)
-        packed_multiply(p->P, d, in->x, p0x);
+        packed_multiply(p->matrix.P, d, in->x, p0x);
     if (rated && router->settings.pooled_slopes) {
-        /* x'P L m = (P_0 L P x)'b_0 with the bias left out: one product serves every metric. */
+        /* x'P rho L m = (P_0 rho L P x)'b_0 with the bias left out: one product serves every
+         * metric. */
         u[0] = 0;
         for (uint32_t i = 1; i < d; i++)
-            u[i] = router->settings.ridge[METRIC_RATED][1] * px[i];
-        packed_multiply(p->P, d, u, w);
+            u[i] = g->ridge * router->settings.ridge[METRIC_RATED][1] * px[i];
+        packed_multiply(p->matrix.P, d, u, w);
         l.w = w;
     }
     for (uint32_t m = 0; m < router->metrics_n; m++)
         if (router->metrics[m].group == group)
             e[m] = learn_metric(&l, m);
     learn_noise(p, router->metrics_n, in->has_mask, e);
-    learn_matrix(g->A, g->P, &g->n, &g->since, in->x, px, vec_dot(in->x, px, d), d, rest);
+    learn_matrix(g, in->x, px, vec_dot(in->x, px, d), d, rest);
     if (rated)
-        learn_matrix(p->A, p->P, &p->n, &p->since, in->x, p0x, vec_dot(in->x, p0x, d), d, rest);
+        learn_matrix(&p->matrix, in->x, p0x, vec_dot(in->x, p0x, d), d, rest);
     a->touched = true;
 }
 
@@ -272,10 +368,10 @@ static void amend_pooled(struct arm *a, struct pooled *p, uint32_t m, double del
 {
     const struct metric_stats *s = &a->metrics[m];
     if (!(*memory->pooled_mask >> m & 1)) {
-        delta = in->z[m] - s->sum_z / (double)(s->n + 1);
+        delta = in->z[m] - s->recent.sum_z / (s->recent.n + 1);
         *memory->pooled_mask = (uint16_t)(*memory->pooled_mask | 1u << m);
     }
-    vec_add_scaled(p->b[m], delta, in->x, d);
+    vec_add_scaled(p->b[m], memory->weight * delta, in->x, d);
 }
 
 void stats_amend(struct arm *a, struct pooled *p, const struct router_config *router,
@@ -292,10 +388,10 @@ void stats_amend(struct arm *a, struct pooled *p, const struct router_config *ro
         }
         double filled = isnan(memory->fills[m]) ? s->prior_z : (double)memory->fills[m];
         double delta = in->z[m] - filled;
-        vec_add_scaled(s->b, delta, in->x, d);
+        vec_add_scaled(s->b, memory->weight * delta, in->x, d);
         if (p->b[m])
             amend_pooled(a, p, m, delta, in, d, memory);
-        count_metric(s, p, m, in->z[m], in->raw[m]);
+        count_metric(s, p, m, memory->weight, in->z[m], in->raw[m]);
     }
     a->touched = true;
 }
@@ -308,6 +404,6 @@ void pooled_slopes(const struct pooled *p, const struct router_config *router, u
         memset(ret_m, 0, d * sizeof *ret_m);
         return;
     }
-    packed_multiply(p->P, d, p->b[metric], ret_m);
+    packed_multiply(p->matrix.P, d, p->b[metric], ret_m);
     ret_m[0] = 0;
 }

@@ -5,13 +5,28 @@
  * (`rated`, `served`), one theta per metric, optimism by a prior mean at the metric's best value,
  * and every arm's slopes shrink towards those all arms share (pooled), not towards zero.
  *
+ * Forgetting. [Gar11] Garivier, Moulines, "On Upper-Confidence Bound Policies for Switching Bandit
+ * Problems", ALT 2011; [Rus19] Russac, Vernade, Cappe, "Weighted Linear Bandits for Non-Stationary
+ * Environments", NeurIPS 2019 (D-LinUCB). The clock of a router counts the decisions folded in it;
+ * at each tick all evidence of every arm, pulled or not, is worth gamma times what it was. Lazily:
+ * an arm's sums stand at arm.clock, and stats_settle brings them up to date. We differ:
+ * - the ridge does not fade, but is put back in steps: A = S + rho L, where S holds the faded sums
+ *   and rho in [.9, 1] fades along with them until it would pass .9; then A becomes S + L and P is
+ *   inverted anew. P is A^-1 at every moment, and theta the ridge solution under rho L.
+ * - the width is x'Px. [Rus19] sums gamma^2 too, for x'P S_2 P x: that is smaller, by up to half in
+ *   the long run; it costs a second matrix a group, and alpha is in units of measured noise anyway.
+ * - what fades: A, b, the pooled A_0 and b_0, and the counts and sums that make means, centres and
+ *   widths (`evidence`, `recent`). What does not: counts that people read, declared priors, the
+ *   noise (whose window is 500), cooldowns.
+ * With gamma = 1 nothing of this happens, and every number is as if it were not here.
+ *
  * Shapes. d features, x[0] = 1 is the bias. L = diag(ridge): [0] bias, [1] the rest. Per group g:
- *   A_g = L_g + sum x x'  (d,d packed)      P_g = A_g^-1 (d,d packed), kept by Sherman-Morrison
+ *   A_g = rho L_g + sum x x'  (d,d packed)      P_g = A_g^-1 (d,d packed), kept by Sherman-Morrison
  *   b_m = sum (z - r_m) x (d)               z: the metric on [0,1]; r_m: the prior mean
  * Rated: r_m is the best end (1, or 0 where lower is better): optimism sits on the bias and fades.
  * Served: r_m is the first observation, or the declared prior.
  * Pooled over arms (rated): A_0, P_0 as above, b_0m = sum (z - ybar_k) x, ybar_k = S_k / (n_k + 1);
- *   m_m = P_0 b_0m with the bias zeroed. Prediction z = r_m + x' P (b_m + L m_m).
+ *   m_m = P_0 b_0m with the bias zeroed. Prediction z = r_m + x' P (b_m + rho L m_m).
  * Noise: N_ij running mean of products of one-step residuals, each winsorised at 3 sigma, start
  *   .05^2 I as one observation (of every pair: with unequal counts w'Nw could be negative), window
  *   500.
@@ -27,14 +42,22 @@
 #include "state/model/settings.h"
 
 struct matrix_stats {
-    uint64_t n;     /* Decisions folded in. */
-    uint64_t since; /* Of those, since P was last inverted from A. */
-    double *A, *P;  /* packed_n(d) */
+    uint64_t n;      /* Decisions folded in. */
+    uint64_t since;  /* Of those, since P was last inverted from A. */
+    double evidence; /* n, faded. */
+    double ridge;    /* rho: the part of L that A holds. */
+    double *A, *P;   /* packed_n(d) */
+};
+
+/* Observations, faded. */
+struct recent {
+    double n, sum_raw, sum_z;
 };
 
 struct metric_stats {
     uint64_t n; /* Observations. */
     double sum_raw, sum_z;
+    struct recent recent;
     double prior_z; /* r_m; meaningful when has_prior. */
     bool has_prior;
     double *b; /* (d) */
@@ -44,6 +67,7 @@ struct arm {
     uint32_t uid, version;
     bool paused;
     uint64_t issued; /* By TALLY. */
+    uint64_t clock;  /* Of the router, at which the faded sums stand. */
     uint64_t answered, failures, cooldowns;
     uint64_t recent;           /* Bit i: the i-th latest answer was a failure. */
     uint32_t recent_n;         /* Valid bits, at most 64. */
@@ -58,11 +82,12 @@ struct arm {
 };
 
 struct pooled {
-    uint64_t n, since;
-    double *A, *P;                  /* packed_n(d), rated. */
+    struct matrix_stats matrix; /* Rated, over all arms. */
+    uint64_t clock;
     double *b[MAX_METRICS];         /* (d), rated metrics only; else NULL. */
     uint64_t metric_n[MAX_METRICS]; /* Observations over all arms, arms since removed included. */
     double metric_sum_z[MAX_METRICS];
+    struct recent recent[MAX_METRICS];
     uint64_t noise_n[MAX_METRICS * MAX_METRICS];
     double noise[MAX_METRICS * MAX_METRICS]; /* (metrics_n, metrics_n), N_ij. */
     double *block;
@@ -88,16 +113,24 @@ struct stats_input {
 struct stats_memory {
     float *fills;          /* (metrics_n): the value in b; NaN: stands at r_m. */
     uint16_t *pooled_mask; /* Bit m: metric m is in b_0m. */
+    double weight;         /* What the decision still counts: gamma^(ticks since it was learned). */
 };
 /* Vectors px, p0x, u, w and a spare, and two packed matrices for the re-inversion: taken
  * beforehand, so that fold never allocates. */
 size_t stats_scratch_n(uint32_t d);
+/* Bring the faded sums to the router's clock; an arm and the pooled sums must stand there before
+ * they learn. scratch: stats_scratch_n(d). O(d^2), and O(d^3) when the ridge is put back. */
+void stats_settle(struct arm *a, const struct router_config *router, uint64_t clock,
+                  double *scratch);
+void pooled_settle(struct pooled *p, const struct router_config *router, uint64_t clock,
+                   double *scratch);
 /* First report of a decision in this group: A, P, b, pooled and noise move.
  * scratch: stats_scratch_n(d) doubles. */
 void stats_learn(struct arm *a, struct pooled *p, const struct router_config *router,
                  enum metric_group group, const struct stats_input *in, double *scratch,
                  const struct stats_memory *ret_memory);
-/* A later report of the same decision: b moves by the difference to what had been filled in. */
+/* A later report of the same decision: b moves by the difference to what had been filled in, as far
+ * as the decision still counts. */
 void stats_amend(struct arm *a, struct pooled *p, const struct router_config *router,
                  const struct stats_input *in, const struct stats_memory *memory);
 

@@ -127,9 +127,11 @@ void given_theta(const struct given *g, uint32_t arm_uid, uint32_t metric, doubl
     const struct arm *a = given_find(g, arm_uid);
     double target[MAX_D];
     pooled_slopes(r->pooled, &r->config, metric, target);
+    const struct matrix_stats *matrix = &a->groups[r->config.metrics[metric].group];
+    double ridge = matrix->ridge * r->config.settings.ridge[METRIC_RATED][1];
     for (uint32_t i = 0; i < r->d; i++)
-        target[i] = a->metrics[metric].b[i] + r->config.settings.ridge[METRIC_RATED][1] * target[i];
-    packed_multiply(a->groups[r->config.metrics[metric].group].P, r->d, target, ret_theta);
+        target[i] = a->metrics[metric].b[i] + ridge * target[i];
+    packed_multiply(matrix->P, r->d, target, ret_theta);
     ret_theta[0] += stats_prior(a, r->pooled, &r->config, metric);
 }
 

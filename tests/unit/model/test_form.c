@@ -284,10 +284,10 @@ static void the_checker_finds_a_wrong_inverse_a_lost_count_and_what_is_not_finit
     a->metrics[0].b[2] = (double)NAN;
     assert_violation(&g, "not finite");
     a->metrics[0].b[2] = 0;
-    was = g.router->pooled->P[0];
-    g.router->pooled->P[0] = 7;
+    was = g.router->pooled->matrix.P[0];
+    g.router->pooled->matrix.P[0] = 7;
     assert_violation(&g, "pooled");
-    g.router->pooled->P[0] = was;
+    g.router->pooled->matrix.P[0] = was;
     a->groups[METRIC_RATED].n++;
     assert_violation(&g, "more learned than answered");
     a->groups[METRIC_RATED].n--;

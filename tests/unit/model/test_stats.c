@@ -18,7 +18,9 @@ struct row {
     uint32_t arm;
     double x[D];
     bool in_group[METRIC_GROUPS];
+    uint64_t learned[METRIC_GROUPS]; /* The clock when it entered the matrix. */
     uint16_t reported;
+    double z[METRICS];      /* As reported. */
     bool at_prior[METRICS]; /* Served, learned before the arm had any prior: it stands at it. */
     double value[METRICS];  /* What b holds for it, as a float would. */
     bool pooled[METRICS];
@@ -29,13 +31,46 @@ struct reference {
     const struct router_config *config;
     struct row rows[CASES];
     int n;
-    double sum[ARMS][METRICS];
-    uint64_t count[ARMS][METRICS];
     bool has_prior[ARMS][METRICS];
     double prior[ARMS][METRICS];
-    double all_sum[METRICS];
-    uint64_t all_n[METRICS];
+    uint64_t clock;
+    /* Where each arm's sums stand, and how much of the ridge is in them; [ARMS]: the pooled. */
+    uint64_t at[ARMS + 1];
+    double rho[ARMS + 1][METRIC_GROUPS];
 };
+
+static void reference_settle(struct reference *f, uint32_t arm)
+{
+    for (int g = 0; g < METRIC_GROUPS; g++) {
+        f->rho[arm][g] *= pow(f->config->settings.gamma, (double)(f->clock - f->at[arm]));
+        if (f->rho[arm][g] < .9)
+            f->rho[arm][g] = 1;
+    }
+    f->at[arm] = f->clock;
+}
+
+/* What a row's part in group g counts where the sums of `arm` stand. */
+static double weight_of(const struct reference *f, const struct row *row, int g, uint32_t arm)
+{
+    return pow(f->config->settings.gamma, (double)(f->at[arm] - row->learned[g]));
+}
+
+/* Faded mean of a metric over one arm's rows, or over all (arm == ARMS). */
+static double sum_z(const struct reference *f, uint32_t arm, uint32_t m, double *ret_n)
+{
+    enum metric_group g = f->config->metrics[m].group;
+    double sum = 0;
+    *ret_n = 0;
+    for (int k = 0; k < f->n; k++) {
+        const struct row *row = &f->rows[k];
+        if (!(row->reported >> m & 1) || (arm < ARMS && row->arm != arm))
+            continue;
+        double w = weight_of(f, row, g, arm);
+        sum += w * row->z[m];
+        *ret_n += w;
+    }
+    return sum;
+}
 
 /* ret = A^-1 y by Gaussian elimination with partial pivoting; A is destroyed. */
 static void solve(double A[D][D], const double *y, double *ret)
@@ -75,19 +110,20 @@ static double ridge(const struct reference *f, enum metric_group g, int i)
     return f->config->settings.ridge[g][i > 0];
 }
 
-/* arm < 0: over all arms. */
-static void sum_matrix(const struct reference *f, enum metric_group g, int arm, double A[D][D])
+/* arm == ARMS: over all arms. */
+static void sum_matrix(const struct reference *f, enum metric_group g, uint32_t arm, double A[D][D])
 {
     memset(A, 0, sizeof(double) * D * D);
     for (int i = 0; i < D; i++)
-        A[i][i] = ridge(f, g, i);
+        A[i][i] = f->rho[arm][g] * ridge(f, g, i);
     for (int k = 0; k < f->n; k++) {
         const struct row *row = &f->rows[k];
-        if (!row->in_group[g] || (arm >= 0 && row->arm != (uint32_t)arm))
+        if (!row->in_group[g] || (arm < ARMS && row->arm != arm))
             continue;
+        double w = weight_of(f, row, g, arm);
         for (int i = 0; i < D; i++)
             for (int j = 0; j < D; j++)
-                A[i][j] += row->x[i] * row->x[j];
+                A[i][j] += w * row->x[i] * row->x[j];
     }
 }
 
@@ -97,9 +133,8 @@ static double prior_of(const struct reference *f, uint32_t arm, uint32_t m)
     double best = def->lower_is_better ? 0 : 1;
     if (f->has_prior[arm][m])
         return f->prior[arm][m];
-    if (def->group == METRIC_SERVED && f->all_n[m])
-        return f->all_sum[m] / (double)f->all_n[m];
-    return best;
+    double n, sum = sum_z(f, ARMS, m, &n);
+    return def->group == METRIC_SERVED && n > 0 ? sum / n : best;
 }
 
 static void reference_theta(const struct reference *f, uint32_t arm, uint32_t m, double *ret)
@@ -110,8 +145,9 @@ static void reference_theta(const struct reference *f, uint32_t arm, uint32_t m,
         double b0[D] = {0};
         for (int k = 0; k < f->n; k++)
             for (int i = 0; f->rows[k].pooled[m] && i < D; i++)
-                b0[i] += (f->rows[k].value[m] - f->rows[k].centre[m]) * f->rows[k].x[i];
-        sum_matrix(f, g, -1, A);
+                b0[i] += weight_of(f, &f->rows[k], g, ARMS) *
+                         (f->rows[k].value[m] - f->rows[k].centre[m]) * f->rows[k].x[i];
+        sum_matrix(f, g, ARMS, A);
         solve(A, b0, slopes);
         slopes[0] = 0;
     }
@@ -121,11 +157,11 @@ static void reference_theta(const struct reference *f, uint32_t arm, uint32_t m,
         if (row->arm != arm || !row->in_group[g] || row->at_prior[m])
             continue;
         for (int i = 0; i < D; i++)
-            y[i] += (row->value[m] - prior) * row->x[i];
+            y[i] += weight_of(f, row, g, arm) * (row->value[m] - prior) * row->x[i];
     }
     for (int i = 0; i < D; i++)
-        y[i] += ridge(f, g, i) * slopes[i];
-    sum_matrix(f, g, (int)arm, A);
+        y[i] += f->rho[arm][g] * ridge(f, g, i) * slopes[i];
+    sum_matrix(f, g, arm, A);
     solve(A, y, ret);
     ret[0] += prior;
 }
@@ -133,15 +169,22 @@ static void reference_theta(const struct reference *f, uint32_t arm, uint32_t m,
 static void enter_pooled(struct reference *f, struct row *row, uint32_t m)
 {
     row->pooled[m] = true;
-    row->centre[m] = f->sum[row->arm][m] / (double)(f->count[row->arm][m] + 1);
+    double n, sum = sum_z(f, row->arm, m, &n);
+    row->centre[m] = sum / (n + 1);
 }
 
-static void reference_count(struct reference *f, uint32_t arm, uint32_t m, double z)
+static void reference_count(struct row *row, uint32_t m, double z)
 {
-    f->sum[arm][m] += z;
-    f->count[arm][m]++;
-    f->all_sum[m] += z;
-    f->all_n[m]++;
+    row->reported = (uint16_t)(row->reported | 1u << m);
+    row->z[m] = z;
+}
+
+static bool ever_reported(const struct reference *f, uint32_t arm, uint32_t m)
+{
+    for (int k = 0; k < f->n; k++)
+        if (f->rows[k].arm == arm && (f->rows[k].reported >> m & 1))
+            return true;
+    return false;
 }
 
 static void reference_learn(struct reference *f, struct row *row, enum metric_group g,
@@ -154,6 +197,7 @@ static void reference_learn(struct reference *f, struct row *row, enum metric_gr
         predicted[m] = vec_dot(theta, row->x, D);
     }
     row->in_group[g] = true;
+    row->learned[g] = f->clock;
     for (uint32_t m = 0; m < METRICS; m++) {
         if (f->config->metrics[m].group != g)
             continue;
@@ -164,10 +208,10 @@ static void reference_learn(struct reference *f, struct row *row, enum metric_gr
         }
         row->at_prior[m] = g == METRIC_SERVED && !f->has_prior[row->arm][m];
         row->value[m] = (double)(float)(seen ? z[m] : predicted[m]);
-        if (g == METRIC_RATED && (seen || f->count[row->arm][m] > 0))
+        if (g == METRIC_RATED && (seen || ever_reported(f, row->arm, m)))
             enter_pooled(f, row, m);
         if (seen)
-            reference_count(f, row->arm, m, z[m]);
+            reference_count(row, m, z[m]);
     }
 }
 
@@ -181,12 +225,13 @@ static void reference_amend(struct reference *f, struct row *row, uint32_t m, do
         enter_pooled(f, row, m);
     row->at_prior[m] = false;
     row->value[m] = z;
-    reference_count(f, row->arm, m, z);
+    reference_count(row, m, z);
 }
 
 static void reference_report(struct reference *f, struct row *row, uint16_t mask, const double *z)
 {
     static const uint16_t groups[METRIC_GROUPS] = {0x03, 0x1c};
+    reference_settle(f, row->arm);
     for (int g = 0; g < METRIC_GROUPS; g++) {
         uint16_t fresh = (uint16_t)(mask & ~row->reported & groups[g]);
         if (!fresh)
@@ -199,7 +244,14 @@ static void reference_report(struct reference *f, struct row *row, uint16_t mask
             if (fresh >> m & 1)
                 reference_amend(f, row, m, z[m]);
     }
-    row->reported |= mask;
+}
+
+/* A decision that was never reported before. */
+static void reference_tick(struct reference *f)
+{
+    f->clock++;
+    reference_settle(f, ARMS);
+    reference_settle(f, (uint32_t)(f->clock % ARMS));
 }
 
 static void assert_same(const struct given *g, const struct reference *f, const uint32_t *arms)
@@ -227,6 +279,8 @@ static void compare_with_reference(struct router_config *c, uint64_t seed, uint6
     assert_non_null(f);
     assert_non_null(decisions);
     f->config = c;
+    for (int k = 0; k <= ARMS; k++)
+        f->rho[k][METRIC_RATED] = f->rho[k][METRIC_SERVED] = 1;
     given_open(&g, c);
     uint32_t arms[ARMS] = {given_arm(&g, "a"), given_arm(&g, "b"), given_arm(&g, "c")};
     for (int k = 0; k < CASES; k++) {
@@ -242,6 +296,7 @@ static void compare_with_reference(struct router_config *c, uint64_t seed, uint6
         uint16_t mask = 0x1f;
         if (rng_below(s, 300, 8) < partial_in_8)
             mask = (uint16_t)rng_below(s, 301, 32);
+        reference_tick(f);
         reference_report(f, row, mask, z);
         assert_int_equal(given_report(&g, &decisions[k], mask, z, OUTCOME_OK).err, OK);
         if (partial_in_8 && k > 20) {
@@ -249,7 +304,8 @@ static void compare_with_reference(struct router_config *c, uint64_t seed, uint6
             uint16_t more = (uint16_t)(rng_below(s, 303, 32) & ~f->rows[late].reported);
             for (uint32_t m = 0; m < METRICS; m++)
                 z[m] = given_z(s, 400 + m);
-            reference_report(f, &f->rows[late], more, z);
+            if (more)
+                reference_report(f, &f->rows[late], more, z);
             assert_int_equal(given_report(&g, &decisions[late], more, z, OUTCOME_OK).err, OK);
         }
         if (k % 40 == 39)
@@ -285,6 +341,124 @@ static void theta_of_reports_in_pieces_is_the_ridge_solution_too(void **state)
     given_config(&c);
     for (uint64_t seed = 3; seed < 13; seed++)
         compare_with_reference(&c, seed, 8);
+}
+
+static void theta_of_evidence_that_fades_is_the_weighted_ridge_solution(void **state)
+{
+    (void)state;
+    static const double gammas[] = {.9, .97, .995};
+    for (uint64_t seed = 30; seed < 36; seed++) {
+        struct router_config c;
+        given_config(&c);
+        c.settings.gamma = gammas[seed % 3];
+        c.settings.pooled_slopes = seed % 2 == 0;
+        compare_with_reference(&c, seed, 8);
+    }
+}
+
+/* The same reports whatever gamma is, and one router whose gamma is changed on the way. */
+static void a_change_of_gamma_counts_from_then_on(void **state)
+{
+    (void)state;
+    struct router_config c;
+    struct given g;
+    double x[D] = {1}, z[MAX_METRICS] = {.25};
+    given_config(&c);
+    c.settings.pooled_slopes = false;
+    given_open(&g, &c);
+    uint32_t a = given_arm(&g, "a"), b = given_arm(&g, "b");
+    for (uint64_t k = 0; k < 40; k++) {
+        struct decision d = given_decision(&g, a, k);
+        memset(d.x + 1, 0, sizeof d.x - sizeof d.x[0]);
+        given_report(&g, &d, 1, z, OUTCOME_OK);
+        if (k == 19) {
+            memset(&g.event, 0, sizeof g.event);
+            g.event.kind = EVENT_ROUTER_UPDATE;
+            g.event.u.update.router_uid = g.router->uid;
+            g.event.u.update.settings = g.router->config.settings;
+            g.event.u.update.settings.gamma = .95;
+            given_fold(&g);
+        }
+    }
+    /* 20 whole ones that faded 20 times, and 20 that faded 19, ..., 0 times. */
+    double n = 20 * pow(.95, 20) + (1 - pow(.95, 20)) / .05;
+    const struct arm *arm = given_find(&g, a);
+    assert_true(fabs(arm->groups[METRIC_RATED].evidence - n) < 1e-9);
+    double rho = arm->groups[METRIC_RATED].ridge;
+    assert_true(rho <= 1 && rho >= .9);
+    assert_true(fabs(given_predict(&g, a, 0, x) - (1 - .75 * n / (n + rho))) < 1e-9);
+    assert_true(given_predict(&g, b, 0, x) == 1);
+    assert_true(arm->groups[METRIC_RATED].n == 40);
+    given_close(&g);
+}
+
+/* An answer and its rating 30 outcomes apart: the rating counts what its decision still counts,
+ * also when gamma changed in between. */
+static void a_metric_that_comes_late_counts_what_its_decision_still_counts(void **state)
+{
+    (void)state;
+    for (int change = 0; change < 2; change++) {
+        struct router_config c;
+        struct given g;
+        double x[D] = {1}, z[MAX_METRICS] = {.25, .5};
+        given_config(&c);
+        c.settings.pooled_slopes = false;
+        c.settings.gamma = .98;
+        given_open(&g, &c);
+        uint32_t a = given_arm(&g, "a"), b = given_arm(&g, "b");
+        struct decision first = given_decision(&g, a, 0);
+        memset(first.x + 1, 0, sizeof first.x - sizeof first.x[0]);
+        given_report(&g, &first, 1, z, OUTCOME_OK);
+        for (uint64_t k = 0; k < 30; k++) {
+            struct decision d = given_decision(&g, b, k);
+            given_report(&g, &d, 3, z, OUTCOME_OK);
+            if (k == 9 && change) {
+                memset(&g.event, 0, sizeof g.event);
+                g.event.kind = EVENT_ROUTER_UPDATE;
+                g.event.u.update.router_uid = g.router->uid;
+                g.event.u.update.settings = g.router->config.settings;
+                g.event.u.update.settings.gamma = .9;
+                given_fold(&g);
+            }
+        }
+        given_report(&g, &first, 2, z, OUTCOME_OK);
+        double n = change ? pow(.98, 10) * pow(.9, 20) : pow(.98, 30);
+        const struct arm *arm = given_find(&g, a);
+        double rho = arm->groups[METRIC_RATED].ridge;
+        assert_true(fabs(arm->groups[METRIC_RATED].evidence - n) < 1e-12);
+        assert_true(fabs(arm->metrics[1].recent.n - n) < 1e-12);
+        assert_true(fabs(given_predict(&g, a, 1, x) - (1 - .5 * n / (n + rho))) < 1e-9);
+        given_close(&g);
+    }
+}
+
+/* What nobody pulls is known again as little as at first, and its sums are right at any age. */
+static void an_arm_that_nobody_pulls_returns_to_its_prior(void **state)
+{
+    (void)state;
+    struct router_config c;
+    struct given g;
+    double x[D] = {1}, z[MAX_METRICS] = {0};
+    given_config(&c);
+    c.settings.gamma = .9;
+    given_open(&g, &c);
+    uint32_t a = given_arm(&g, "a"), b = given_arm(&g, "b");
+    for (uint64_t k = 0; k < 20; k++) {
+        struct decision d = given_decision(&g, a, k);
+        given_report(&g, &d, 1, z, OUTCOME_OK);
+    }
+    assert_true(given_predict(&g, a, 0, x) < .5);
+    for (uint64_t k = 0; k < 9000; k++) { /* .9^9000 underflows. */
+        struct decision d = given_decision(&g, b, k);
+        given_report(&g, &d, 1, z, OUTCOME_OK);
+    }
+    const struct arm *arm = given_find(&g, a);
+    assert_true(fabs(given_predict(&g, a, 0, x) - 1) < 1e-12);
+    assert_true(arm->groups[METRIC_RATED].A[0] > .8999 && arm->groups[METRIC_RATED].A[0] < 1.0001);
+    assert_true(arm->metrics[0].n == 20 && arm->metrics[0].recent.n < 1e-9);
+    struct err_detail detail;
+    assert_int_equal(model_check(g.model, &detail), OK);
+    given_close(&g);
 }
 
 static void a_rated_metric_where_lower_is_better_starts_at_zero(void **state)
@@ -565,6 +739,10 @@ int main(void)
         cmocka_unit_test(theta_of_whole_reports_is_the_ridge_solution_around_pooled_slopes),
         cmocka_unit_test(theta_without_pooled_slopes_is_the_plain_ridge_solution),
         cmocka_unit_test(theta_of_reports_in_pieces_is_the_ridge_solution_too),
+        cmocka_unit_test(theta_of_evidence_that_fades_is_the_weighted_ridge_solution),
+        cmocka_unit_test(a_change_of_gamma_counts_from_then_on),
+        cmocka_unit_test(a_metric_that_comes_late_counts_what_its_decision_still_counts),
+        cmocka_unit_test(an_arm_that_nobody_pulls_returns_to_its_prior),
         cmocka_unit_test(a_rated_metric_where_lower_is_better_starts_at_zero),
         cmocka_unit_test(declared_priors_hold_until_the_matrix_has_data_and_enter_the_solution),
         cmocka_unit_test(quality_reported_after_reward_leaves_the_rewards_theta),
