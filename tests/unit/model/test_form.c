@@ -11,7 +11,7 @@
 enum { EVENTS = 2000, KEPT = 64 };
 
 /* A random life: outcomes in pieces and twice, failures, arms that come and go, labels, keys,
- * tallies, a second router. The same seed makes the same events whatever becomes of the model. */
+ * tallies, gammas. The same seed makes the same events whatever becomes of the model. */
 struct life {
     struct given g;
     uint64_t seed, step;
@@ -29,6 +29,7 @@ static void life_open(struct life *l, uint64_t seed)
     c.spec.features_n = 4;
     c.settings.dedup_max = 1000;
     c.settings.cooldown_failures = 2;
+    c.settings.gamma = seed % 2 ? 1 : .97;
     given_open(&l->g, &c);
     given_arm(&l->g, "a");
     given_arm(&l->g, "b");
@@ -87,6 +88,8 @@ static void live_admin(struct life *l, uint64_t s)
         ev->u.update.router_uid = r->uid;
         ev->u.update.settings = r->config.settings;
         ev->u.update.settings.pooled_slopes = rng_below(s, 33, 4) > 0;
+        if (l->seed % 2 == 0) /* Half of the lives never forget. */
+            ev->u.update.settings.gamma = 1 - .02 * given_z(s, 35);
         ev->u.update.metrics_n = 5;
         ev->u.update.weights[0] = given_z(s, 34);
     }
@@ -150,7 +153,7 @@ static void a_model_that_goes_through_its_bytes_at_any_point_ends_with_the_same_
     struct life *straight = malloc(sizeof *straight), *broken = malloc(sizeof *broken);
     assert_non_null(straight);
     assert_non_null(broken);
-    for (uint64_t seed = 1; seed < 4; seed++) {
+    for (uint64_t seed = 1; seed < 5; seed++) {
         life_open(straight, seed);
         life_open(broken, seed);
         for (int i = 0; i < EVENTS; i++) {
@@ -296,6 +299,53 @@ static void the_checker_finds_a_wrong_inverse_a_lost_count_and_what_is_not_finit
     given_close(&g);
 }
 
+/* Flips nothing but the number itself, so that only its own check can refuse it. */
+static bool decodes_with(struct given *g, double *number, double value)
+{
+    double was = *number;
+    *number = value;
+    struct buf b = given_bytes(g);
+    *number = was;
+    struct model *m = NULL;
+    struct err_detail detail;
+    enum err e = model_decode((struct slice){b.data, b.len}, &m, &detail);
+    buf_done(&b);
+    model_free(m);
+    return e == OK;
+}
+
+static void what_cannot_be_left_of_evidence_does_not_decode(void **state)
+{
+    (void)state;
+    struct router_config c;
+    struct given g;
+    double z[MAX_METRICS] = {.5, .5, .5};
+    given_config(&c);
+    c.settings.gamma = .99;
+    given_open(&g, &c);
+    uint32_t uid = given_arm(&g, "a");
+    struct decision d = given_decision(&g, uid, 1);
+    given_report(&g, &d, 7, z, OUTCOME_OK);
+    struct arm *a = given_find(&g, uid);
+    double *ridge = &a->groups[METRIC_RATED].ridge, *evidence = &g.router->pooled->matrix.evidence;
+    assert_true(decodes_with(&g, ridge, .95));
+    assert_false(decodes_with(&g, ridge, 0));
+    assert_false(decodes_with(&g, ridge, 1.01));
+    assert_false(decodes_with(&g, ridge, (double)NAN));
+    assert_false(decodes_with(&g, evidence, -1));
+    assert_false(decodes_with(&g, evidence, (double)INFINITY));
+    assert_false(decodes_with(&g, &a->metrics[0].recent.n, -1));
+    assert_false(decodes_with(&g, &g.router->gamma_before, 1.5));
+    struct buf b;
+    a->clock = 2; /* Ahead of the router's. */
+    b = given_bytes(&g);
+    struct model *m = NULL;
+    struct err_detail detail;
+    assert_int_equal(model_decode((struct slice){b.data, b.len}, &m, &detail), ERR_CORRUPT);
+    buf_done(&b);
+    given_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -304,6 +354,7 @@ int main(void)
         cmocka_unit_test(flipped_bytes_are_refused_or_make_a_model_that_can_be_read),
         cmocka_unit_test(describe_offset_names_the_router_of_a_byte),
         cmocka_unit_test(the_checker_finds_a_wrong_inverse_a_lost_count_and_what_is_not_finite),
+        cmocka_unit_test(what_cannot_be_left_of_evidence_does_not_decode),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,6 +116,66 @@ static void views_show_what_was_learned(void **state)
     given_close(&g);
 }
 
+/* An untouched arm's view is shared while its evidence fades: the router's view says how far. */
+static void the_view_of_an_arm_that_nobody_pulls_fades_with_the_clock(void **state)
+{
+    (void)state;
+    struct router_config c;
+    struct given g;
+    given_config(&c);
+    c.settings.pooled_slopes = false;
+    c.settings.gamma = .99;
+    given_open(&g, &c);
+    uint32_t arms[4];
+    static const char *const names[] = {"a", "b", "c", "d"};
+    for (int i = 0; i < 4; i++)
+        arms[i] = given_arm(&g, names[i]);
+    struct snapshot *last = build(&g, NULL);
+    uint32_t shared = 0;
+    for (uint32_t k = 0; k < 40; k++) {
+        report(&g, arms[0], 7, .5);
+        struct snapshot *next = build(&g, last);
+        const struct router_view *r = next->routers[0];
+        for (uint32_t i = 0; i < 4; i++) {
+            const struct arm *a = given_find(&g, arms[i]);
+            uint64_t behind = r->outcomes_folded - a->clock;
+            assert_true(behind < 4); /* Each arm is settled in its turn. */
+            assert_true(fabs((double)r->fade[i] - pow(.99, (double)behind)) < 1e-6);
+            assert_int_equal(r->arms[i]->clock, a->clock);
+            assert_true(r->arms[i]->ridge[METRIC_RATED] == (float)a->groups[METRIC_RATED].ridge);
+            shared += r->arms[i] == last->routers[0]->arms[i];
+        }
+        snapshot_free(last);
+        last = next;
+    }
+    assert_true(shared > 40); /* Views are still shared. */
+    assert_int_equal(last->routers[0]->arms[0]->n[0], 40);
+    assert_true(fabs(last->routers[0]->arms[0]->recent_z[0] - .5) < 1e-12);
+    snapshot_free(last);
+    given_close(&g);
+}
+
+static void means_of_late_follow_what_an_arm_does_now(void **state)
+{
+    (void)state;
+    struct router_config c;
+    struct given g;
+    given_config(&c);
+    c.settings.gamma = .9;
+    given_open(&g, &c);
+    uint32_t a = given_arm(&g, "a");
+    for (int k = 0; k < 100; k++)
+        report(&g, a, 7, k < 50 ? 1 : 0);
+    struct snapshot *s = build(&g, NULL);
+    const struct router_view *r = s->routers[0];
+    assert_true(r->arms[0]->mean_z[0] == .5 && r->arms[0]->recent_z[0] < .01);
+    assert_true(r->pooled_mean_z[0] < .01);
+    assert_true(fabs(r->arms[0]->evidence[METRIC_RATED] - 10) < .01); /* 1 / (1 - gamma). */
+    assert_int_equal(r->arms[0]->folded[METRIC_RATED], 100);
+    snapshot_free(s);
+    given_close(&g);
+}
+
 static void an_untried_arm_keeps_its_whole_prior(void **state)
 {
     (void)state;
@@ -338,6 +398,8 @@ int main(void)
         cmocka_unit_test(an_untried_arm_keeps_its_whole_prior),
         cmocka_unit_test(names_are_found_whatever_the_order_of_creation),
         cmocka_unit_test(a_removed_arm_and_router_leave_the_next_snapshot),
+        cmocka_unit_test(the_view_of_an_arm_that_nobody_pulls_fades_with_the_clock),
+        cmocka_unit_test(means_of_late_follow_what_an_arm_does_now),
         cmocka_unit_test(switching_pooled_slopes_off_changes_the_view_of_every_arm),
         cmocka_unit_test(in_a_large_pool_no_view_falls_far_behind_the_pooled_slopes),
         cmocka_unit_test(without_memory_nothing_leaks_and_the_next_snapshot_is_whole),

@@ -1,5 +1,6 @@
 #include "server/route/score.h"
 #include "state/base/rng.h"
+#include "state/math/packed.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/model/given.h"
 
@@ -389,6 +390,86 @@ static void the_part_of_a_charge_that_counts_stays_within_the_charge(void **stat
     assert_true(score_charge(.3, 0, 0, 1) == .3);
 }
 
+/* S of a few outcomes, P = (S + rho L)^-1; against (f S + L)^-1 formed anew. */
+static void faded_widths_cover_what_they_stand_for_and_never_pass_the_priors(void **state)
+{
+    (void)state;
+    enum { D = GIVEN_D };
+    for (uint64_t seed = 1; seed < 400; seed++) {
+        double S[D * (D + 1) / 2] = {0}, A[D * (D + 1) / 2], P[D * (D + 1) / 2],
+                               scratch[D * (D + 1) / 2], x[D], px[D];
+        double fade = rng_uniform(seed, 1), rho = .9 + .1 * rng_uniform(seed, 2);
+        for (uint64_t k = 0; k < rng_below(seed, 3, 40); k++) {
+            for (uint32_t i = 0; i < D; i++)
+                x[i] = i ? rng_uniform(seed, 100 * k + i) - .5 : 1;
+            packed_rank1(S, D, 1, x);
+        }
+        for (uint32_t i = 0; i < D; i++)
+            x[i] = i ? rng_uniform(seed, 9000 + i) - .5 : 1;
+        double spreads[3]; /* As P has it, faded, of the prior. */
+        for (int k = 0; k < 3; k++) {
+            packed_set_ridge(A, D, k ? 1 : rho, k ? 20 : 20 * rho);
+            for (uint32_t i = 0; i < D * (D + 1) / 2; i++)
+                A[i] += (k == 0 ? 1 : k == 1 ? fade : 0) * S[i];
+            assert_int_equal(packed_invert(A, D, P, scratch), OK);
+            packed_multiply(P, D, x, px);
+            spreads[k] = vec_dot(x, px, D);
+        }
+        double is = score_faded(spreads[0], spreads[2], fade, rho);
+        assert_true(is >= spreads[1] * (1 - 1e-12) && is <= spreads[2] * (1 + 1e-12));
+        /* Half of the room between the two at most: a bound, and not a useless one. */
+        assert_true(is - spreads[1] <= .5 * (spreads[2] - spreads[1]) + 1e-12);
+    }
+    assert_true(fabs(score_faded(.25, 1, .5, 1) - 1 / 2.5) < 1e-12); /* One dimension: exact. */
+    assert_true(score_faded(.25, 1, 0, 1) == 1);
+    assert_true(score_faded(0, 1, .5, 1) == 0);
+}
+
+static void forget_fast(struct router_config *c)
+{
+    c->settings.gamma = .95;
+    c->settings.pooled_slopes = false;
+}
+
+static void an_arm_that_nobody_pulls_widens_outcome_by_outcome(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, forget_fast);
+    uint32_t arms[5];
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+    for (int i = 0; i < 5; i++)
+        arms[i] = given_arm(&c.g, names[i]);
+    teach(&c, arms[1], 40, .6, .3);
+    look(&c);
+    struct utility u;
+    double first = 0, last = 0;
+    for (int k = 0; k < 120; k++) {
+        struct eligible arm = {.index = 1};
+        struct score s;
+        struct snapshot *next;
+        utility_init(&u, c.r, NULL);
+        score_arms(c.r, &u, x0, &arm, 1, 1, &s);
+        double width = (double)s.width / u.sigma; /* The noise is the router's, and moves too. */
+        if (k == 0)
+            first = width;
+        else /* Putting the ridge back takes a tenth of the evidence's variance at most. */
+            assert_true(width > last * .94);
+        last = width;
+        teach(&c, arms[0], 1, .5, .3);
+        assert_int_equal(snapshot_build(c.g.model, c.s, &next), OK);
+        snapshot_free(c.s);
+        c.s = next;
+        c.r = next->routers[0];
+    }
+    struct eligible untried = {.index = 2};
+    struct score s;
+    score_arms(c.r, &u, x0, &untried, 1, 1, &s);
+    assert_true(last > 2 * first);
+    assert_true(fabs(last / ((double)s.width / u.sigma) - 1) < .06);
+    close_scene(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,6 +488,8 @@ int main(void)
         cmocka_unit_test(extremes_never_give_a_score_that_is_not_finite),
         cmocka_unit_test(no_weight_at_all_is_a_score_of_zero),
         cmocka_unit_test(a_charge_counts_as_far_as_the_direction_is_known),
+        cmocka_unit_test(faded_widths_cover_what_they_stand_for_and_never_pass_the_priors),
+        cmocka_unit_test(an_arm_that_nobody_pulls_widens_outcome_by_outcome),
         cmocka_unit_test(the_part_of_a_charge_that_counts_stays_within_the_charge),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
