@@ -9,6 +9,7 @@
 #include "server/ops/log.h"
 #include "server/route/classify.h"
 #include "server/route/decide.h"
+#include "server/route/eligible.h"
 #include "server/seal/seal.h"
 #include "state/ledger.h"
 #include "state/published.h"

@@ -4,17 +4,6 @@
 
 #include <string.h>
 
-enum ineligible eligible_check(const struct arm_view *arm, int64_t now_us, bool *ret_probe_due)
-{
-    *ret_probe_due = false;
-    if (arm->paused)
-        return PAUSED;
-    if (!arm->cooldown_until_us)
-        return ELIGIBLE;
-    *ret_probe_due = now_us >= arm->cooldown_until_us;
-    return COOLING;
-}
-
 /* Mass over the newcomers, and the share of the whole that they get. */
 static double newcomer_share(const struct decide_input *in, float *ret_mass)
 {

@@ -46,8 +46,3 @@ struct decide_result {
 /* ret_pmf (n): the mass of every eligible arm. Scores stay in scratch. */
 void decide(const struct decide_input *in, struct decide_scratch *scratch, float *ret_pmf,
             struct decide_result *ret_result);
-
-/* Which arms may be chosen, before any score. */
-enum ineligible { ELIGIBLE = 0, NOT_A_CANDIDATE, EXCLUDED, PAUSED, COOLING };
-/* now_us in Unix time. Of a cooling arm *ret_probe_due says whether its pause is over. */
-enum ineligible eligible_check(const struct arm_view *arm, int64_t now_us, bool *ret_probe_due);

@@ -130,6 +130,49 @@ double score_prior_spread(const struct router_view *router, enum metric_group gr
     return (double)x[0] * (double)x[0] / ridge[0] + rest / ridge[1];
 }
 
+/* x' P x of one group, faded; as in score_arms, without what is pending. */
+static double spread_of(const struct router_view *router, uint32_t index, enum metric_group group,
+                        const struct sparse *x, double prior)
+{
+    const struct arm_view *arm = router->arms[index];
+    double spread = (double)quadratic(arm->P[group], x);
+    double fade = router->fade ? (double)router->fade[index] : 1;
+    if (!(spread > 0))
+        return 0;
+    return fade < 1 ? score_faded(spread, prior, fade, (double)arm->ridge[group]) : spread;
+}
+
+/* sigma_m of this arm. */
+static double noise_of(const struct router_view *router, const struct arm_view *arm, uint32_t m)
+{
+    const struct metric_def *def = &router->config->metrics[m];
+    double sigma = sqrt(router->noise[m * router->config->metrics_n + m]);
+    bool own = def->group == METRIC_SERVED && !def->logarithmic && arm->n[m] > 0;
+    return own && arm->recent_z[m] < sigma ? arm->recent_z[m] : sigma;
+}
+
+void score_guess(const struct router_view *router, uint16_t mask, const float *x,
+                 const uint32_t *indices, uint32_t n, struct guess *ret_guesses)
+{
+    struct sparse s;
+    sparse_fill(&s, x, router->d);
+    double prior[METRIC_GROUPS] = {0};
+    for (int k = 0; k < METRIC_GROUPS && router->fade; k++)
+        prior[k] = score_prior_spread(router, (enum metric_group)k, x);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct arm_view *arm = router->arms[indices[i]];
+        double deviation[METRIC_GROUPS] = {-1, -1}; /* -1: no metric has asked yet. */
+        for (uint16_t left = mask; left; left = (uint16_t)(left & (left - 1))) {
+            uint32_t m = (uint32_t)__builtin_ctz(left);
+            enum metric_group k = router->config->metrics[m].group;
+            if (deviation[k] < 0)
+                deviation[k] = sqrt(spread_of(router, indices[i], k, &s, prior[k]));
+            ret_guesses[i].z[m] = predict(router, arm, m, &s);
+            ret_guesses[i].deviation[m] = noise_of(router, arm, m) * deviation[k];
+        }
+    }
+}
+
 /* A ridge changed after the arm was made may put the spread above what it makes the prior's. */
 double score_charge(double charge, double spread, double prior_spread, double known)
 {

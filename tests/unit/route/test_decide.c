@@ -310,24 +310,6 @@ static void the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates(void
     close_scene(&c);
 }
 
-static void an_arm_that_is_paused_or_cooling_is_not_eligible(void **state)
-{
-    (void)state;
-    struct arm_view v;
-    memset(&v, 0, sizeof v);
-    bool due = true;
-    assert_int_equal(eligible_check(&v, 5, &due), ELIGIBLE);
-    assert_false(due);
-    v.cooldown_until_us = 10;
-    assert_int_equal(eligible_check(&v, 9, &due), COOLING);
-    assert_false(due);
-    assert_int_equal(eligible_check(&v, 10, &due), COOLING);
-    assert_true(due);
-    v.paused = true;
-    assert_int_equal(eligible_check(&v, 10, &due), PAUSED);
-    assert_false(due); /* No probe of a paused arm. */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -343,7 +325,6 @@ int main(void)
         cmocka_unit_test(the_same_seed_makes_the_same_choice),
         cmocka_unit_test(a_single_arm_is_the_only_one_eligible),
         cmocka_unit_test(the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates),
-        cmocka_unit_test(an_arm_that_is_paused_or_cooling_is_not_eligible),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
