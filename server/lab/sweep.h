@@ -32,7 +32,8 @@ struct sweep_step {
     uint64_t true_rows;
 };
 
-/* ret_steps (steps), ret_shares (steps, arms_n). *ret_rows: contexts asked. */
+/* ret_steps (steps), ret_shares (steps, arms_n): of no meaning on error. *ret_rows: contexts asked.
+ */
 MUST_USE enum err sweep_run(const struct sweep_options *o, const struct logged_source *source,
                             struct sweep_step *ret_steps, double *ret_shares, uint64_t *ret_rows,
                             struct err_detail *detail);
