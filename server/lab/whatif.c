@@ -2,6 +2,7 @@
 
 #include "server/lab/predict.h"
 #include "server/lab/whatif_arms.h"
+#include "server/route/eligible.h"
 #include "state/base/mem.h"
 #include "state/base/rng.h"
 #include "state/model/fold.h"
