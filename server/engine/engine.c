@@ -1,3 +1,4 @@
+#include "server/engine/engine_lab.h"
 #include "server/engine/engine_parts.h"
 
 #include "state/base/mem.h"
@@ -75,6 +76,7 @@ static enum err open_parts(struct engine *e, struct err_detail *detail)
     TRY(live_new(RECENT_MAX, recent_keep_us, &e->live));
     TRY(inbox_new(o->inbox_capacity, &e->inbox));
     TRY(start_writer(e));
+    TRY(engine_lab_open(e, detail));
     return first_key(e);
 }
 
@@ -101,6 +103,7 @@ void engine_close(struct engine *e)
 {
     if (!e)
         return;
+    engine_lab_close(e);
     writer_stop(e->writer);
     if (e->inbox)
         inbox_free(e->inbox);

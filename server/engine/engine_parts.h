@@ -24,6 +24,7 @@ struct engine {
     struct inbox *inbox;
     struct audit *audit;
     struct writer *writer;
+    struct jobs *jobs;
     void (*on_commit)(void *ctx, double seconds, uint32_t records);
     void *on_commit_ctx;
     _Atomic uint32_t labels_in_flight;

@@ -32,6 +32,11 @@ handler_run handle_checkpoint;
 handler_run handle_verify;
 handler_run handle_backup;
 handler_run handle_rotate_keys;
+handler_run handle_start_job;
+handler_run handle_get_job;
+handler_run handle_list_jobs;
+handler_run handle_cancel_job;
+handler_run handle_read_job_output;
 
 /* grpc.health.v1. */
 handler_run handle_health_check;

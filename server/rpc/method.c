@@ -69,6 +69,17 @@ const struct method methods[] = {
     {ADMIN("RotateKeys"), METHOD_BLOCKING, false, &shunt__v1__rotate_keys_request__descriptor,
      handle_rotate_keys, NULL, 0},
 
+    {ADMIN("StartJob"), METHOD_BLOCKING, false, &shunt__v1__start_job_request__descriptor,
+     handle_start_job, NULL, 0},
+    {ADMIN("GetJob"), METHOD_BLOCKING, false, &shunt__v1__get_job_request__descriptor,
+     handle_get_job, NULL, 0},
+    {ADMIN("ListJobs"), METHOD_BLOCKING, false, &shunt__v1__list_jobs_request__descriptor,
+     handle_list_jobs, NULL, 0},
+    {ADMIN("CancelJob"), METHOD_BLOCKING, false, &shunt__v1__cancel_job_request__descriptor,
+     handle_cancel_job, NULL, 0},
+    {ADMIN("ReadJobOutput"), METHOD_BLOCKING, false,
+     &shunt__v1__read_job_output_request__descriptor, handle_read_job_output, NULL, 0},
+
     {BOTH("grpc.health.v1.Health", "Check"), METHOD_INLINE, true,
      &grpc__health__v1__health_check_request__descriptor, handle_health_check, NULL, 0},
     {BOTH("grpc.health.v1.Health", "Watch"), METHOD_WATCH, true,
