@@ -1,0 +1,585 @@
+#include "server/adapters/controller.h"
+
+#include "state/base/mem.h"
+#include "state/base/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double load_step = .2; /* Of the EWMA of load times. */
+static const double rate_step = .2; /* Of the EWMA of shares: five epochs, as the window. */
+enum { EXACT_SETS = 50000 };
+enum { SEED_SAMPLE = 0x5a3b }; /* Apart from the seed's other uses. */
+
+/* Beside state.arms[i]: what is declared, what engines say, what this epoch counts. */
+struct slot {
+    uint64_t bytes;
+    bool pinned, resident, owed, dirty;
+    bool wide;      /* Forcing may pick it. */
+    uint64_t pulls; /* In this epoch. */
+};
+
+struct controller {
+    struct residency_settings settings;
+    const struct cache_policy_ops *ops;
+    struct residency state;
+    struct slot *slots; /* (state.arms_cap at least) */
+    uint32_t slots_cap;
+    uint64_t asked; /* Requests of this epoch. */
+    float *sample;  /* (EPOCH_SAMPLE_MAX, stride) */
+    uint32_t sample_n;
+    size_t stride;
+    uint64_t force_left, force_every; /* Forced pulls of this epoch; every so many requests. */
+    struct residency_arm *changed;    /* (slots_cap), of the last update. */
+};
+
+static uint64_t first_length(const struct controller *c)
+{
+    uint64_t n = c->settings.epoch_requests;
+    return c->ops->doubles && n > 1 ? n / 2 : n;
+}
+
+static enum err copy_state(struct residency *to, const struct residency *from)
+{
+    TRY(residency_reserve(to, from->arms_n));
+    struct residency_arm *arms = to->arms;
+    float *window = to->window;
+    uint32_t cap = to->arms_cap;
+    *to = *from;
+    to->arms = arms;
+    to->window = window;
+    to->arms_cap = cap;
+    if (from->arms_n)
+        memcpy(arms, from->arms, from->arms_n * sizeof *arms);
+    memcpy(window, from->window, WINDOW_MAX * ((size_t)from->d + from->weights_n) * sizeof *window);
+    return OK;
+}
+
+/* Slots and the update's list grow with the state. */
+static enum err grow_slots(struct controller *c)
+{
+    if (c->slots_cap >= c->state.arms_cap)
+        return OK;
+    struct slot *slots = mem_realloc(c->slots, c->state.arms_cap * sizeof *slots);
+    if (!slots)
+        return ERR_NOMEM;
+    memset(slots + c->slots_cap, 0, (c->state.arms_cap - c->slots_cap) * sizeof *slots);
+    c->slots = slots;
+    struct residency_arm *changed = mem_realloc(c->changed, c->state.arms_cap * sizeof *changed);
+    if (!changed)
+        return ERR_NOMEM;
+    c->changed = changed;
+    c->slots_cap = c->state.arms_cap;
+    return OK;
+}
+
+static enum err open_controller(struct controller *c, const struct residency *state, uint32_t d,
+                                uint32_t weights_n)
+{
+    TRY(residency_init(&c->state, d, weights_n));
+    if (state && state->d == d && state->weights_n == weights_n)
+        TRY(copy_state(&c->state, state));
+    TRY(grow_slots(c));
+    c->stride = (size_t)d + weights_n;
+    c->sample = mem_alloc(EPOCH_SAMPLE_MAX * c->stride * sizeof *c->sample);
+    if (!c->sample)
+        return ERR_NOMEM;
+    if (c->state.length == 0)
+        c->state.length = first_length(c);
+    return OK;
+}
+
+enum err controller_new(const struct residency_settings *settings, const struct residency *state,
+                        uint32_t d, uint32_t weights_n, struct controller **ret_controller)
+{
+    const struct cache_policy_ops *ops = cache_policy_find(settings->policy);
+    if (!ops)
+        return ERR_INVALID;
+    struct controller *c = mem_calloc(1, sizeof *c);
+    if (!c)
+        return ERR_NOMEM;
+    c->settings = *settings;
+    c->ops = ops;
+    enum err e = open_controller(c, state, d, weights_n);
+    if (e != OK) {
+        controller_free(c);
+        return e;
+    }
+    *ret_controller = c;
+    return OK;
+}
+
+void controller_free(struct controller *c)
+{
+    if (!c)
+        return;
+    residency_done(&c->state);
+    mem_free(c->slots);
+    mem_free(c->changed);
+    mem_free(c->sample);
+    mem_free(c);
+}
+
+enum err controller_set(struct controller *c, const struct residency_settings *settings)
+{
+    const struct cache_policy_ops *ops = cache_policy_find(settings->policy);
+    if (!ops)
+        return ERR_INVALID;
+    c->settings = *settings;
+    c->ops = ops;
+    return OK;
+}
+
+/* ---- arms ---- */
+
+/* Index of the arm, or state.arms_n. */
+static uint32_t index_of(const struct controller *c, uint32_t uid)
+{
+    const struct residency_arm *a = residency_find(&c->state, uid);
+    return a ? (uint32_t)(a - c->state.arms) : c->state.arms_n;
+}
+
+enum err controller_arm(struct controller *c, uint32_t uid, uint64_t bytes, bool pinned)
+{
+    uint32_t at = index_of(c, uid);
+    if (at == c->state.arms_n) {
+        TRY(residency_reserve(&c->state, 1));
+        TRY(grow_slots(c));
+        at = (uint32_t)(residency_add(&c->state, uid) - c->state.arms);
+        memmove(&c->slots[at + 1], &c->slots[at], (c->state.arms_n - 1 - at) * sizeof *c->slots);
+        memset(&c->slots[at], 0, sizeof *c->slots);
+        c->slots[at].dirty = true;
+    }
+    c->slots[at].bytes = bytes;
+    c->slots[at].pinned = pinned;
+    return OK;
+}
+
+void controller_remove(struct controller *c, uint32_t uid)
+{
+    uint32_t at = index_of(c, uid);
+    if (at == c->state.arms_n)
+        return;
+    residency_drop(&c->state, uid);
+    memmove(&c->slots[at], &c->slots[at + 1], (c->state.arms_n - at) * sizeof *c->slots);
+}
+
+void controller_resident(struct controller *c, uint32_t uid, bool resident)
+{
+    uint32_t at = index_of(c, uid);
+    if (at == c->state.arms_n)
+        return;
+    struct residency_arm *a = &c->state.arms[at];
+    c->slots[at].resident = resident;
+    if (resident && a->waiting) {
+        a->waiting = 0;
+        c->slots[at].dirty = true;
+    }
+}
+
+void controller_measured(struct controller *c, uint32_t uid, double load_ms)
+{
+    uint32_t at = index_of(c, uid);
+    if (at == c->state.arms_n || !(load_ms >= 0) || !(load_ms < 1e9))
+        return;
+    struct residency_arm *a = &c->state.arms[at];
+    a->load_ms += (a->loads ? load_step : 1) * (load_ms - a->load_ms);
+    a->loads++;
+    c->slots[at].dirty = true;
+}
+
+static double load_ms_of(const struct controller *c, uint32_t at)
+{
+    const struct residency_arm *a = &c->state.arms[at];
+    if (c->slots[at].bytes == 0)
+        return 0;
+    return a->loads ? a->load_ms : (double)c->slots[at].bytes / c->settings.bytes_per_ms;
+}
+
+static double price_of(const struct controller *c, uint32_t at)
+{
+    return c->settings.load_weight * load_ms_of(c, at) / c->settings.load_ref_ms;
+}
+
+struct controller_arm_view controller_look(const struct controller *c, uint32_t uid)
+{
+    uint32_t at = index_of(c, uid);
+    if (at == c->state.arms_n)
+        return (struct controller_arm_view){0};
+    const struct residency_arm *a = &c->state.arms[at];
+    const struct slot *s = &c->slots[at];
+    return (struct controller_arm_view){
+        .uid = uid,
+        .adapter = s->bytes > 0,
+        .resident = s->resident || s->bytes == 0,
+        .desired = a->desired,
+        .pinned = s->pinned,
+        .owed = s->owed,
+        .load_ms = load_ms_of(c, at),
+        .price = price_of(c, at),
+        .pulls = a->pulls,
+        .misses = a->misses,
+        .waiting = a->waiting,
+        .rate = a->rate,
+    };
+}
+
+double controller_charge(const struct controller *c, uint32_t uid)
+{
+    uint32_t at = index_of(c, uid);
+    if (c->ops->oblivious || at == c->state.arms_n || c->slots[at].resident)
+        return 0;
+    return price_of(c, at);
+}
+
+/* ---- requests ---- */
+
+uint32_t controller_force(struct controller *c, bool critical)
+{
+    if (c->force_left == 0 || critical || (c->asked + 1) % c->force_every != 0)
+        return 0;
+    uint32_t best = c->state.arms_n;
+    for (uint32_t i = 0; i < c->state.arms_n; i++)
+        if (c->slots[i].wide &&
+            (best == c->state.arms_n || c->state.arms[i].pulls < c->state.arms[best].pulls))
+            best = i;
+    if (best == c->state.arms_n)
+        return 0;
+    c->force_left--;
+    return c->state.arms[best].uid;
+}
+
+/* [Vitter85], "Random Sampling with a Reservoir", algorithm R: every request of the epoch is as
+ * likely to be in the sample, however many there will be. */
+static void offer_sample(struct controller *c, const float *row)
+{
+    uint64_t at = c->sample_n;
+    if (at == EPOCH_SAMPLE_MAX)
+        at = rng_below(c->settings.seed ^ SEED_SAMPLE, c->state.requests + c->asked, c->asked);
+    else
+        c->sample_n++;
+    if (at < EPOCH_SAMPLE_MAX)
+        memcpy(c->sample + at * c->stride, row, c->stride * sizeof *row);
+}
+
+/* Evicts by the policy's order until the arm fits, pins aside; nothing if it never will. */
+static void admit(struct controller *c, uint32_t at)
+{
+    const struct residency_settings *s = &c->settings;
+    for (;;) {
+        uint32_t n = 0, victim = c->state.arms_n;
+        uint64_t bytes = c->slots[at].bytes;
+        for (uint32_t i = 0; i < c->state.arms_n; i++) {
+            if (!c->slots[i].resident || c->slots[i].bytes == 0)
+                continue;
+            n++;
+            bytes += c->slots[i].bytes;
+            if (!c->slots[i].pinned &&
+                (victim == c->state.arms_n ||
+                 c->ops->keep(&c->state.arms[i]) < c->ops->keep(&c->state.arms[victim])))
+                victim = i;
+        }
+        if ((s->slots == 0 || n < s->slots) && (s->bytes == 0 || bytes <= s->bytes))
+            break;
+        if (victim == c->state.arms_n)
+            return;
+        c->slots[victim].resident = false;
+        c->slots[victim].dirty = true;
+        c->state.arms[victim].desired = false;
+    }
+    c->slots[at].resident = true;
+    c->state.arms[at].desired = true;
+    c->state.arms[at].waiting = 0;
+}
+
+void controller_pull(struct controller *c, uint32_t uid, bool resident, const float *row)
+{
+    c->asked++;
+    offer_sample(c, row);
+    uint32_t at = index_of(c, uid);
+    if (at == c->state.arms_n)
+        return;
+    struct residency_arm *a = &c->state.arms[at];
+    struct slot *s = &c->slots[at];
+    s->dirty = true;
+    s->pulls++;
+    a->pulls++;
+    a->used_at = c->state.requests + c->asked;
+    if (resident || s->bytes == 0)
+        return;
+    a->misses++;
+    a->waiting++;
+    if (c->ops->keep)
+        admit(c, at);
+}
+
+/* ---- the end of an epoch ---- */
+
+static double mean_load_ms(const struct controller *c)
+{
+    double sum = 0;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->state.arms_n; i++)
+        if (c->slots[i].bytes) {
+            sum += load_ms_of(c, i);
+            n++;
+        }
+    return n ? sum / n : 0;
+}
+
+bool controller_due(const struct controller *c, int64_t now_us)
+{
+    double least_us = c->settings.epoch_loads * mean_load_ms(c) * 1e3;
+    return c->asked >= c->state.length && (double)(now_us - c->state.begun_us) >= least_us;
+}
+
+static void count_rates(struct controller *c)
+{
+    for (uint32_t i = 0; i < c->state.arms_n; i++) {
+        struct residency_arm *a = &c->state.arms[i];
+        double share = c->asked ? (double)c->slots[i].pulls / (double)c->asked : 0;
+        double rate = a->rate + rate_step * (share - a->rate);
+        rate = rate < 1e-6 ? 0 : rate; /* So that an idle arm's entry comes to rest. */
+        c->slots[i].dirty |= rate != a->rate;
+        c->slots[i].pulls = 0;
+        a->rate = rate;
+    }
+}
+
+struct controller_window controller_close(struct controller *c)
+{
+    for (uint32_t i = 0; i < c->sample_n; i++)
+        residency_sample(&c->state, c->sample + i * c->stride);
+    count_rates(c);
+    c->state.requests += c->asked;
+    c->asked = 0;
+    return (struct controller_window){.rows = c->state.window,
+                                      .n = c->ops->values ? c->state.window_n : 0,
+                                      .stride = c->stride,
+                                      .bonus = c->ops->believes || c->ops->forces};
+}
+
+/* What one plan works with, in one allocation. */
+struct planning {
+    struct controller *c;
+    struct cache_input in;
+    const struct residency_arm **arms;
+    double *cost;
+    uint64_t *bytes;
+    float *q;
+    uint8_t *flags, *next;
+    void *block;
+};
+
+static enum err open_planning(struct planning *p, struct controller *c, uint32_t contexts)
+{
+    size_t n = c->state.arms_n;
+    size_t each = sizeof *p->arms + sizeof *p->cost + sizeof *p->bytes + contexts * sizeof *p->q +
+                  sizeof *p->flags + sizeof *p->next;
+    p->c = c;
+    p->block = mem_calloc(n ? n : 1, each);
+    if (!p->block)
+        return ERR_NOMEM;
+    p->arms = p->block;
+    p->cost = (double *)(p->arms + n);
+    p->bytes = (uint64_t *)(p->cost + n);
+    p->q = (float *)(p->bytes + n);
+    p->flags = (uint8_t *)(p->q + n * contexts);
+    p->next = p->flags + n;
+    return OK;
+}
+
+/* One at a time: whoever waited longest, if longer than anybody should. */
+static void find_owed(struct planning *p)
+{
+    struct controller *c = p->c;
+    uint32_t worst = c->state.arms_n;
+    for (uint32_t i = 0; i < c->state.arms_n; i++) {
+        c->slots[i].owed = false;
+        if (c->slots[i].bytes == 0 || c->slots[i].resident || c->settings.starve_requests == 0 ||
+            c->state.arms[i].waiting < c->settings.starve_requests)
+            continue;
+        if (worst == c->state.arms_n || c->state.arms[i].waiting > c->state.arms[worst].waiting)
+            worst = i;
+    }
+    if (worst == c->state.arms_n)
+        return;
+    c->slots[worst].owed = true;
+    p->flags[worst] |= SOLVE_MUST;
+}
+
+static void fill_planning(struct planning *p, uint32_t contexts)
+{
+    struct controller *c = p->c;
+    const struct residency_settings *s = &c->settings;
+    for (uint32_t i = 0; i < c->state.arms_n; i++) {
+        const struct slot *slot = &c->slots[i];
+        p->arms[i] = &c->state.arms[i];
+        p->cost[i] = price_of(c, i);
+        p->bytes[i] = slot->bytes;
+        p->flags[i] = (uint8_t)((slot->bytes ? 0 : SOLVE_ALWAYS) | (slot->pinned ? SOLVE_MUST : 0) |
+                                (slot->resident && slot->bytes ? SOLVE_RESIDENT : 0));
+    }
+    find_owed(p);
+    p->in = (struct cache_input){
+        .settings = s,
+        .solve = {.n = c->state.arms_n,
+                  .contexts = contexts,
+                  .q = p->q,
+                  .cost = p->cost,
+                  .bytes = p->bytes,
+                  .flags = p->flags,
+                  .slots = s->slots,
+                  .budget = s->bytes,
+                  .load_share = s->kappa / (double)c->state.length,
+                  .hysteresis = s->hysteresis,
+                  .evictions = s->evictions_max,
+                  .exact_sets = EXACT_SETS},
+        .arms = p->arms,
+        .epoch = c->state.epoch,
+    };
+}
+
+/* q = clip(neutral + optimism * bonus), and which arms are still wide. */
+static void fill_worth(struct planning *p, const struct controller_values *v, uint32_t contexts)
+{
+    struct controller *c = p->c;
+    float share = c->ops->believes ? (float)c->settings.optimism : 0;
+    for (uint32_t a = 0; a < v->arms_n; a++) {
+        uint32_t at = index_of(c, v->uids[a]);
+        if (at == c->state.arms_n)
+            continue;
+        const float *neutral = v->neutral + (size_t)a * contexts;
+        const float *bonus = v->bonus ? v->bonus + (size_t)a * contexts : NULL;
+        float *q = p->q + (size_t)at * contexts;
+        double wide = 0;
+        for (uint32_t x = 0; x < contexts; x++) {
+            float worth = neutral[x] + (bonus ? share * bonus[x] : 0);
+            worth = worth < v->low[x] ? v->low[x] : worth;
+            q[x] = worth > v->high[x] ? v->high[x] : worth;
+            wide += bonus ? (double)bonus[x] : 0;
+        }
+        c->slots[at].wide = contexts && wide / contexts > c->settings.force_width;
+    }
+}
+
+/* E = ceil(c_f N log(2 + t + L)) forced pulls, spread over the epoch. */
+static void set_forcing(struct controller *c)
+{
+    c->force_left = 0;
+    if (!c->ops->forces)
+        return;
+    double t = (double)c->state.requests, length = (double)c->state.length;
+    double pulls = ceil(c->settings.force_share * c->state.arms_n * log(2 + t + length));
+    c->force_left = (uint64_t)(pulls < length ? pulls : length);
+    c->force_every = c->force_left ? c->state.length / c->force_left : 1;
+}
+
+static void next_epoch(struct controller *c, int64_t now_us)
+{
+    c->state.epoch++;
+    c->state.begun_us = now_us;
+    uint64_t length = c->ops->doubles ? 2 * c->state.length : c->settings.epoch_requests;
+    if (c->ops->doubles && length > c->settings.epoch_max)
+        length = c->settings.epoch_max;
+    c->state.length = length ? length : 1;
+    c->sample_n = 0;
+}
+
+static void adopt(struct planning *p, struct controller_plan *ret)
+{
+    struct controller *c = p->c;
+    for (uint32_t i = 0; i < c->state.arms_n; i++) {
+        struct residency_arm *a = &c->state.arms[i];
+        bool is = p->flags[i] & SOLVE_RESIDENT, will = p->next[i];
+        if (will && !is) {
+            ret->loads++;
+            ret->load_price += p->cost[i];
+        }
+        ret->evictions += is && !will;
+        if (a->desired != will) {
+            a->desired = will;
+            c->slots[i].dirty = true;
+        }
+    }
+    c->state.value = ret->solve.value;
+    c->state.uncached = ret->solve.uncached;
+}
+
+static void fill_update(struct controller *c, uint32_t samples, struct residency_update *u)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->state.arms_n; i++)
+        if (c->slots[i].dirty) {
+            c->changed[n++] = c->state.arms[i];
+            c->slots[i].dirty = false;
+        }
+    *u = (struct residency_update){
+        .epoch = c->state.epoch,
+        .requests = c->state.requests,
+        .length = c->state.length,
+        .begun_us = c->state.begun_us,
+        .value = c->state.value,
+        .uncached = c->state.uncached,
+        .arms_n = n,
+        .arms = c->changed,
+        .samples_n = samples,
+        .d = c->state.d,
+        .weights_n = c->state.weights_n,
+        .samples = c->sample,
+    };
+}
+
+/* The policy's choice; without a plan of its own, what is resident. */
+static enum err choose_set(struct planning *p, struct controller_plan *ret)
+{
+    struct controller *c = p->c;
+    for (uint32_t i = 0; i < c->state.arms_n; i++)
+        p->next[i] = (p->flags[i] & SOLVE_RESIDENT) != 0;
+    return c->ops->plan ? c->ops->plan(&p->in, p->next, &ret->solve) : OK;
+}
+
+enum err controller_plan(struct controller *c, const struct controller_values *values,
+                         int64_t now_us, struct controller_plan *ret_plan)
+{
+    struct controller_plan plan = {0};
+    struct planning p = {0};
+    uint32_t contexts = values ? c->state.window_n : 0, samples = c->sample_n;
+    enum err e = open_planning(&p, c, contexts);
+    next_epoch(c, now_us);
+    if (e == OK) {
+        fill_planning(&p, contexts);
+        if (values)
+            fill_worth(&p, values, contexts);
+        e = choose_set(&p, &plan);
+    }
+    if (e == OK)
+        adopt(&p, &plan);
+    set_forcing(c);
+    mem_free(p.block);
+    fill_update(c, samples, &plan.update);
+    *ret_plan = plan;
+    return e;
+}
+
+uint32_t controller_desired(const struct controller *c, uint32_t *ret_uids, uint32_t cap)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->state.arms_n; i++)
+        if (c->state.arms[i].desired) {
+            if (n < cap)
+                ret_uids[n] = c->state.arms[i].uid;
+            n++;
+        }
+    return n;
+}
+
+const struct residency *controller_state(const struct controller *c)
+{
+    return &c->state;
+}
+
+const struct cache_policy_ops *controller_policy(const struct controller *c)
+{
+    return c->ops;
+}

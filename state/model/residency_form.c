@@ -1,0 +1,277 @@
+/* The byte forms of residency.h: little-endian, one form each. */
+#include "state/base/mem.h"
+#include "state/model/residency.h"
+
+#include <math.h>
+#include <string.h>
+
+static bool get_bool(struct reader *r)
+{
+    uint8_t v = reader_u8(r);
+    if (v > 1)
+        r->failed = true;
+    return v == 1;
+}
+
+static double get_finite(struct reader *r)
+{
+    double v = reader_f64(r);
+    if (!isfinite(v)) {
+        r->failed = true;
+        return 0;
+    }
+    return v;
+}
+
+static float get_finite_f32(struct reader *r)
+{
+    float v = reader_f32(r);
+    if (!isfinite(v)) {
+        r->failed = true;
+        return 0;
+    }
+    return v;
+}
+
+static uint32_t get_at_most(struct reader *r, uint32_t max)
+{
+    uint32_t v = reader_u32(r);
+    if (v > max) {
+        r->failed = true;
+        return 0;
+    }
+    return v;
+}
+
+/* A string inside the record may hold a NUL, which would make a second form of the same value. */
+static void get_text(struct reader *r, char *dst, size_t cap)
+{
+    const uint8_t *before = r->p;
+    reader_str(r, dst, cap);
+    if (!r->failed && strlen(dst) + 2 != (size_t)(r->p - before))
+        r->failed = true;
+}
+
+static void get_version(struct reader *r)
+{
+    if (reader_u8(r) != RESIDENCY_VERSION)
+        r->failed = true;
+}
+
+static enum err outcome_of(const struct reader *r)
+{
+    return r->failed ? ERR_CORRUPT : OK;
+}
+
+void adapter_put(const struct adapter_config *a, struct buf *out)
+{
+    buf_put_str(out, a->base);
+    buf_put_str(out, a->path);
+    buf_put_u32(out, a->rank);
+    buf_put_u64(out, a->bytes);
+    buf_put_u8(out, a->pinned);
+}
+
+enum err adapter_get(struct reader *r, struct adapter_config *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    get_text(r, ret->base, sizeof ret->base);
+    get_text(r, ret->path, sizeof ret->path);
+    ret->rank = reader_u32(r);
+    ret->bytes = reader_u64(r);
+    ret->pinned = get_bool(r);
+    return outcome_of(r);
+}
+
+void residency_put_settings(const struct residency_settings *s, struct buf *out)
+{
+    buf_put_u8(out, RESIDENCY_VERSION);
+    buf_put_str(out, s->policy);
+    buf_put_u32(out, s->slots);
+    buf_put_u64(out, s->bytes);
+    buf_put_f64(out, s->load_weight);
+    buf_put_f64(out, s->load_ref_ms);
+    buf_put_f64(out, s->bytes_per_ms);
+    buf_put_f64(out, s->kappa);
+    buf_put_u32(out, s->epoch_requests);
+    buf_put_u32(out, s->epoch_max);
+    buf_put_f64(out, s->epoch_loads);
+    buf_put_f64(out, s->optimism);
+    buf_put_f64(out, s->hysteresis);
+    buf_put_u32(out, s->evictions_max);
+    buf_put_u32(out, s->starve_requests);
+    buf_put_f64(out, s->force_share);
+    buf_put_f64(out, s->force_width);
+    buf_put_u64(out, s->seed);
+}
+
+enum err residency_get_settings(struct reader *r, struct residency_settings *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    get_version(r);
+    get_text(r, ret->policy, sizeof ret->policy);
+    ret->slots = reader_u32(r);
+    ret->bytes = reader_u64(r);
+    ret->load_weight = get_finite(r);
+    ret->load_ref_ms = get_finite(r);
+    ret->bytes_per_ms = get_finite(r);
+    ret->kappa = get_finite(r);
+    ret->epoch_requests = reader_u32(r);
+    ret->epoch_max = reader_u32(r);
+    ret->epoch_loads = get_finite(r);
+    ret->optimism = get_finite(r);
+    ret->hysteresis = get_finite(r);
+    ret->evictions_max = reader_u32(r);
+    ret->starve_requests = reader_u32(r);
+    ret->force_share = get_finite(r);
+    ret->force_width = get_finite(r);
+    ret->seed = reader_u64(r);
+    return outcome_of(r);
+}
+
+static void put_arm(const struct residency_arm *a, struct buf *out)
+{
+    buf_put_u32(out, a->uid);
+    buf_put_u8(out, a->desired);
+    buf_put_f64(out, a->load_ms);
+    buf_put_u64(out, a->loads);
+    buf_put_u64(out, a->pulls);
+    buf_put_u64(out, a->misses);
+    buf_put_u64(out, a->waiting);
+    buf_put_u64(out, a->used_at);
+    buf_put_f64(out, a->rate);
+}
+
+/* In order of uid, each once: `last` is the one before, 0 at first. */
+static void get_arm(struct reader *r, uint32_t last, struct residency_arm *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    ret->uid = reader_u32(r);
+    ret->desired = get_bool(r);
+    ret->load_ms = get_finite(r);
+    ret->loads = reader_u64(r);
+    ret->pulls = reader_u64(r);
+    ret->misses = reader_u64(r);
+    ret->waiting = reader_u64(r);
+    ret->used_at = reader_u64(r);
+    ret->rate = get_finite(r);
+    if (ret->uid <= last)
+        r->failed = true;
+}
+
+void residency_put(const struct residency *res, struct buf *out)
+{
+    size_t row = (size_t)res->d + res->weights_n;
+    buf_put_u8(out, RESIDENCY_VERSION);
+    buf_put_u32(out, res->d);
+    buf_put_u32(out, res->weights_n);
+    buf_put_u64(out, res->epoch);
+    buf_put_u64(out, res->requests);
+    buf_put_u64(out, res->length);
+    buf_put_u64(out, (uint64_t)res->begun_us);
+    buf_put_f64(out, res->value);
+    buf_put_f64(out, res->uncached);
+    buf_put_u32(out, res->arms_n);
+    for (uint32_t i = 0; i < res->arms_n; i++)
+        put_arm(&res->arms[i], out);
+    buf_put_u32(out, res->window_n);
+    buf_put_u32(out, res->window_next);
+    for (size_t i = 0; i < res->window_n * row; i++)
+        buf_put_f32(out, res->window[i]);
+}
+
+static enum err get_arms(struct reader *r, struct residency *ret)
+{
+    uint32_t n = get_at_most(r, MAX_ARMS);
+    if (r->failed)
+        return ERR_CORRUPT;
+    TRY(residency_reserve(ret, n));
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        get_arm(r, i ? ret->arms[i - 1].uid : 0, &ret->arms[i]);
+        ret->arms_n = i + 1;
+    }
+    return outcome_of(r);
+}
+
+static enum err get_window(struct reader *r, struct residency *ret)
+{
+    uint32_t n = get_at_most(r, WINDOW_MAX), next = get_at_most(r, WINDOW_MAX - 1);
+    if (r->failed || (n < WINDOW_MAX && next != n))
+        return ERR_CORRUPT;
+    size_t floats = n * ((size_t)ret->d + ret->weights_n);
+    for (size_t i = 0; i < floats; i++)
+        ret->window[i] = get_finite_f32(r);
+    ret->window_n = n;
+    ret->window_next = next;
+    return outcome_of(r);
+}
+
+enum err residency_get(struct reader *r, struct residency *ret)
+{
+    get_version(r);
+    uint32_t d = get_at_most(r, MAX_D), weights_n = get_at_most(r, MAX_METRICS);
+    if (r->failed)
+        return ERR_CORRUPT;
+    TRY(residency_init(ret, d, weights_n));
+    ret->epoch = reader_u64(r);
+    ret->requests = reader_u64(r);
+    ret->length = reader_u64(r);
+    ret->begun_us = (int64_t)reader_u64(r);
+    ret->value = get_finite(r);
+    ret->uncached = get_finite(r);
+    enum err e = get_arms(r, ret);
+    if (e == OK)
+        e = get_window(r, ret);
+    if (e != OK)
+        residency_done(ret);
+    return e;
+}
+
+void residency_put_update(const struct residency_update *u, struct buf *out)
+{
+    buf_put_u8(out, RESIDENCY_VERSION);
+    buf_put_u64(out, u->epoch);
+    buf_put_u64(out, u->requests);
+    buf_put_u64(out, u->length);
+    buf_put_u64(out, (uint64_t)u->begun_us);
+    buf_put_f64(out, u->value);
+    buf_put_f64(out, u->uncached);
+    buf_put_u32(out, u->d);
+    buf_put_u32(out, u->weights_n);
+    buf_put_u32(out, u->arms_n);
+    buf_put_u32(out, u->samples_n);
+    for (uint32_t i = 0; i < u->arms_n; i++)
+        put_arm(&u->arms[i], out);
+    size_t floats = u->samples_n * ((size_t)u->d + u->weights_n);
+    for (size_t i = 0; i < floats; i++)
+        buf_put_f32(out, u->samples[i]);
+}
+
+enum err residency_get_update(struct reader *r, const struct residency_update_room *room,
+                              struct residency_update *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    get_version(r);
+    ret->epoch = reader_u64(r);
+    ret->requests = reader_u64(r);
+    ret->length = reader_u64(r);
+    ret->begun_us = (int64_t)reader_u64(r);
+    ret->value = get_finite(r);
+    ret->uncached = get_finite(r);
+    ret->d = get_at_most(r, MAX_D);
+    ret->weights_n = get_at_most(r, MAX_METRICS);
+    ret->arms_n = get_at_most(r, MAX_ARMS);
+    ret->samples_n = get_at_most(r, EPOCH_SAMPLE_MAX);
+    if (r->failed)
+        return ERR_CORRUPT;
+    size_t floats = ret->samples_n * ((size_t)ret->d + ret->weights_n);
+    if (ret->arms_n > room->arms_cap || floats > room->samples_cap)
+        return ERR_TOO_LARGE;
+    for (uint32_t i = 0; i < ret->arms_n; i++)
+        get_arm(r, i ? room->arms[i - 1].uid : 0, &room->arms[i]);
+    for (size_t i = 0; i < floats; i++)
+        room->samples[i] = get_finite_f32(r);
+    ret->arms = room->arms;
+    ret->samples = room->samples;
+    return outcome_of(r);
+}
