@@ -9,12 +9,13 @@
 #include <string.h>
 
 enum {
-    BUCKET_BITS = 14,
+    BUCKET_BITS = 13,
     BUCKETS = 1 << BUCKET_BITS,
     /* The window, what parts its halves, a space at each end. */
     CLEAN_CAP = CLASSIFY_PREFIX_BYTES + CLASSIFY_SUFFIX_BYTES + 3,
-    /* Three of each length at every character, two at every second one for words. */
-    GRAMS_MAX = 4 * CLEAN_CAP,
+    CHARS = 4,
+    /* One at every character, two at every second one for words. */
+    GRAMS_MAX = 2 * CLEAN_CAP,
     EPOCHS_MAX = 60,
     EPOCHS_MIN = 5,
 };
@@ -57,7 +58,7 @@ struct gram {
     uint16_t count;
 };
 
-/* Grams of one text. On the stack: 90 KiB. */
+/* Grams of one text. On the stack: 44 KiB. */
 struct grams {
     uint8_t count[BUCKETS];     /* Stops at 255. */
     uint16_t bucket[GRAMS_MAX]; /* Of every occurrence, in order. */
@@ -149,24 +150,15 @@ static uint64_t hash_gram(const uint8_t *p, size_t len)
     return len > 8 ? hash_bytes(p, len) : hash_short(load_eight(p), len);
 }
 
-/* Runs of 3, 4 and 5 characters, across words: every byte lies in at most 12 grams. Returns how
- * many. */
+/* Runs of CHARS characters, across words; of a shorter text the whole. Returns how many. */
 static uint32_t put_characters(const struct grams *g, uint16_t *ret_buckets)
 {
     uint32_t n = 0;
-    for (size_t i = 0; i + 3 <= g->chars; i++) {
-        const uint16_t *s = g->starts + i;
-        const uint8_t *from = g->clean + s[0];
-        size_t longest = g->chars - i < 5 ? g->chars - i : 5;
-        if (longest == 5 && s[5] - s[0] == 5) { /* Most of most texts. */
-            uint64_t v = load_eight(from);
-            ret_buckets[n++] = bucket_of(hash_short(v, 3));
-            ret_buckets[n++] = bucket_of(hash_short(v, 4));
-            ret_buckets[n++] = bucket_of(hash_short(v, 5));
-            continue;
-        }
-        for (size_t k = 3; k <= longest; k++)
-            ret_buckets[n++] = bucket_of(hash_gram(from, (size_t)(s[k] - s[0])));
+    size_t run = g->chars < CHARS ? g->chars : CHARS;
+    for (size_t i = 0; i + run <= g->chars && g->len > 1; i++) {
+        const uint8_t *from = g->clean + g->starts[i];
+        size_t len = (size_t)(g->starts[i + run] - g->starts[i]);
+        ret_buckets[n++] = bucket_of(hash_gram(from, len));
     }
     return n;
 }
@@ -261,26 +253,40 @@ static void softmax(const float *logits, uint32_t n, float *ret_p)
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
 typedef uint32_t words __attribute__((vector_size(LANES * sizeof(uint32_t))));
 
-/* ret_logits = scale sum_i gain_i weights(bucket_i). (stride,) A row is mostly one cache
- * line, so its later groups cost little. */
+/* Of 2 GROUP columns from weights on, or of GROUP alone: ret_logits = scale sum_i gain_i row_i.
+ * Both groups of a row in one go, as a row is mostly one line that no cache holds any more. `both`
+ * is a constant to the compiler. */
+static inline __attribute__((always_inline)) void sum_groups(const struct grams *g,
+                                                             const uint32_t *weights, size_t stride,
+                                                             float scale, bool both,
+                                                             float *ret_logits)
+{
+    lanes upper = {0}, lower = {0}, upper2 = {0}, lower2 = {0};
+    words row;
+    for (uint32_t i = 0; i < g->n; i++) {
+        const uint32_t *at = weights + g->bucket[i] * stride;
+        memcpy(&row, at, sizeof row);
+        upper += g->gain[i] * (lanes)(row & 0xffff0000U);
+        lower += g->gain[i] * (lanes)(row << 16);
+        if (!both)
+            continue;
+        memcpy(&row, at + LANES, sizeof row);
+        upper2 += g->gain[i] * (lanes)(row & 0xffff0000U);
+        lower2 += g->gain[i] * (lanes)(row << 16);
+    }
+    const lanes sum[] = {scale * upper, scale * lower, scale * upper2, scale * lower2};
+    memcpy(ret_logits, sum, both ? sizeof sum : sizeof sum / 2);
+}
+
+/* ret_logits = scale sum_i gain_i weights(bucket_i). (stride,) */
 static void sum_text(const struct classifier *c, const struct grams *g, float scale,
                      float *ret_logits)
 {
-    size_t stride = c->stride / 2;
-    for (size_t at = 0; at < stride; at += LANES, ret_logits += GROUP) {
-        lanes upper = {0}, lower = {0};
-        words row;
-        const uint32_t *weights = c->weights + at;
-        for (uint32_t i = 0; i < g->n; i++) {
-            memcpy(&row, weights + g->bucket[i] * stride, sizeof row);
-            upper += g->gain[i] * (lanes)(row & 0xffff0000U);
-            lower += g->gain[i] * (lanes)(row << 16);
-        }
-        upper *= scale;
-        lower *= scale;
-        memcpy(ret_logits, &upper, sizeof upper);
-        memcpy(ret_logits + LANES, &lower, sizeof lower);
-    }
+    size_t at = 0, stride = c->stride / 2;
+    for (; at + GROUP <= stride; at += GROUP) /* Two groups: GROUP words. */
+        sum_groups(g, c->weights + at, stride, scale, true, ret_logits + at * 2);
+    if (at < stride)
+        sum_groups(g, c->weights + at, stride, scale, false, ret_logits + at * 2);
 }
 
 bool classify_text(const struct classifier *c, struct slice text, float ret_p[MAX_TASKS])

@@ -3,7 +3,7 @@
  * trained on benchmarks does not transfer, so none ships: this one learns in milliseconds, at
  * start or by an admin call.
  * What: multinomial logistic regression without a bias on hashed word 1-2-grams and character
- * 3-5-grams: 2^14 buckets, 1 + ln(count), length 1. Without evidence it says "all labels alike".
+ * 4-grams: 2^13 buckets, 1 + ln(count), length 1. Without evidence it says "all labels alike".
  * Owns: a classifier owns its weights and names; it never changes after training. It keeps no
  * example. Threads: pure; one classifier serves any number of threads.
  * Bound: a text is looked at through a window: its first 1,536 bytes and its last 512. */

@@ -2,6 +2,7 @@
 
 #include "server/route/text_symbols.h"
 
+#include <assert.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -64,18 +65,36 @@ static size_t split(struct slice text, struct slice ret_window[2])
 struct path {
     size_t n; /* Symbols. */
     uint8_t symbol[TEXT_SYMBOLS_MAX];
-    uint16_t piece[TEXT_SYMBOLS_MAX + 1]; /* The best piece that ends before symbol i. */
-    double best[TEXT_SYMBOLS_MAX + 1];    /* Log-probability of the best path to there. */
+    /* The best piece that ends before symbol i, times 65536, and where it begins. */
+    uint32_t token[TEXT_SYMBOLS_MAX + 1];
+    double best[TEXT_SYMBOLS_MAX + 1]; /* Log-probability of the best path to there. */
 };
+
+static_assert(TEXT_SYMBOLS_MAX <= UINT16_MAX, "where a token begins fits 16 bits");
+
+static uint32_t token_of(uint16_t piece, size_t begin)
+{
+    return (uint32_t)piece << 16 | (uint32_t)begin;
+}
+
+static uint16_t token_piece(uint32_t token)
+{
+    return (uint16_t)(token >> 16);
+}
+
+static size_t token_begin(uint32_t token)
+{
+    return token & 0xffff;
+}
 
 /* Equal paths: the later, shorter last piece. A sum of exactly 0 reads as "none yet"; both as the
  * package has it, whose vectors belong to the pieces that it finds. */
-static void offer(struct path *p, size_t end, double score, uint16_t piece)
+static void offer(struct path *p, size_t end, double score, uint32_t token)
 {
     if (p->best[end] < 0 && score < p->best[end])
         return;
     p->best[end] = score;
-    p->piece[end] = piece;
+    p->token[end] = token;
 }
 
 /* Every character of a piece is itself a piece, so every position is reached. */
@@ -97,19 +116,14 @@ static void find_path(struct path *p, struct slice window)
             if (piece == 0)
                 continue;
             found = true;
-            offer(p, end + 1, score + text_table.score[piece], piece);
+            offer(p, end + 1, score + text_table.score[piece], token_of(piece, i));
         }
         if (!found)
-            offer(p, i + 1, score, 0);
+            offer(p, i + 1, score, token_of(0, i));
     }
 }
 
 /* ---- What becomes of it ---- */
-
-static size_t piece_length(uint16_t piece)
-{
-    return text_table.length[piece] & (TEXT_LETTER - 1U);
-}
 
 struct tally {
     int32_t sum[TEXT_D];
@@ -119,10 +133,10 @@ struct tally {
 static void tally_path(struct tally *t, const struct path *p)
 {
     for (size_t at = p->n; at > 0;) {
-        uint16_t piece = p->piece[at];
-        size_t length = piece_length(piece);
-        bool lone_space = length == 1 && p->symbol[at - 1] == TEXT_SYMBOL_SPACE;
-        at -= length;
+        uint16_t piece = token_piece(p->token[at]);
+        size_t begin = token_begin(p->token[at]);
+        bool lone_space = begin + 1 == at && p->symbol[begin] == TEXT_SYMBOL_SPACE;
+        at = begin;
         if (lone_space)
             continue;
         t->all++;
@@ -164,9 +178,11 @@ size_t text_tokens(struct slice text, uint16_t *ret_ids, size_t cap)
         uint16_t found[TEXT_SYMBOLS_MAX];
         size_t found_n = 0;
         find_path(&path, window[i]);
-        for (size_t at = path.n; at > 0; at -= piece_length(path.piece[at]))
-            if (path.piece[at] != 0 || found_n == 0 || found[found_n - 1] != 0)
-                found[found_n++] = path.piece[at];
+        for (size_t at = path.n; at > 0; at = token_begin(path.token[at])) {
+            uint16_t piece = token_piece(path.token[at]);
+            if (piece != 0 || found_n == 0 || found[found_n - 1] != 0)
+                found[found_n++] = piece;
+        }
         for (; found_n > 0; found_n--, n++)
             if (n < cap)
                 ret_ids[n] = found[found_n - 1];
