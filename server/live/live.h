@@ -21,6 +21,9 @@ struct live_count {
     _Atomic uint64_t issued;     /* Arms: decisions for it. Routers: requests decided. */
     _Atomic uint64_t tallied;    /* The value last written by a TALLY. Writer only. */
     _Atomic int64_t probe_at_us; /* Arms: when the last cooldown probe was let through. */
+    /* Routers: of the requests, those drawn to a side of a split, and those of logging only. Each
+     * moves only together with issued. */
+    _Atomic uint64_t sides[2], logged;
 };
 
 /* recent_max: caller ids remembered, bounded (default 65536) and never 0; recent_keep_us: for how

@@ -21,6 +21,11 @@ static bool moved(struct live_count *c, uint64_t *ret_issued)
     return *ret_issued != atomic_load_explicit(&c->tallied, memory_order_relaxed);
 }
 
+static uint64_t read_count(_Atomic uint64_t *count)
+{
+    return atomic_load_explicit(count, memory_order_relaxed);
+}
+
 static uint32_t collect_arms(struct tally *t, struct live *live, const struct router_view *r)
 {
     uint32_t n = 0;
@@ -56,7 +61,14 @@ void tally_collect(struct tally *t, struct live *live, const struct snapshot *s,
         struct event ev;
         ev.kind = EVENT_TALLY;
         ev.at_us = now_us;
-        ev.u.tally = (struct event_tally){r->uid, requests, n, t->pairs.data};
+        ev.u.tally = (struct event_tally){
+            .router_uid = r->uid,
+            .requests = requests,
+            .sides = {read_count(&c->sides[0]), read_count(&c->sides[1])},
+            .logged = read_count(&c->logged),
+            .n = n,
+            .pairs = t->pairs.data,
+        };
         event_encode(&ev, &t->bytes);
         if (t->bytes.failed)
             return;

@@ -281,6 +281,10 @@ static enum err prepare_all(struct writer *w)
     for (uint32_t i = 0; i < m->routers_n; i++) {
         const struct router *r = m->routers[i];
         TRY(restore_count(w->o.live, r->uid, r->requests, r->requests));
+        struct live_count *c = live_get(w->o.live, r->uid);
+        for (int side = 0; side < 2; side++)
+            atomic_store_explicit(&c->sides[side], r->sides[side], memory_order_relaxed);
+        atomic_store_explicit(&c->logged, r->logged_requests, memory_order_relaxed);
         for (uint32_t k = 0; k < r->arms_n; k++) {
             const struct arm *a = r->arms[k];
             /* A crash can lose a tenth of a second of counts, never an answered one. */

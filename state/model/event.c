@@ -9,7 +9,7 @@
  *
  * Decoding checks form, not the ranges of settings_check: a range that gets narrower in a later
  * release must not make an acknowledged journal unreadable. */
-enum { EVENT_VERSION = 2, DECISION_VERSION = 1 };
+enum { EVENT_VERSION = 2, DECISION_VERSION = 2 };
 
 static void put_bool(struct buf *b, bool v)
 {
@@ -56,9 +56,32 @@ static uint32_t get_count(struct reader *r, uint32_t max)
     return get_below(r, reader_u32(r), max + 1);
 }
 
+/* flags: bit 0 evaluable, 1-2 side, 3-4 mode, 5 a trial's epoch follows, 6 the policy's arm does.
+ */
+enum { FLAG_EPOCH = 1 << 5, FLAG_POLICY_ARM = 1 << 6, FLAGS = 1 << 7 };
+
+static uint8_t decision_flags(const struct decision *d)
+{
+    uint32_t flags = (d->evaluable ? 1u : 0) | (uint32_t)d->side << 1 | (uint32_t)d->mode << 3;
+    flags |= (d->epoch ? FLAG_EPOCH : 0) | (d->policy_arm_uid ? FLAG_POLICY_ARM : 0);
+    return (uint8_t)flags;
+}
+
+static void get_flags(struct reader *r, struct decision *ret)
+{
+    uint32_t flags = get_below(r, reader_u8(r), FLAGS);
+    ret->evaluable = flags & 1;
+    ret->side = (uint8_t)get_below(r, flags >> 1 & 3, SIDE_B + 1);
+    ret->mode = (uint8_t)get_below(r, flags >> 3 & 3, MODE_LOGGING_ONLY + 1);
+    ret->epoch = flags & FLAG_EPOCH ? reader_u32(r) : 0;
+    ret->policy_arm_uid = flags & FLAG_POLICY_ARM ? reader_u32(r) : 0;
+    if (decision_flags(ret) != flags)
+        r->failed = true; /* A 0 that was spelled out. */
+}
+
 void decision_encode(const struct decision *d, struct buf *out)
 {
-    assert(d->d <= MAX_D);
+    assert(d->d <= MAX_D && d->side <= SIDE_B && d->mode <= MODE_LOGGING_ONLY);
     buf_put_u8(out, DECISION_VERSION);
     buf_put(out, d->id, ID_BYTES);
     buf_put_u32(out, d->router_uid);
@@ -67,12 +90,16 @@ void decision_encode(const struct decision *d, struct buf *out)
     buf_put_u64(out, (uint64_t)d->issued_us);
     buf_put_f32(out, d->propensity);
     buf_put_u8(out, d->reason);
-    put_bool(out, d->evaluable != 0);
+    buf_put_u8(out, decision_flags(d));
+    if (d->epoch)
+        buf_put_u32(out, d->epoch);
+    if (d->policy_arm_uid)
+        buf_put_u32(out, d->policy_arm_uid);
     buf_put_u16(out, d->d);
     buf_put(out, d->x, (size_t)d->d * sizeof *d->x);
 }
 
-static_assert(49 <= DECISION_BYTES_MAX - 4 * MAX_D, "the head of a decision is 49 bytes");
+static_assert(57 <= DECISION_BYTES_MAX - 4 * MAX_D, "the head of a decision is 49 to 57 bytes");
 
 enum err decision_decode(struct reader *r, struct decision *ret)
 {
@@ -87,7 +114,7 @@ enum err decision_decode(struct reader *r, struct decision *ret)
     if (!(ret->propensity > 0 && ret->propensity <= 1))
         r->failed = true;
     ret->reason = reader_u8(r);
-    ret->evaluable = get_bool(r);
+    get_flags(r, ret);
     ret->d = (uint16_t)get_below(r, reader_u16(r), MAX_D + 1);
     reader_copy(r, ret->x, (size_t)ret->d * sizeof *ret->x);
     for (uint16_t i = 0; i < ret->d; i++)
@@ -135,6 +162,9 @@ static void put_tally(const struct event_tally *t, struct buf *out)
     assert(t->n <= MAX_ARMS);
     buf_put_u32(out, t->router_uid);
     buf_put_u64(out, t->requests);
+    buf_put_u64(out, t->sides[0]);
+    buf_put_u64(out, t->sides[1]);
+    buf_put_u64(out, t->logged);
     buf_put_u32(out, t->n);
     buf_put(out, t->pairs, (size_t)t->n * TALLY_PAIR_BYTES);
 }
@@ -143,6 +173,9 @@ static void get_tally(struct reader *r, struct event_tally *ret)
 {
     ret->router_uid = reader_u32(r);
     ret->requests = reader_u64(r);
+    ret->sides[0] = reader_u64(r);
+    ret->sides[1] = reader_u64(r);
+    ret->logged = reader_u64(r);
     ret->n = get_count(r, MAX_ARMS);
     ret->pairs = reader_take(r, (size_t)ret->n * TALLY_PAIR_BYTES);
 }

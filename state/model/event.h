@@ -37,18 +37,26 @@ enum reason {
     REASON_COOLDOWN_PROBE = 5,
     REASON_ALL_COOLING = 6,
     REASON_FIXED = 7,
+    REASON_BASELINE = 8,
 };
+
+/* Which policy of a split decided; none: no split was in force, or no policy decided. */
+enum side { SIDE_NONE = 0, SIDE_A = 1, SIDE_B = 2 };
 
 /* What fold must know of a decision, hours later: the content of the sealed token. */
 struct decision {
     uint8_t id[ID_BYTES];
     uint32_t router_uid;
-    uint32_t arm_uid;   /* Names arm and version: uids are never used twice. */
-    uint64_t spec_hash; /* Of the router's feature spec. */
-    int64_t issued_us;  /* Unix time. */
-    float propensity;   /* (0, 1]. */
-    uint8_t reason;     /* enum reason. */
-    uint8_t evaluable;  /* Whether an off-policy estimate may use it. */
+    uint32_t arm_uid;        /* Names arm and version: uids are never used twice. */
+    uint64_t spec_hash;      /* Of the router's feature spec. */
+    int64_t issued_us;       /* Unix time. */
+    float propensity;        /* (0, 1]. */
+    uint8_t reason;          /* enum reason. */
+    uint8_t evaluable;       /* Whether an off-policy estimate may use it. */
+    uint8_t side;            /* enum side. */
+    uint8_t mode;            /* enum router_mode that it was decided in. */
+    uint32_t epoch;          /* Of the trial that it counts in (trial.h); 0: in none. */
+    uint32_t policy_arm_uid; /* MODE_APPRENTICE: what the policy would have chosen; else 0. */
     uint16_t d;
     float x[MAX_D]; /* The context, d values. */
 };
@@ -70,6 +78,8 @@ struct event_outcome {
 struct event_tally {
     uint32_t router_uid;
     uint64_t requests;
+    uint64_t sides[2]; /* Of those, drawn to side A and B of a split. */
+    uint64_t logged;   /* Of those, decided in MODE_LOGGING_ONLY. */
     uint32_t n;
     const uint8_t *pairs; /* n times (u32 arm uid, u64 issued), packed, borrowed. */
 };

@@ -78,8 +78,9 @@ static void learn_health(struct arm *a, const struct router_settings *s,
     a->answered++;
     a->failures += failed;
     if (a->cooldown_until_us) {
-        bool probe =
-            o->decision.reason == REASON_COOLDOWN_PROBE || o->decision.reason == REASON_ALL_COOLING;
+        bool probe = o->decision.reason == REASON_COOLDOWN_PROBE ||
+                     o->decision.reason == REASON_ALL_COOLING ||
+                     o->decision.reason == REASON_BASELINE;
         if (probe && !failed) {
             end_cooldown(a);
         } else if (probe) {
@@ -181,6 +182,52 @@ static void learn_metrics(struct model *m, struct router *r, struct arm *a,
     }
 }
 
+/* The trial that the decision was part of; arms count only for an apprentice. */
+static void learn_trial(struct router *r, struct dedup_entry *entry, const struct event_outcome *o,
+                        bool first, uint16_t fresh)
+{
+    double z[MAX_METRICS] = {0}, raw[MAX_METRICS] = {0};
+    for (uint8_t i = 0; i < o->metrics_n; i++) {
+        z[o->metrics[i].index] = o->metrics[i].z;
+        raw[o->metrics[i].index] = o->metrics[i].raw;
+    }
+    const struct trial_report report = {&o->decision, first, (uint16_t)(entry->reported & ~fresh),
+                                        fresh,        z,     raw};
+    bool counted = trial_learn(&r->trial, r->config.metrics_n, &report, entry->fills);
+    if (!counted || !first || o->decision.mode != MODE_APPRENTICE)
+        return;
+    struct arm *served = router_arm(r, entry->arm_uid);
+    struct arm *chosen = router_arm(r, o->decision.policy_arm_uid);
+    if (served) {
+        served->trial_served++;
+        served->touched = true;
+    }
+    if (chosen) {
+        chosen->trial_chosen++;
+        chosen->touched = true;
+    }
+}
+
+/* What the arm of a decision learns from a report. */
+static void learn_arm(struct model *m, struct router *r, struct dedup_entry *entry,
+                      const struct event *ev, bool first, struct fold_result *ret)
+{
+    const struct event_outcome *o = &ev->u.outcome;
+    /* The arm of the first report holds: an id names one decision. */
+    struct arm *a = router_arm(r, entry->arm_uid);
+    if (!a) {
+        ret->orphaned = true;
+        r->orphaned += first;
+        return;
+    }
+    a->touched = true;
+    if (first) {
+        tick(m, r);
+        learn_health(a, &r->config.settings, o, ev->at_us);
+    }
+    learn_metrics(m, r, a, entry, o, ret->counted_mask);
+}
+
 static void fold_outcome(struct model *m, const struct event *ev, struct fold_result *ret)
 {
     const struct event_outcome *o = &ev->u.outcome;
@@ -197,22 +244,22 @@ static void fold_outcome(struct model *m, const struct event *ev, struct fold_re
     ret->counted_mask = (uint16_t)(metrics_mask(o) & ~entry->reported);
     entry->reported |= ret->counted_mask;
     r->touched = true;
-    /* The arm of the first report holds: an id names one decision. */
-    struct arm *a = router_arm(r, entry->arm_uid);
-    if (!a) {
-        ret->orphaned = true;
-        r->orphaned += first;
+    if (o->decision.mode == MODE_LOGGING_ONLY) {
+        r->logged += first;
         return;
     }
-    a->touched = true;
-    if (first) {
-        tick(m, r);
-        learn_health(a, &r->config.settings, o, ev->at_us);
-    }
-    learn_metrics(m, r, a, entry, o, ret->counted_mask);
+    learn_arm(m, r, entry, ev, first, ret);
+    /* After the statistics: what they filled in for a metric of this report is used up. */
+    learn_trial(r, entry, o, first, ret->counted_mask);
 }
 
 /* ---- the rest ---- */
+
+static void keep_larger(uint64_t *count, uint64_t value)
+{
+    if (value > *count)
+        *count = value;
+}
 
 static void fold_tally(struct model *m, const struct event *ev)
 {
@@ -223,8 +270,10 @@ static void fold_tally(struct model *m, const struct event *ev)
         return;
     }
     r->touched = true;
-    if (t->requests > r->requests)
-        r->requests = t->requests;
+    keep_larger(&r->requests, t->requests);
+    keep_larger(&r->sides[0], t->sides[0]);
+    keep_larger(&r->sides[1], t->sides[1]);
+    keep_larger(&r->logged_requests, t->logged);
     struct reader pairs;
     reader_init(&pairs, (struct slice){t->pairs, (size_t)t->n * 12});
     for (uint32_t i = 0; i < t->n; i++) {
@@ -244,6 +293,14 @@ static enum err check_router_create(const struct model *m, const struct event *e
     return m->routers_n >= MAX_ROUTERS ? ERR_LIMIT : OK;
 }
 
+/* Of a split or an apprentice; what was counted before is gone with its epoch. */
+static void begin_trial(struct router *r, const struct router_settings *settings, int64_t at_us)
+{
+    trial_begin(&r->trial, settings, at_us, r->sides);
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        r->arms[i]->trial_served = r->arms[i]->trial_chosen = 0;
+}
+
 static void fold_router_create(struct model *m, const struct event *ev, struct fold_result *ret)
 {
     ret->err = check_router_create(m, ev);
@@ -252,6 +309,11 @@ static void fold_router_create(struct model *m, const struct event *ev, struct f
     struct router *r = m->spare_router;
     m->spare_router = NULL;
     r->uid = ret->uid = m->next_uid++;
+    struct router_settings none = r->config.settings;
+    none.mode = MODE_ONLINE;
+    none.split_policy[0] = '\0';
+    if (trial_begins(&none, &r->config.settings))
+        begin_trial(r, &r->config.settings, ev->at_us);
     m->routers[m->routers_n++] = r;
 }
 
@@ -274,6 +336,8 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
         return;
     }
     struct router_settings next = u->settings;
+    if (trial_begins(&r->config.settings, &next))
+        begin_trial(r, &next, ev->at_us);
     /* The statistics are built on these. */
     memcpy(next.ridge, r->config.settings.ridge, sizeof next.ridge);
     if (next.gamma != r->config.settings.gamma)

@@ -109,6 +109,8 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     buf_put_u64(out, a->answered);
     buf_put_u64(out, a->failures);
     buf_put_u64(out, a->cooldowns);
+    buf_put_u64(out, a->trial_served);
+    buf_put_u64(out, a->trial_chosen);
     buf_put_u64(out, a->recent);
     buf_put_u32(out, a->recent_n);
     buf_put_u64(out, (uint64_t)a->cooldown_until_us);
@@ -145,6 +147,8 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
     a->answered = reader_u64(in);
     a->failures = reader_u64(in);
     a->cooldowns = reader_u64(in);
+    a->trial_served = reader_u64(in);
+    a->trial_chosen = reader_u64(in);
     a->recent = reader_u64(in);
     a->recent_n = reader_u32(in);
     a->cooldown_until_us = (int64_t)reader_u64(in);
@@ -209,6 +213,11 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u64(out, r->outcomes_folded);
     buf_put_u64(out, r->orphaned);
     buf_put_u64(out, r->requests);
+    buf_put_u64(out, r->sides[0]);
+    buf_put_u64(out, r->sides[1]);
+    buf_put_u64(out, r->logged_requests);
+    buf_put_u64(out, r->logged);
+    trial_encode(&r->trial, r->config.metrics_n, out);
     buf_put_f64(out, r->gamma_before);
     buf_put_u64(out, r->gamma_since);
     buf_put_u32(out, r->names_n);
@@ -252,6 +261,11 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->outcomes_folded = reader_u64(in);
     r->orphaned = reader_u64(in);
     r->requests = reader_u64(in);
+    r->sides[0] = reader_u64(in);
+    r->sides[1] = reader_u64(in);
+    r->logged_requests = reader_u64(in);
+    r->logged = reader_u64(in);
+    TRY(trial_decode(in, r->config.metrics_n, &r->trial));
     r->gamma_before = take_share(in);
     r->gamma_since = reader_u64(in);
     TRY(take_names(r, in));

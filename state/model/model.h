@@ -8,6 +8,7 @@
 #include "state/model/dedup.h"
 #include "state/model/event.h"
 #include "state/model/stats.h"
+#include "state/model/trial.h"
 
 struct arm_name {
     char name[NAME_CAP];
@@ -28,6 +29,9 @@ struct router {
     uint64_t outcomes_folded, orphaned, requests; /* outcomes_folded is the clock of forgetting. */
     double gamma_before; /* In force until the clock stood at gamma_since; then settings.gamma. */
     uint64_t gamma_since;
+    uint64_t sides[2], logged_requests; /* Of the requests: by side of a split, logging only. */
+    uint64_t logged;                    /* Decisions answered that taught nobody, by mode. */
+    struct trial trial;
     bool touched; /* Since the last snapshot. Not state. */
 };
 

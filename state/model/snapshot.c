@@ -81,6 +81,8 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
     v->paused = a->paused;
     v->cooldown_until_us = a->cooldown_until_us;
     v->answered = a->answered;
+    v->trial_served = a->trial_served;
+    v->trial_chosen = a->trial_chosen;
     v->failures = a->failures;
     v->cooldowns = a->cooldowns;
     v->tallied = a->issued;
@@ -252,6 +254,9 @@ static void fill_router(const struct router *r, struct router_view *v)
     v->outcomes_folded = r->outcomes_folded;
     v->orphaned = r->orphaned;
     v->requests_tallied = r->requests;
+    v->logged = r->logged;
+    if (r->trial.epoch) /* Kilobytes: only where there is one. */
+        v->trial = r->trial;
     v->learned[METRIC_RATED] = r->pooled->matrix.n;
     for (uint32_t i = 0; i < r->arms_n; i++)
         v->learned[METRIC_SERVED] += r->arms[i]->groups[METRIC_SERVED].n;

@@ -6,7 +6,7 @@
  * Invariant: nothing reachable from a published snapshot ever changes. */
 #pragma once
 
-#include "state/model/event.h"
+#include "state/model/trial.h"
 
 #include <stdatomic.h>
 
@@ -20,6 +20,7 @@ struct arm_view {
     bool paused;
     int64_t cooldown_until_us; /* 0: not in cooldown. */
     uint64_t answered, failures, cooldowns;
+    uint64_t trial_served, trial_chosen; /* As in struct arm. */
     uint64_t folded[METRIC_GROUPS]; /* Decisions in each matrix. */
     uint64_t clock;                 /* Of the router, at which the sums behind this view stand. */
     double evidence[METRIC_GROUPS]; /* folded, faded by then. */
@@ -59,6 +60,8 @@ struct router_view {
     double pooled_mean_z[MAX_METRICS]; /* Recent. */
     uint64_t outcomes_folded, orphaned,
         requests_tallied;            /* The first is the clock of forgetting. */
+    uint64_t logged;    /* Decisions answered that taught nobody, by mode. */
+    struct trial trial; /* All zero while its epoch is 0. */
     uint64_t learned[METRIC_GROUPS]; /* Decisions in each matrix, over all arms. */
     void *storage;
 };

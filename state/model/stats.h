@@ -69,6 +69,8 @@ struct arm {
     uint64_t issued; /* By TALLY. */
     uint64_t clock;  /* Of the router, at which the faded sums stand. */
     uint64_t answered, failures, cooldowns;
+    /* Of an apprentice's trial: answers by this arm, the policy's choices of it. */
+    uint64_t trial_served, trial_chosen;
     uint64_t recent;           /* Bit i: the i-th latest answer was a failure. */
     uint32_t recent_n;         /* Valid bits, at most 64. */
     int64_t cooldown_until_us; /* 0: none. */

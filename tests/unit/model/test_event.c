@@ -21,6 +21,8 @@ static void fill_decision(struct decision *d, uint16_t len)
     d->propensity = .25F;
     d->reason = 2;
     d->evaluable = 1;
+    d->side = SIDE_B;
+    d->epoch = 77;
     d->d = len;
     for (uint16_t i = 0; i < len; i++)
         d->x[i] = (float)i / 8 - 1;
@@ -73,7 +75,8 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.outcome.metrics[1] = (struct outcome_metric){.index = 0, .raw = .125, .z = 1};
         return;
     case EVENT_TALLY:
-        e->u.tally = (struct event_tally){.router_uid = 1, .requests = UINT64_MAX, .n = 2};
+        e->u.tally = (struct event_tally){
+            .router_uid = 1, .requests = UINT64_MAX, .sides = {3, 1ULL << 40}, .logged = 5, .n = 2};
         e->u.tally.pairs = tally_pairs;
         return;
     case EVENT_ROUTER_CREATE:
@@ -136,7 +139,9 @@ static bool same_event(const struct event *a, const struct event *b)
         return false;
     if (a->kind == EVENT_TALLY) /* Holds a pointer: compare what it points at. */
         return a->u.tally.router_uid == b->u.tally.router_uid &&
-               a->u.tally.requests == b->u.tally.requests && a->u.tally.n == b->u.tally.n &&
+               a->u.tally.requests == b->u.tally.requests &&
+               memcmp(a->u.tally.sides, b->u.tally.sides, sizeof a->u.tally.sides) == 0 &&
+               a->u.tally.logged == b->u.tally.logged && a->u.tally.n == b->u.tally.n &&
                memcmp(a->u.tally.pairs, b->u.tally.pairs, 12 * (size_t)a->u.tally.n) == 0;
     return memcmp(&a->u, &b->u, sizeof a->u) == 0;
 }
@@ -284,8 +289,8 @@ static void counts_past_their_arrays_are_corrupt(void **unused)
     static struct event e;
     fill_event(&e, EVENT_OUTCOME);
     event_encode(&e, &b);
-    /* Head 10, decision 49 + 4 d: d stands at 57, metrics_n after x and the status. */
-    const size_t d_at = 57, metrics_at = 10 + 49 + 4 * 26 + 1;
+    /* Head 10, decision 49 + epoch 4 + 4 d: d stands at 61, metrics_n after x and the status. */
+    const size_t d_at = 61, metrics_at = 10 + 53 + 4 * 26 + 1;
     assert_int_equal(b.data[d_at], 26);
     assert_int_equal(b.data[metrics_at], 2);
     struct buf longer;
@@ -300,6 +305,42 @@ static void counts_past_their_arrays_are_corrupt(void **unused)
     assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
     buf_done(&longer);
     buf_done(&b);
+}
+
+/* What a decision says of its trial: one form, and nothing that no server would say. */
+static void flags_of_a_decision_come_back_or_are_corrupt(void **unused)
+{
+    (void)unused;
+    static struct event e, again;
+    const size_t flags_at = 10 + 46;
+    for (int mode = 0; mode < 3; mode++)
+        for (int side = 0; side < 3; side++)
+            for (int fields = 0; fields < 4; fields++) {
+                struct buf b;
+                buf_init(&b);
+                fill_event(&e, EVENT_OUTCOME);
+                struct decision *d = &e.u.outcome.decision;
+                d->mode = (uint8_t)mode;
+                d->side = (uint8_t)side;
+                d->epoch = fields & 1 ? UINT32_MAX : 0;
+                d->policy_arm_uid = fields & 2 ? 5 : 0;
+                event_encode(&e, &b);
+                memset(&again, 0, sizeof again);
+                assert_int_equal(decode_exact(b.data, b.len), OK);
+                assert_int_equal(event_decode((struct slice){b.data, b.len}, &again), OK);
+                assert_true(same_event(&e, &again));
+                uint8_t was = b.data[flags_at];
+                b.data[flags_at] = was | 6; /* Side 3. */
+                assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
+                b.data[flags_at] = was | 24; /* Mode 3. */
+                assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
+                b.data[flags_at] = was | 128;
+                assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
+                b.data[flags_at] = was;
+                memset(b.data + flags_at + 1, 0, fields ? 4 : 0); /* A 0 that is spelled out. */
+                assert_int_equal(decode_exact(b.data, b.len), fields ? ERR_CORRUPT : OK);
+                buf_done(&b);
+            }
 }
 
 /* Labels stand as key, NUL, value, NUL in order of key: the same ones in another order, or one
@@ -380,6 +421,7 @@ int main(void)
         cmocka_unit_test(an_outcome_with_values_that_fold_cannot_take_is_corrupt),
         cmocka_unit_test(a_spec_that_no_router_can_have_is_corrupt),
         cmocka_unit_test(counts_past_their_arrays_are_corrupt),
+        cmocka_unit_test(flags_of_a_decision_come_back_or_are_corrupt),
         cmocka_unit_test(labels_and_stages_out_of_order_are_corrupt),
         cmocka_unit_test(the_widest_context_fits_a_decision),
         cmocka_unit_test(a_failed_allocation_is_told_at_the_end),

@@ -567,7 +567,8 @@ static void tally(struct given *g, uint64_t requests, uint32_t uid, uint64_t iss
     memcpy(pairs, &uid, 4);
     memcpy(pairs + 4, &issued, 8);
     struct event *ev = next_event(g, EVENT_TALLY);
-    ev->u.tally = (struct event_tally){g->router->uid, requests, 1, pairs};
+    ev->u.tally = (struct event_tally){
+        .router_uid = g->router->uid, .requests = requests, .n = 1, .pairs = pairs};
     assert_int_equal(given_fold(g).err, OK);
 }
 

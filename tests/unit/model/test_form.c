@@ -81,7 +81,12 @@ static void live_admin(struct life *l, uint64_t s)
         memcpy(pairs, &r->arms[0]->uid, 4);
         memcpy(pairs + 4, &issued, 8);
         ev = fresh(l, EVENT_TALLY);
-        ev->u.tally = (struct event_tally){r->uid, issued * 2, 1, pairs};
+        ev->u.tally = (struct event_tally){.router_uid = r->uid,
+                                           .requests = issued * 2,
+                                           .sides = {issued, issued / 2},
+                                           .logged = issued / 4,
+                                           .n = 1,
+                                           .pairs = pairs};
         break;
     default:
         ev = fresh(l, EVENT_ROUTER_UPDATE);
@@ -90,6 +95,8 @@ static void live_admin(struct life *l, uint64_t s)
         ev->u.update.settings.pooled_slopes = rng_below(s, 33, 4) > 0;
         if (l->seed % 2 == 0) /* Half of the lives never forget. */
             ev->u.update.settings.gamma = 1 - .02 * given_z(s, 35);
+        ev->u.update.settings.mode = (enum router_mode)(rng_below(s, 36, 8) % 3);
+        ev->u.update.settings.split_policy[0] = rng_below(s, 37, 2) ? 'p' : '\0';
         ev->u.update.metrics_n = 5;
         ev->u.update.weights[0] = given_z(s, 34);
     }
@@ -105,6 +112,12 @@ static void live_outcome(struct life *l, uint64_t s)
         d = &l->decisions[l->decisions_n < KEPT ? l->decisions_n++ : rng_below(s, 3, KEPT)];
         *d = given_decision(&l->g, r->arms[rng_below(s, 4, r->arms_n)]->uid, s);
         d->reason = rng_below(s, 5, 4) ? REASON_EXPLOIT : REASON_COOLDOWN_PROBE;
+        d->mode = (uint8_t)r->config.settings.mode;
+        d->side = (uint8_t)(d->mode == MODE_ONLINE ? rng_below(s, 8, 3) : SIDE_NONE);
+        bool trial = d->side || d->mode == MODE_APPRENTICE;
+        d->epoch = trial ? r->trial.epoch : 0;
+        if (d->mode == MODE_APPRENTICE)
+            d->policy_arm_uid = r->arms[rng_below(s, 9, r->arms_n)]->uid;
     }
     double z[MAX_METRICS];
     for (uint32_t m = 0; m < MAX_METRICS; m++)
