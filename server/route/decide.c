@@ -8,10 +8,12 @@
 static double newcomer_share(const struct decide_input *in, float *ret_mass)
 {
     const struct router_settings *s = &in->router->config->settings;
-    uint64_t fewest = UINT64_MAX;
+    uint64_t fewest = UINT64_MAX, most = 0;
     uint32_t ties = 0;
     for (uint32_t i = 0; i < in->n; i++) {
         uint64_t issued = in->arms[i].issued;
+        if (issued > most)
+            most = issued;
         if (issued >= s->newcomer_pulls)
             continue;
         if (issued < fewest) {
@@ -25,35 +27,102 @@ static double newcomer_share(const struct decide_input *in, float *ret_mass)
         return 0;
     for (uint32_t i = 0; i < in->n; i++)
         ret_mass[i] = in->arms[i].issued == fewest ? 1.0f / (float)ties : 0.0f;
-    return fewest == 0 ? 1 : 1.0 / s->newcomer_every;
+    bool cold = fewest == 0 && most <= s->newcomer_pulls;
+    return cold ? 1 : 1.0 / s->newcomer_every;
 }
 
 /* Index of the arm that the policy names; n: it names none, or that one is not eligible. */
-static uint32_t named_arm(const struct decide_input *in, const struct policy_ops *policy)
+static uint32_t named_arm(const struct decide_input *in, const struct policy_ops *policy,
+                          const char *name)
 {
     uint32_t i = in->n;
     if (!policy->names_arm)
         return i;
-    const char *name = in->router->config->settings.fixed_arm;
     for (i = 0; i < in->n; i++)
         if (strcmp(in->router->arms[in->arms[i].index]->config->name, name) == 0)
             break;
     return i;
 }
 
-/* Scores, and the policy's mass; returns the arm that it names. */
+/* Who decides on one side: with which settings, and which arm it names (n: none). */
+struct player {
+    const struct router_settings *settings;
+    const struct policy_ops *policy;
+    uint32_t named;
+};
+
+static bool has_split(const struct router_settings *s)
+{
+    return s->mode == MODE_ONLINE && s->split_policy[0];
+}
+
+/* Side B has the router's settings where the split says nothing else. */
+static void side_b_settings(const struct router_settings *s, struct router_settings *ret)
+{
+    *ret = *s;
+    memcpy(ret->policy, s->split_policy, NAME_CAP);
+    if (s->split_alpha >= 0)
+        ret->alpha = s->split_alpha;
+    if (s->split_epsilon >= 0)
+        ret->epsilon = s->split_epsilon;
+    if (s->split_fixed_arm[0])
+        memcpy(ret->fixed_arm, s->split_fixed_arm, NAME_CAP);
+}
+
+static void player_init(struct player *p, const struct decide_input *in,
+                        const struct router_settings *settings)
+{
+    p->settings = settings;
+    p->policy = policy_of(settings);
+    p->named = named_arm(in, p->policy, settings->fixed_arm);
+}
+
+static void player_fill(const struct player *p, const struct decide_input *in,
+                        struct decide_scratch *scratch, float *ret_mass)
+{
+    const struct policy_input pi = {p->settings, scratch->scores, in->n, p->named};
+    p->policy->pmf(&pi, scratch->work, ret_mass);
+}
+
+/* The mass of side B too, and which of the two was drawn; widths are those of the drawn one. */
+static void fill_side_b(const struct decide_input *in, struct decide_scratch *scratch,
+                        const struct router_settings *a, struct player *drawn,
+                        struct decide_result *r)
+{
+    struct router_settings settings;
+    struct player b;
+    side_b_settings(a, &settings);
+    player_init(&b, in, &settings);
+    r->side = rng_uniform(in->seed, 4) < a->split_share ? SIDE_B : SIDE_A;
+    bool widen = settings.alpha != a->alpha;
+    if (widen)
+        score_widen(scratch->scores, in->n, &r->utility, settings.alpha);
+    player_fill(&b, in, scratch, scratch->policy[1]);
+    if (widen && r->side == SIDE_A)
+        score_widen(scratch->scores, in->n, &r->utility, a->alpha);
+    if (r->side == SIDE_B) {
+        drawn->policy = b.policy;
+        drawn->named = b.named;
+    }
+}
+
+/* Scores, and the mass of one side or of both; returns the arm that the drawn side's policy names.
+ */
 static uint32_t fill_policy(const struct decide_input *in, struct decide_scratch *scratch,
                             struct decide_result *r)
 {
     const struct router_settings *s = &in->router->config->settings;
+    struct player drawn;
     utility_init(&r->utility, in->router, in->weights);
     score_arms(in->router, &r->utility, in->x, in->arms, in->n, in->answer_share, scratch->scores);
-    r->policy = policy_of(s);
-    uint32_t named = named_arm(in, r->policy);
-    const struct policy_input pi = {s, scratch->scores, in->n, named};
-    r->policy->pmf(&pi, scratch->work, scratch->policy);
-    r->fallback = r->policy->names_arm && named == in->n;
-    return named;
+    player_init(&drawn, in, s);
+    player_fill(&drawn, in, scratch, scratch->policy[0]);
+    r->side = SIDE_NONE;
+    if (has_split(s))
+        fill_side_b(in, scratch, s, &drawn, r);
+    r->policy = drawn.policy;
+    r->fallback = drawn.policy->names_arm && drawn.named == in->n;
+    return drawn.named;
 }
 
 /* The arm whose interval of the cumulative mass holds u. */
@@ -88,13 +157,18 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
     uint32_t named = fill_policy(in, scratch, r);
     double share = newcomer_share(in, scratch->newcomer);
     double floor = s->explore_floor;
+    const float *pa = scratch->policy[0], *pb = scratch->policy[1];
     for (uint32_t i = 0; i < in->n; i++) {
-        double mass = (1 - share) * (double)scratch->policy[i];
+        double own = (double)pa[i];
+        if (r->side != SIDE_NONE)
+            own = (1 - s->split_share) * own + s->split_share * (double)pb[i];
+        double mass = (1 - share) * own;
         if (share > 0)
             mass += share * (double)scratch->newcomer[i];
         ret_pmf[i] = (float)((1 - floor) * mass + floor / in->n);
     }
     double u = rng_uniform(in->seed, 2);
+    r->policy_choice = pick(r->side == SIDE_B ? pb : pa, in->n, u);
     if (in->n == 1) {
         r->chosen = 0;
         r->reason = REASON_ONLY_ELIGIBLE;
@@ -105,7 +179,7 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
         r->chosen = pick(scratch->newcomer, in->n, u);
         r->reason = REASON_NEWCOMER;
     } else {
-        r->chosen = pick(scratch->policy, in->n, u);
+        r->chosen = r->policy_choice;
         r->reason = r->chosen == named                             ? REASON_FIXED
                     : best_mean(scratch->scores, in->n, r->chosen) ? REASON_EXPLOIT
                                                                    : REASON_EXPLORE;

@@ -1,15 +1,20 @@
 /* decide.h - from a context and the eligible arms to one arm, its propensity and its reason.
  *
  * The order in which mass is mixed, fixed and documented:
- *   1. the pmf of the policy in force (settings.policy);
- *   2. newcomers: while an eligible arm has no pull at all, the mass goes evenly to the arms
- * without one; else 1/newcomer_every of it goes evenly to the newcomers (fewer than newcomer_pulls
- *      pulls) that have the fewest pulls;
+ *   1. the pmf of the policy in force (settings.policy); under a split (settings.split_policy in
+ *      MODE_ONLINE) p = (1 - s) p_A + s p_B, side A the router's policy, B the second one,
+ *      s = split_share: whoever asks for the propensity of an arm does not know the side
+ * beforehand;
+ *   2. newcomers: 1/newcomer_every of the mass goes evenly to the newcomers (fewer than
+ *      newcomer_pulls pulls) that have the fewest pulls; on a cold start, while an eligible arm has
+ *      no pull and none has more than newcomer_pulls, all of it. So a fresh arm in a router that
+ *      serves, and every other arm of an apprentice that was promoted, gets a share and never all;
  *   3. explore_floor of it is spread evenly over the eligible arms.
  * The draw is a function of (seed): rng_uniform(seed, 0) decides about the floor, 1 about
- * newcomers, 2 picks within what was decided. propensity is the arm's mass after all three. A
- * decision whose arm had to be a newcomer's, or an arm's on probe, is not evaluable: no other arm
- * had support.
+ * newcomers, 2 picks within what was decided, 3 is the decision log's, 4 the side of a split (below
+ * s: B). The side is drawn for every request, so that newcomers and the floor weigh alike on both.
+ * propensity is the arm's mass after all three. A decision whose arm had to be a newcomer's, or an
+ * arm's on probe, is not evaluable: no other arm had support.
  * Reasons: EXPLOIT, the policy's arm has the best mean; FIXED, it is the one that `fixed` names;
  * EXPLORE, any other arm of the policy's, and every draw of the floor.
  * Pure; scratch is the caller's. */
@@ -29,7 +34,8 @@ struct decide_input {
 
 struct decide_scratch {
     struct score scores[MAX_ARMS];
-    float policy[MAX_ARMS], newcomer[MAX_ARMS];
+    float policy[2][MAX_ARMS]; /* Of side A and B. */
+    float newcomer[MAX_ARMS];
     double work[POLICY_WORK * MAX_ARMS];
 };
 
@@ -39,10 +45,13 @@ struct decide_result {
     bool evaluable;
     double propensity;
     struct utility utility;
-    const struct policy_ops *policy; /* Whose pmf was mixed. */
+    enum side side;                  /* SIDE_NONE: there is no split. */
+    const struct policy_ops *policy; /* Of the side that was drawn. */
     bool fallback;                   /* The arm it names was not eligible. */
+    uint32_t policy_choice; /* What that policy draws (draw 2) without newcomers and floor. */
 };
 
-/* ret_pmf (n): the mass of every eligible arm. Scores stay in scratch. */
+/* ret_pmf (n): the mass of every eligible arm. Scores stay in scratch, with the widths of the side
+ * that was drawn. */
 void decide(const struct decide_input *in, struct decide_scratch *scratch, float *ret_pmf,
             struct decide_result *ret_result);

@@ -187,41 +187,105 @@ double score_faded(double spread, double prior_spread, double fade, double ridge
     return 1 / (fade / spread + (1 - fade * ridge) / prior_spread);
 }
 
+/* What one arm is scored from, gathered once. */
+struct scoring {
+    const struct router_view *router;
+    const struct utility *u;
+    const float *x;
+    struct sparse s;
+    double answer_share;
+    double prior_spread; /* -1: not known yet; most requests need none. */
+};
+
+static void scoring_init(struct scoring *g, const struct router_view *router,
+                         const struct utility *u, const float *x, double answer_share)
+{
+    g->router = router;
+    g->u = u;
+    g->x = x;
+    g->answer_share = answer_share;
+    g->prior_spread = -1;
+    sparse_fill(&g->s, x, router->d);
+}
+
+static double silence_of(const struct scoring *g, const struct eligible *e)
+{
+    if (!e->pending || !(g->u->rated > 0))
+        return 0;
+    double waited = (double)e->pending * g->answer_share;
+    double left = (double)dot(g->router->arms[e->index]->prior_share, &g->s);
+    left = left < 0 ? 0 : left > 1 ? 1 : left;
+    return -g->u->rated * left * waited / (waited + patience);
+}
+
+/* deviation^2 of the arm's width, and what it is charged. */
+static double variance_of(struct scoring *g, const struct eligible *e, double *ret_charge)
+{
+    const struct arm_view *arm = g->router->arms[e->index];
+    double waited = (double)e->pending * g->answer_share;
+    double fade = g->router->fade ? (double)g->router->fade[e->index] : 1;
+    double folded = arm->evidence[g->u->group] * fade + 1;
+    double known = folded / (folded + waited);
+    double spread = (double)quadratic(arm->P[g->u->group], &g->s);
+    if (!(spread > 0))
+        spread = 0;
+    if (g->prior_spread < 0 && (e->charge > 0 || fade < 1))
+        g->prior_spread = score_prior_spread(g->router, g->u->group, g->x);
+    if (fade < 1)
+        spread = score_faded(spread, g->prior_spread, fade, (double)arm->ridge[g->u->group]);
+    *ret_charge =
+        e->charge > 0 ? -score_charge((double)e->charge, spread, g->prior_spread, known) : 0;
+    return spread * known;
+}
+
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores)
 {
-    struct sparse s;
-    sparse_fill(&s, x, router->d);
+    struct scoring g;
+    scoring_init(&g, router, u, x, answer_share);
     double alpha = router->config->settings.alpha * u->sigma;
-    double prior_spread = -1; /* Not known yet: most requests meet no charge. */
     for (uint32_t i = 0; i < n; i++) {
         const struct arm_view *arm = router->arms[arms[i].index];
-        double mean = 0;
+        double mean = 0, charge;
         for (uint16_t left = u->mask; left; left = (uint16_t)(left & (left - 1))) {
             uint32_t m = (uint32_t)__builtin_ctz(left);
-            mean += u->weight[m] * predict(router, arm, m, &s);
+            mean += u->weight[m] * predict(router, arm, m, &g.s);
         }
-        double waited = (double)arms[i].pending * answer_share;
-        if (arms[i].pending && u->rated > 0) {
-            double left = (double)dot(arm->prior_share, &s);
-            left = left < 0 ? 0 : left > 1 ? 1 : left;
-            mean -= u->rated * left * waited / (waited + patience);
-        }
-        double fade = router->fade ? (double)router->fade[arms[i].index] : 1;
-        double folded = arm->evidence[u->group] * fade + 1;
-        double known = folded / (folded + waited);
-        double spread = (double)quadratic(arm->P[u->group], &s);
-        if (!(spread > 0))
-            spread = 0;
-        if (prior_spread < 0 && (arms[i].charge > 0 || fade < 1))
-            prior_spread = score_prior_spread(router, u->group, x);
-        if (fade < 1)
-            spread = score_faded(spread, prior_spread, fade, (double)arm->ridge[u->group]);
-        if (arms[i].charge > 0) {
-            mean -= score_charge((double)arms[i].charge, spread, prior_spread, known);
-        }
-        ret_scores[i].mean = (float)mean;
-        ret_scores[i].width = (float)(alpha * sqrt(spread * known));
+        double variance = variance_of(&g, &arms[i], &charge);
+        ret_scores[i].mean = (float)(mean + silence_of(&g, &arms[i]) + charge);
+        ret_scores[i].deviation = sqrt(variance);
+        ret_scores[i].width = (float)(alpha * ret_scores[i].deviation);
     }
+}
+
+void score_widen(struct score *scores, uint32_t n, const struct utility *u, double alpha)
+{
+    double unit = alpha * u->sigma;
+    for (uint32_t i = 0; i < n; i++)
+        scores[i].width = (float)(unit * scores[i].deviation);
+}
+
+static void fill_terms(struct scoring *g, const struct eligible *e, struct score_terms *t)
+{
+    const struct arm_view *arm = g->router->arms[e->index];
+    memset(t, 0, sizeof *t);
+    for (uint16_t left = g->u->mask; left; left = (uint16_t)(left & (left - 1))) {
+        uint32_t m = (uint32_t)__builtin_ctz(left);
+        t->predicted[m] = predict(g->router, arm, m, &g->s);
+        t->contribution[m] = g->u->weight[m] * t->predicted[m];
+    }
+    t->silence = silence_of(g, e);
+    if (e->charge > 0)
+        (void)variance_of(g, e, &t->charge);
+}
+
+void score_terms(const struct router_view *router, const struct utility *u, const float *x,
+                 const struct eligible *arms, uint32_t n, double answer_share,
+                 struct score_terms *ret_terms)
+{
+    struct scoring g;
+    scoring_init(&g, router, u, x, answer_share);
+    for (uint32_t i = 0; i < n; i++)
+        fill_terms(&g, &arms[i], &ret_terms[i]);
 }

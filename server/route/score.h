@@ -36,6 +36,15 @@ struct eligible {
 
 struct score {
     float mean, width;
+    double deviation; /* width = alpha sigma_u deviation, for any alpha. */
+};
+
+/* What a mean is the sum of: the contributions, silence and charge. */
+struct score_terms {
+    double predicted[MAX_METRICS];    /* z of each metric with weight; 0 of the others. */
+    double contribution[MAX_METRICS]; /* Signed weight times predicted. */
+    double silence; /* <= 0: the optimism taken back while pulls are unanswered. */
+    double charge;  /* <= 0: what choosing it costs beyond its metrics. */
 };
 
 /* Weights in force: the router's, or the request's in their place. */
@@ -55,6 +64,13 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores);
+/* The terms of every arm's mean, ret_terms (n): their sum is what score_arms makes of it, to the
+ * rounding of a float. */
+void score_terms(const struct router_view *router, const struct utility *u, const float *x,
+                 const struct eligible *arms, uint32_t n, double answer_share,
+                 struct score_terms *ret_terms);
+/* The same scores with the widths of another alpha. */
+void score_widen(struct score *scores, uint32_t n, const struct utility *u, double alpha);
 /* What a prediction z of metric m is worth where the arm itself has shown little; score_arms
  * applies it to every metric. */
 double score_bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,

@@ -140,22 +140,50 @@ static void draws_follow_the_pmf_on_exact_ties(void **state)
     close_scene(&c);
 }
 
-static void an_arm_without_a_pull_takes_all_and_the_fewest_pulls_come_first(void **state)
+/* Nobody has more pulls than a newcomer: the first requests of a router visit every arm once. */
+static void on_a_cold_start_an_arm_without_a_pull_takes_all(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 4, true, 0, 2);
+    for (uint32_t visited = 0; visited < 4; visited++) {
+        assert_drawn_as_said(&c);
+        for (uint32_t i = 0; i < 4; i++)
+            assert_true(fabs((double)c.pmf[i] - (c.arms[i].issued ? 0 : 1. / (4 - visited))) <
+                        1e-6);
+        assert_int_equal(c.result.reason, REASON_NEWCOMER);
+        assert_false(c.result.evaluable); /* No other arm had support... */
+        c.arms[c.result.chosen].issued++;
+    }
+    c.arms[1].issued = 0;
+    c.arms[2].issued = 2; /* The floor drew it twice: cold all the same. */
+    run(&c, 1);
+    assert_true(c.pmf[1] == 1);
+    close_scene(&c);
+    open_scene(&c, 4, true, .05, 2);
+    run(&c, 1);
+    assert_true(c.result.evaluable); /* ...but for the floor. */
+    close_scene(&c);
+}
+
+static void
+a_fresh_arm_in_a_router_that_serves_gets_a_share_and_the_fewest_pulls_come_first(void **state)
 {
     (void)state;
     struct scene c;
     open_scene(&c, 4, false, 0, 5);
-    c.arms[1].issued = 0;
+    c.arms[0].issued = 0;
     c.arms[2].issued = 3;
     assert_drawn_as_said(&c);
-    assert_true(c.pmf[1] == 1);
-    assert_int_equal(c.result.reason, REASON_NEWCOMER);
-    assert_false(c.result.evaluable); /* No other arm had support... */
+    assert_true(fabs((double)c.pmf[0] - 1. / 3) < 1e-6);
+    assert_true(fabs((double)c.pmf[3] - 2. / 3) < 1e-6);
+    assert_true(c.result.evaluable);
     close_scene(&c);
-    open_scene(&c, 4, false, .05, 5);
-    c.arms[1].issued = 0;
+    /* One pull is enough not to be cold when newcomers get one. */
+    open_scene(&c, 3, true, 0, 1);
+    c.arms[0].issued = 2;
     run(&c, 1);
-    assert_true(c.result.evaluable); /* ...but for the floor. */
+    assert_true(c.pmf[1] < 1);
     close_scene(&c);
 }
 
@@ -206,6 +234,89 @@ static void draws_follow_the_pmf_of_every_policy(void **state)
             close_scene(&c);
         }
     }
+}
+
+/* Settings belong to the model; the views of a test are this test's alone. */
+static void set_split(struct scene *c, const char *policy, double share, double alpha)
+{
+    struct router_settings *s = &c->g.router->config.settings;
+    snprintf(s->split_policy, NAME_CAP, "%s", policy);
+    s->split_share = share;
+    s->split_alpha = alpha;
+    c->g.router->touched = true;
+    snapshot_free(c->s);
+    assert_int_equal(snapshot_build(c->g.model, NULL, &c->s), OK);
+    c->in.router = c->s->routers[0];
+}
+
+static void draws_follow_the_mixture_of_a_split_with_newcomers_and_floor(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"thompson", "epsilon_greedy", "random", "fixed"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        for (int newcomers = 0; newcomers < 2; newcomers++) {
+            struct scene c;
+            open_scene(&c, 6, false, newcomers ? .1 : 0, newcomers ? 5 : 0);
+            set_policy(&c, "linucb", .3, "b");
+            set_split(&c, names[i], .3, 4);
+            c.arms[3].issued = newcomers ? 2 : 30;
+            assert_drawn_as_said(&c);
+            close_scene(&c);
+        }
+    }
+}
+
+static void the_propensity_of_a_split_is_the_mixtures_whichever_side_was_drawn(void **state)
+{
+    (void)state;
+    struct scene c;
+    uint32_t b = 0;
+    open_scene(&c, 4, false, 0, 0);
+    run(&c, 0);
+    assert_int_equal(c.result.side, SIDE_NONE);
+    set_split(&c, "random", .25, -1);
+    for (uint64_t k = 0; k < 20000; k++) {
+        run(&c, rng_mix(5, k));
+        b += c.result.side == SIDE_B;
+        assert_string_equal(c.result.policy->name, c.result.side == SIDE_B ? "random" : "linucb");
+        assert_true(c.result.side == SIDE_B || c.result.chosen == 3);
+        assert_true(fabs(c.result.propensity - (c.result.chosen == 3 ? .75 + .25 / 4 : .25 / 4)) <
+                    1e-6);
+    }
+    assert_true(b > 4750 && b < 5250); /* Four standard deviations; the seeds are fixed. */
+    close_scene(&c);
+}
+
+/* linucb on both sides: only the width differs, and what is shown is what decided. */
+static void each_side_of_a_split_has_its_own_alpha(void **state)
+{
+    (void)state;
+    struct scene c;
+    float narrow[ARMS_MAX];
+    bool seen[3] = {false};
+    open_scene(&c, 4, false, 0, 0);
+    run(&c, 0);
+    for (int i = 0; i < 4; i++)
+        narrow[i] = c.scratch->scores[i].width;
+    double alpha = c.in.router->config->settings.alpha;
+    set_split(&c, "linucb", .5, 3 * alpha);
+    for (uint64_t k = 0; k < 100; k++) {
+        run(&c, rng_mix(9, k));
+        seen[c.result.side] = true;
+        for (int i = 0; i < 4; i++) {
+            double times = c.result.side == SIDE_B ? 3 : 1;
+            assert_true(fabs((double)c.scratch->scores[i].width - times * (double)narrow[i]) <
+                        1e-6);
+        }
+    }
+    assert_true(seen[SIDE_A] && seen[SIDE_B]);
+    set_split(&c, "linucb", .5, -1);
+    c.g.router->config.settings.mode = MODE_APPRENTICE;
+    c.g.router->touched = true;
+    set_split(&c, "linucb", 1, -1);
+    run(&c, 0);
+    assert_int_equal(c.result.side, SIDE_NONE); /* Where a baseline answers, no side does. */
+    close_scene(&c);
 }
 
 /* The scene's arms lie .125 apart, some widths: Thompson must still leave mass to the second. */
@@ -316,9 +427,14 @@ int main(void)
         cmocka_unit_test(draws_follow_the_pmf_with_a_floor),
         cmocka_unit_test(draws_follow_the_pmf_with_newcomers),
         cmocka_unit_test(draws_follow_the_pmf_on_exact_ties),
-        cmocka_unit_test(an_arm_without_a_pull_takes_all_and_the_fewest_pulls_come_first),
+        cmocka_unit_test(on_a_cold_start_an_arm_without_a_pull_takes_all),
+        cmocka_unit_test(
+            a_fresh_arm_in_a_router_that_serves_gets_a_share_and_the_fewest_pulls_come_first),
         cmocka_unit_test(reasons_say_which_part_of_the_mass_it_was),
         cmocka_unit_test(draws_follow_the_pmf_of_every_policy),
+        cmocka_unit_test(draws_follow_the_mixture_of_a_split_with_newcomers_and_floor),
+        cmocka_unit_test(the_propensity_of_a_split_is_the_mixtures_whichever_side_was_drawn),
+        cmocka_unit_test(each_side_of_a_split_has_its_own_alpha),
         cmocka_unit_test(thompson_draws_the_second_arm_sometimes_and_calls_it_an_exploration),
         cmocka_unit_test(fixed_takes_its_arm_and_says_so_or_falls_to_the_best_mean),
         cmocka_unit_test(an_unknown_policy_of_a_later_build_decides_as_linucb),

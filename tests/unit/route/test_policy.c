@@ -52,7 +52,7 @@ static void every_policy_but_chance_picks_the_obvious_arm(void **state)
     (void)state;
     for (uint32_t best = 0; best < 4; best++) {
         for (uint32_t i = 0; i < 4; i++)
-            scores[i] = (struct score){i == best ? .9F : .2F, .02F};
+            scores[i] = (struct score){.mean = i == best ? .9F : .2F, .width = .02F};
         for (size_t k = 0; k < NAMES; k++) {
             run(names[k], 4, best);
             if (strcmp(names[k], "random") == 0)
@@ -68,8 +68,8 @@ static void every_policy_but_chance_picks_the_obvious_arm(void **state)
 static void linucb_takes_the_widest_where_it_might_be_best_and_greedy_does_not(void **state)
 {
     (void)state;
-    scores[0] = (struct score){.5F, .1F};
-    scores[1] = (struct score){.4F, .3F};
+    scores[0] = (struct score){.mean = .5F, .width = .1F};
+    scores[1] = (struct score){.mean = .4F, .width = .3F};
     run("linucb", 2, 2);
     assert_true(pmf[0] == 0 && pmf[1] == 1);
     run("greedy", 2, 2);
@@ -83,7 +83,7 @@ static void exact_ties_share_evenly(void **state)
     (void)state;
     for (int width = 0; width < 2; width++) {
         for (uint32_t i = 0; i < 7; i++)
-            scores[i] = (struct score){i == 3 ? -.5F : .25F, width ? .05F : 0};
+            scores[i] = (struct score){.mean = i == 3 ? -.5F : .25F, .width = width ? .05F : 0};
         for (size_t k = 0; k < NAMES; k++) {
             if (strcmp(names[k], "random") == 0)
                 continue;
@@ -118,7 +118,8 @@ static void the_same_scores_make_the_same_masses_whatever_was_in_the_scratch(voi
     (void)state;
     float first[20];
     for (uint32_t i = 0; i < 20; i++)
-        scores[i] = (struct score){(float)rng_uniform(3, i), (float)rng_uniform(4, i) / 4};
+        scores[i] =
+            (struct score){.mean = (float)rng_uniform(3, i), .width = (float)rng_uniform(4, i) / 4};
     for (size_t k = 0; k < NAMES; k++) {
         memset(work, 0, sizeof work);
         run(names[k], 20, 5);
@@ -142,14 +143,14 @@ static void thompson_on_two_arms_is_the_closed_form(void **state)
         double m0 = rng_uniform(k, 0), m1 = rng_uniform(k, 1);
         double s0 = .3 * rng_uniform(k, 2) + .01, s1 = .3 * rng_uniform(k, 3) + .01;
         /* Widths are 1.5 posterior standard deviations. */
-        scores[0] = (struct score){(float)m0, (float)(1.5 * s0)};
-        scores[1] = (struct score){(float)m1, (float)(1.5 * s1)};
+        scores[0] = (struct score){.mean = (float)m0, .width = (float)(1.5 * s0)};
+        scores[1] = (struct score){.mean = (float)m1, .width = (float)(1.5 * s1)};
         run("thompson", 2, 2);
         /* A cell is at most a tenth of the wider deviation, and a step lies within one. */
         assert_near((double)pmf[0], two_arms(m0 - m1, s0, s1), .02);
     }
-    scores[0] = (struct score){.5F, .15F};
-    scores[1] = (struct score){.4F, .15F};
+    scores[0] = (struct score){.mean = .5F, .width = .15F};
+    scores[1] = (struct score){.mean = .4F, .width = .15F};
     run("thompson", 2, 2);
     assert_near((double)pmf[0], two_arms(.1, .1, .1), 5e-4);
 }
@@ -168,8 +169,8 @@ static void thompson_on_nine_arms_is_what_drawing_gives(void **state)
     for (uint64_t k = 0; k < 6; k++) {
         uint32_t wins[ARMS] = {0};
         for (uint32_t i = 0; i < ARMS; i++)
-            scores[i] = (struct score){(float)(.3 * rng_uniform(k, i)),
-                                       (float)(.02 + .4 * rng_uniform(k, 100 + i))};
+            scores[i] = (struct score){.mean = (float)(.3 * rng_uniform(k, i)),
+                                       .width = (float)(.02 + .4 * rng_uniform(k, 100 + i))};
         for (uint64_t t = 0; t < DRAWS; t++) {
             double best = -1e9;
             uint32_t at = 0;
@@ -193,7 +194,7 @@ static void thompson_without_any_width_is_greedy(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 5; i++)
-        scores[i] = (struct score){.1F * (float)i, 0};
+        scores[i] = (struct score){.mean = .1F * (float)i, .width = 0};
     run("thompson", 5, 5);
     assert_true(pmf[4] == 1);
 }
@@ -203,7 +204,7 @@ static void epsilon_is_the_share_of_the_even_draw(void **state)
     (void)state;
     static const double epsilons[] = {0, .2, 1};
     for (uint32_t i = 0; i < 5; i++)
-        scores[i] = (struct score){.1F * (float)i, .5F - .1F * (float)i};
+        scores[i] = (struct score){.mean = .1F * (float)i, .width = .5F - .1F * (float)i};
     for (size_t k = 0; k < 3; k++) {
         config.settings.epsilon = epsilons[k];
         run("epsilon_greedy", 5, 5);
@@ -216,7 +217,7 @@ static void fixed_takes_the_named_arm_or_the_best_mean_without_it(void **state)
 {
     (void)state;
     for (uint32_t i = 0; i < 5; i++)
-        scores[i] = (struct score){.1F * (float)i, .1F};
+        scores[i] = (struct score){.mean = .1F * (float)i, .width = .1F};
     run("fixed", 5, 2);
     assert_true(pmf[2] == 1);
     run("fixed", 5, 5);
