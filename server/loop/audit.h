@@ -32,6 +32,14 @@ struct audit_arm {
     uint32_t pending;
 };
 
+/* What the mean of one eligible arm was the sum of (server/route/score.h). */
+struct audit_terms {
+    uint32_t arm; /* Into the record's arms. */
+    float silence, charge;
+    float predicted[MAX_METRICS]; /* Of the metrics with weight. */
+};
+enum { AUDIT_TERMS_MAX = 64 }; /* Arms that have them: the chosen one, and the best scores. */
+
 /* A whole decision record. */
 struct audit_record {
     struct decision decision;
@@ -41,6 +49,10 @@ struct audit_record {
     bool fallback;         /* The arm that the policy names was not eligible. */
     uint32_t weights_n;
     double weights[MAX_METRICS]; /* As used. */
+    uint16_t lower_mask;         /* Bit m: metric m counts negative. */
+    uint32_t baseline_uid;       /* The arm that answers without a policy; 0: none was named. */
+    uint32_t terms_n;
+    struct audit_terms terms[AUDIT_TERMS_MAX]; /* In the order of the arms. */
     uint32_t arms_n;
     struct audit_arm *arms; /* arms_n; owned by whoever filled it. */
 };

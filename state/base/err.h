@@ -40,6 +40,8 @@
     X(ERR_JOB_NOT_FOUND, "JOB_NOT_FOUND", "list the jobs; old ones are forgotten")                 \
     X(ERR_JOBS_FULL, "JOBS_FULL", "cancel a job that waits, or retry when one has ended")          \
     X(ERR_QUEUE_FULL, "QUEUE_FULL", "the writer's queue is full; retry after a pause")             \
+    X(ERR_BASELINE_REQUIRED, "BASELINE_REQUIRED",                                                  \
+      "name baseline_arm_id in the request, set the router's baseline_arm, or promote the router") \
     X(ERR_OVERLOADED, "OVERLOADED", "too many requests in flight; retry after a pause")            \
     X(ERR_DISK_FULL, "DISK_FULL", "free disk space for the data directory and retry")              \
     X(ERR_MAP_FULL, "MAP_FULL", "the store's map is full; it is grown and retried")                \

@@ -21,6 +21,15 @@ static void fill_record(struct audit_record *r, struct audit_arm *arms, uint32_t
     r->fallback = true;
     r->weights_n = 2;
     r->weights[1] = .5;
+    r->lower_mask = 2;
+    r->baseline_uid = 17;
+    r->decision.mode = MODE_APPRENTICE;
+    r->decision.epoch = 3;
+    r->decision.policy_arm_uid = 9;
+    r->terms_n = arms_n < 2 ? arms_n : 2;
+    for (uint32_t i = 0; i < r->terms_n; i++)
+        r->terms[i] = (struct audit_terms){
+            .arm = i + arms_n - r->terms_n, .silence = -.5F, .charge = -1, .predicted = {0, .75F}};
     r->arms = arms;
     r->arms_n = arms_n;
     for (uint32_t i = 0; i < arms_n; i++)
@@ -111,6 +120,11 @@ static void a_record_with_impossible_values_is_corrupt(void **unused)
     CORRUPT_WITH(arms[1].width = NAN);
     CORRUPT_WITH(r.weights[0] = (double)NAN);
     CORRUPT_WITH(r.decision.x[0] = NAN);
+    CORRUPT_WITH(r.lower_mask = 4);
+    CORRUPT_WITH(r.terms[1].arm = 2);
+    CORRUPT_WITH(r.terms[1].arm = 0);
+    CORRUPT_WITH(r.terms[0].silence = NAN);
+    CORRUPT_WITH(r.terms[1].predicted[1] = INFINITY);
 }
 
 static void decoding_without_memory_says_so(void **unused)
