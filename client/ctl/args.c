@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 __attribute__((format(printf, 2, 3))) static bool say(struct args_error *error, const char *fmt,
                                                       ...)
@@ -53,6 +54,61 @@ bool args_integer(const char *text, uint64_t min, uint64_t max, uint64_t *ret,
                    (unsigned long long)max);
     *ret = value;
     return true;
+}
+
+/* "12h"; false: not of this form. */
+static bool time_ago(const char *text, int64_t now_us, int64_t *ret_us)
+{
+    static const struct {
+        char unit;
+        int64_t seconds;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    size_t digits = strspn(text, "0123456789");
+    if (digits == 0 || digits > 9 || strlen(text) != digits + 1)
+        return false;
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (text[digits] == units[i].unit) {
+            int64_t us = now_us - strtoll(text, NULL, 10) * units[i].seconds * 1000000;
+            *ret_us = us > 0 ? us : 0;
+            return true;
+        }
+    return false;
+}
+
+static bool time_date(const char *text, int64_t *ret_us)
+{
+    struct tm tm = {0};
+    const char *end = strptime(text, "%Y-%m-%d", &tm);
+    if (end && *end == 'T') {
+        struct tm clock = {0};
+        end = strptime(end + 1, "%H:%M:%S", &clock);
+        tm.tm_hour = clock.tm_hour;
+        tm.tm_min = clock.tm_min;
+        tm.tm_sec = clock.tm_sec;
+    }
+    if (end && *end == 'Z')
+        end++;
+    if (!end || *end || tm.tm_year < 70)
+        return false;
+    *ret_us = (int64_t)timegm(&tm) * 1000000;
+    return true;
+}
+
+bool args_time(const char *text, int64_t now_us, int64_t *ret_us, struct args_error *error)
+{
+    uint64_t seconds;
+    if (text[0] == '@') {
+        if (!args_integer(text + 1, 0, INT64_MAX / 1000000, &seconds, error))
+            return false;
+        *ret_us = (int64_t)seconds * 1000000;
+        return true;
+    }
+    if (time_ago(text, now_us, ret_us) || time_date(text, ret_us))
+        return true;
+    return say(error,
+               "'%.64s' is no time: 2026-11-22, 2026-11-22T05:30:00 (UTC), 30m, 12h, 3d (before "
+               "now) or @SECONDS",
+               text);
 }
 
 static bool pair_add(const char *text, size_t len, double min, double max, struct args_pairs *ret,

@@ -32,6 +32,9 @@ bool args_number(const char *text, double min, double max, double *ret, struct a
 /* The whole of text is one decimal integer in [min, max]. */
 bool args_integer(const char *text, uint64_t min, uint64_t max, uint64_t *ret,
                   struct args_error *error);
+/* A time as microseconds since 1970: "2026-11-22", "2026-11-22T05:30:00" (both UTC, a Z may
+ * follow), "90s", "30m", "12h" or "3d" before now_us, or "@SECONDS" since 1970. */
+bool args_time(const char *text, int64_t now_us, int64_t *ret_us, struct args_error *error);
 /* Appends the pairs of "NAME=VALUE[,NAME=VALUE...]"; a name given twice, here or earlier, is an
  * error. On error ret may hold some of them. */
 bool args_pairs_add(const char *text, double min, double max, struct args_pairs *ret,

@@ -7,4 +7,5 @@ extern const struct command router_commands[];   /* router_commands.c: router, a
 extern const struct command decision_commands[]; /* decision_commands.c: route, report, explain */
 extern const struct command state_commands[];    /* state_commands.c: stats, config, verify, ... */
 extern const struct command apply_commands[];    /* apply_commands.c: apply */
+extern const struct command lab_commands[];      /* lab_commands.c: evaluate, jobs, ... */
 extern const struct command replay_commands[];   /* replay_commands.c: replay */

@@ -5,7 +5,6 @@
 #include "client/ctl/replay_print.h"
 #include "client/ctl/replay_router.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -268,18 +267,6 @@ static void replay_done(struct replay *r)
     replay_data_done(&r->data);
 }
 
-/* From here on a signal waits until we look for it (play_interrupted), so that the private server
- * and the routers are always taken down. Every thread made later inherits it. */
-static void signals_block(void)
-{
-    sigset_t set;
-    sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
-    sigprocmask(SIG_BLOCK, &set, NULL);
-}
-
 static enum ctl_exit replay_run(struct replay *r, struct ctl *ctl)
 {
     bool private = !ctl->server_given;
@@ -288,7 +275,7 @@ static enum ctl_exit replay_run(struct replay *r, struct ctl *ctl)
         code = ctl_fail(CTL_REFUSED, "out of memory");
     if (code != CTL_OK)
         return code;
-    signals_block();
+    play_block_signals();
     if (private)
         code = private_server_start(&r->server, ctl);
     if (code == CTL_OK)

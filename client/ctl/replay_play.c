@@ -51,6 +51,16 @@ struct play {
     enum ctl_exit code;
 };
 
+void play_block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 bool play_interrupted(void)
 {
     sigset_t pending;

@@ -29,5 +29,8 @@ struct play_plan {
 /* orders (plan->orders,), with `chosen` set and zero; filled. CTL_OK, or the reason is on stderr.
  * SIGINT, SIGTERM and SIGHUP must be blocked: a pending one ends the play. */
 enum ctl_exit play_run(const struct play_plan *plan, struct maths_order *orders);
+/* From here on these signals wait until they are looked for, so that whatever was made is always
+ * taken down. Every thread made later inherits it. */
+void play_block_signals(void);
 /* Whether one of those signals is pending. */
 bool play_interrupted(void);

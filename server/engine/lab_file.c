@@ -442,7 +442,9 @@ static enum err fill_row(struct lab_file *f, struct logged_row *ret, struct err_
 {
     memset(ret->id, 0, sizeof ret->id);
     ret->issued_us = f->current.issued_us;
-    ret->propensity = f->current.propensity;
+    /* Ours was a float when it was written with nine digits. */
+    ret->propensity = f->current.context ? (double)(float)f->current.propensity
+                                         : f->current.propensity;
     ret->evaluable = f->current.evaluable;
     ret->truth = NULL;
     TRY(fill_arms(f, ret, detail));
