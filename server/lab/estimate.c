@@ -37,15 +37,23 @@ struct shape {
 };
 
 struct frame {
-    double fake_w, low, high, v;
+    double w_max, low, high, v;
 };
 
 /* The fake datum's y, as extreme as the sign asks for: linear in r, so r is at an end. */
-static double fake_y(const struct frame *f, const struct shape *s, int sign)
+static double fake_y(const struct frame *f, const struct shape *s, double w, int sign)
 {
-    double slope = f->fake_w - s->logged;
+    double slope = w - s->logged;
     double r = slope * sign > 0 ? f->high : f->low;
-    return slope * r + s->predicted * f->v * (1 - f->fake_w);
+    return slope * r + s->predicted * f->v * (1 - w);
+}
+
+static double end_of(const struct moments *m, const struct frame *f, const struct shape *s,
+                     int sign)
+{
+    double heavy = interval_end(m, f->w_max, fake_y(f, s, f->w_max, sign), sign);
+    double none = interval_end(m, 0, fake_y(f, s, 0, sign), sign);
+    return sign < 0 ? fmin(heavy, none) : fmax(heavy, none);
 }
 
 static struct interval interval_of(const struct moments *m, const struct frame *f,
@@ -53,8 +61,7 @@ static struct interval interval_of(const struct moments *m, const struct frame *
 {
     double least = s->logged > 0 ? f->low - f->high : f->low;
     double most = s->logged > 0 ? f->high - f->low : f->high;
-    double low = interval_end(m, f->fake_w, fake_y(f, s, -1), -1);
-    double high = interval_end(m, f->fake_w, fake_y(f, s, 1), 1);
+    double low = end_of(m, f, s, -1), high = end_of(m, f, s, 1);
     return (struct interval){fmin(most, fmax(least, low)), fmax(least, fmin(most, high))};
 }
 
@@ -88,8 +95,7 @@ void estimate_finish(const struct estimate_sums *s, double w_max, double low, do
     if (ret->rows == 0)
         return;
     ret->ess = s->ips.ww > 0 ? s->ips.w * s->ips.w / s->ips.ww : 0;
-    const struct frame f = {interval_fake_w(&s->ips, w_max), ret->low, ret->high,
-                            s->v / (double)ret->rows};
+    const struct frame f = {w_max, ret->low, ret->high, s->v / (double)ret->rows};
     ret->ips = (struct estimated){moments_mean(&s->ips), interval_of(&s->ips, &f, &ips)};
     ret->snips = ret->ips;
     ret->snips.value = s->ips.w > 0 ? s->ips.y / s->ips.w : (double)NAN;

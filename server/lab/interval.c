@@ -19,11 +19,6 @@ double moments_mean(const struct moments *m)
     return m->n ? m->y / (double)m->n : 0;
 }
 
-double interval_fake_w(const struct moments *m, double w_max)
-{
-    return m->w < (double)m->n ? w_max : 0;
-}
-
 double interval_end(const struct moments *m, double fake_w, double fake_y, int sign)
 {
     struct moments f = *m;
