@@ -1,7 +1,9 @@
 /* The public calls in structs: check the arguments, borrow them as a message, ask handle.c. */
 #include "client/handle.h"
 
+#include <assert.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,8 +14,8 @@ const char *shunt_version(void)
 
 bool shunt_has(const char *feature)
 {
-    static const char *const features[] = {"json", "queue",       "block",      "flush",
-                                           "unix", "text-window", "default-arm"};
+    static const char *const features[] = {"json", "queue",       "block",       "flush",
+                                           "unix", "text-window", "default-arm", "agent"};
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (feature && strcmp(feature, features[i]) == 0)
             return true;
@@ -189,6 +191,29 @@ static const char *request_wrong(const struct shunt_client *client, struct shunt
     return values_wrong(r->weights, r->weights_n);
 }
 
+/* Appended members begin where the struct ended, not in its padding, which callers leave as it is:
+ * so a program compiled before says nothing in them. */
+static_assert(offsetof(struct shunt_request, tokens_so_far) % _Alignof(struct shunt_request) == 0,
+              "the agent's numbers begin past every older struct");
+
+static void agent_borrow(const struct shunt_request *r, Shunt__V1__RouteRequest *m)
+{
+    m->has_turn = r->turn != 0;
+    m->turn = r->turn;
+    m->has_tool_step = r->tool_step != 0;
+    m->tool_step = r->tool_step;
+    m->has_tool_errors = r->tool_errors != 0;
+    m->tool_errors = r->tool_errors;
+    m->has_tokens_so_far = r->tokens_so_far != 0;
+    m->tokens_so_far = r->tokens_so_far;
+    m->has_images = r->images != 0;
+    m->images = r->images;
+    m->has_max_output_tokens = r->max_output_tokens != 0;
+    m->max_output_tokens = r->max_output_tokens;
+    m->has_json_required = m->json_required = r->json_required;
+    m->has_tools_required = m->tools_required = r->tools_required;
+}
+
 /* A message that borrows the caller's memory. Packing writes nothing, so dropping const is safe. */
 static void request_borrow(const struct shunt_client *client, const struct shunt_request *r,
                            Shunt__V1__RouteRequest__WeightsEntry *entries,
@@ -208,6 +233,7 @@ static void request_borrow(const struct shunt_client *client, const struct shunt
     m->n_exclude = r->exclude_n;
     m->decision_id = handle_text(r->decision_id);
     m->has_dry_run = m->dry_run = r->dry_run;
+    agent_borrow(r, m);
     m->has_max_ranked = 1; /* The struct has no ranking: spare the server the work. */
     m->max_ranked = 0;
     for (size_t i = 0; i < r->weights_n; i++) {

@@ -147,6 +147,16 @@ struct shunt_request {
     const char *default_arm; /* In place of that of the options, for this request. */
     double timeout_s;        /* 0: that of the options. */
     bool dry_run;            /* Decide, but count nothing. */
+    /* Where an agent's run stands; 0 and false: not said. See RouteRequest in router.proto for what
+     * each does. */
+    uint64_t tokens_so_far;     /* Of this run, in and out. */
+    uint32_t turn;              /* Turns of the conversation before this one. */
+    uint32_t tool_step;         /* Tool calls of this run so far. */
+    uint32_t tool_errors;       /* Of those, failed. */
+    uint32_t images;            /* In the prompt. */
+    uint32_t max_output_tokens; /* Most that you will take. */
+    bool json_required;         /* The answer must be JSON. */
+    bool tools_required;        /* The arm must call tools. */
 };
 #define SHUNT_REQUEST_INIT                                                                         \
     {                                                                                              \
@@ -162,6 +172,7 @@ enum shunt_reason {
     SHUNT_REASON_COOLDOWN_PROBE = 5,
     SHUNT_REASON_ALL_COOLING = 6,
     SHUNT_REASON_FIXED = 7,
+    SHUNT_REASON_BASELINE = 8,
 };
 
 struct shunt_decision {
@@ -299,7 +310,7 @@ SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *
 /* "0.1.0". */
 SHUNT_API const char *shunt_version(void);
 /* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
- * "default-arm"; later versions add names ("tls", "batch"). */
+ * "default-arm", "agent"; later versions add names ("tls", "batch"). */
 SHUNT_API bool shunt_has(const char *feature);
 
 #ifdef __cplusplus

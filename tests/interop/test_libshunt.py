@@ -9,6 +9,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 from shuntd import Shuntd
@@ -58,6 +59,33 @@ class Client:
         self.lib.shunt_close(self.handle)
 
 
+class Request(ctypes.Structure):
+    """struct shunt_request of client/shunt.h, as a binding would write it down."""
+    _fields_ = [("size", ctypes.c_size_t), ("router", ctypes.c_char_p), ("task", ctypes.c_char_p),
+                ("text", ctypes.c_char_p), ("text_len", ctypes.c_size_t),
+                ("features", ctypes.c_void_p), ("features_n", ctypes.c_size_t),
+                ("embedding", ctypes.c_void_p), ("embedding_n", ctypes.c_size_t),
+                ("weights", ctypes.c_void_p), ("weights_n", ctypes.c_size_t),
+                ("candidates", ctypes.c_void_p), ("candidates_n", ctypes.c_size_t),
+                ("exclude", ctypes.c_void_p), ("exclude_n", ctypes.c_size_t),
+                ("decision_id", ctypes.c_char_p), ("default_arm", ctypes.c_char_p),
+                ("timeout_s", ctypes.c_double), ("dry_run", ctypes.c_bool),
+                ("tokens_so_far", ctypes.c_uint64), ("turn", ctypes.c_uint32),
+                ("tool_step", ctypes.c_uint32), ("tool_errors", ctypes.c_uint32),
+                ("images", ctypes.c_uint32), ("max_output_tokens", ctypes.c_uint32),
+                ("json_required", ctypes.c_bool), ("tools_required", ctypes.c_bool)]
+
+
+class Decision(ctypes.Structure):
+    """The beginning of struct shunt_decision: `size` says that no more is wanted."""
+    _fields_ = [("size", ctypes.c_size_t), ("arm", ctypes.c_char * 66),
+                ("decision_id", ctypes.c_char * 38), ("fallback", ctypes.c_bool)]
+
+
+AGENT = {"tokens_so_far": 1000000, "turn": 100, "tool_step": 200, "tool_errors": 20, "images": 20,
+         "max_output_tokens": 65536, "json_required": True, "tools_required": True}
+
+
 class Libshunt(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.TemporaryDirectory(prefix="shunt-libshunt-")
@@ -95,6 +123,50 @@ class Libshunt(unittest.TestCase):
         result, answer = self.client.route(router="nobody")
         self.assertEqual(result, REFUSED)
         self.assertEqual(answer["error"]["code"], "ROUTER_NOT_FOUND")
+
+    def add_agent_router(self):
+        """Bias and the agent block: the context is 1 and the eight numbers."""
+        self.ctl("router", "add", "agent", "--set", "task_slots=0", "--set", "scalars=false",
+                 "--set", "text_block=false", "--set", "agent=true")
+        self.ctl("arm", "add", "--router", "agent", "small")
+
+    def agent_block(self, decision_id):
+        """Of the decision as it is kept; a thread writes it down a moment after the answer."""
+        for _ in range(100):
+            shown = subprocess.run([SHUNTCTL, "--admin", self.server.admin, "--json", "explain",
+                                    decision_id], capture_output=True, text=True)
+            if shown.returncode == 0:
+                break
+            time.sleep(.05)
+        context = json.loads(shown.stdout)["context"]
+        self.assertEqual((len(context), context[0]), (9, 1))
+        return context[1:]
+
+    def test_an_agents_numbers_reach_the_context_through_json(self):
+        self.add_agent_router()
+        result, decision = self.client.route(router="agent", **AGENT)
+        self.assertEqual(result, OK, decision)
+        for value in self.agent_block(decision["decision_id"]):
+            self.assertAlmostEqual(value, .5 / 8 ** .5, places=6)  # Each is full.
+        result, decision = self.client.route(router="agent", turn=1, json_required=False)
+        block = self.agent_block(decision["decision_id"])
+        self.assertTrue(0 < block[0] < .1)
+        self.assertEqual(block[1:], [0] * 7)
+
+    def test_an_agents_numbers_reach_the_context_through_the_struct(self):
+        self.add_agent_router()
+        route = self.client.lib.shunt_route
+        route.argtypes = [ctypes.c_void_p, ctypes.POINTER(Request), ctypes.POINTER(Decision),
+                          ctypes.c_void_p]
+        request = Request(ctypes.sizeof(Request), router=b"agent", **AGENT)
+        decision = Decision(ctypes.sizeof(Decision))
+        self.assertEqual(route(self.client.handle, request, decision, None), OK)
+        self.assertFalse(decision.fallback)
+        for value in self.agent_block(decision.decision_id.decode()):
+            self.assertAlmostEqual(value, .5 / 8 ** .5, places=6)
+        request.size = Request.tokens_so_far.offset  # A program compiled before they were there.
+        self.assertEqual(route(self.client.handle, request, decision, None), OK)
+        self.assertEqual(self.agent_block(decision.decision_id.decode()), [0] * 8)
 
     def test_outcomes_reach_a_server_that_was_killed_and_came_back(self):
         decisions = [self.client.route()[1] for _ in range(5)]

@@ -89,6 +89,66 @@ static void a_decision_comes_back_whole(void **unused)
     router_double_stop(&d);
 }
 
+static void an_agents_numbers_arrive(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    const Shunt__V1__RouteRequest *m = d.last_route;
+    assert_false(m->has_turn || m->has_tool_step || m->has_tool_errors || m->has_tokens_so_far ||
+                 m->has_images || m->has_max_output_tokens || m->has_json_required ||
+                 m->has_tools_required);
+    request.turn = 1;
+    request.tool_step = 2;
+    request.tool_errors = 3;
+    request.tokens_so_far = UINT64_C(5000000000);
+    request.images = 4;
+    request.max_output_tokens = UINT32_MAX;
+    request.json_required = true;
+    request.tools_required = true;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    m = d.last_route;
+    assert_int_equal(m->turn, 1);
+    assert_int_equal(m->tool_step, 2);
+    assert_int_equal(m->tool_errors, 3);
+    assert_true(m->tokens_so_far == UINT64_C(5000000000));
+    assert_int_equal(m->images, 4);
+    assert_true(m->max_output_tokens == UINT32_MAX);
+    assert_true(m->has_json_required && m->json_required);
+    assert_true(m->has_tools_required && m->tools_required);
+    assert_true(shunt_has("agent"));
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+/* As sizeof was before the agent's numbers were there, rubbish in the padding included. */
+static void an_older_program_says_nothing_of_an_agent(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request;
+    memset(&request, 0xff, sizeof request);
+    size_t size = offsetof(struct shunt_request, tokens_so_far);
+    memset(&request, 0, offsetof(struct shunt_request, dry_run) + sizeof request.dry_run);
+    request.size = size;
+    request.task = "code";
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    const Shunt__V1__RouteRequest *m = d.last_route;
+    assert_string_equal(m->task, "code");
+    assert_false(m->has_turn || m->has_tool_step || m->has_tool_errors || m->has_tokens_so_far ||
+                 m->has_images || m->has_max_output_tokens || m->has_json_required ||
+                 m->has_tools_required);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
 static void text_is_sent_only_when_told_to_and_windowed(void **unused)
 {
     (void)unused;
@@ -391,6 +451,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_decision_comes_back_whole),
+        cmocka_unit_test(an_agents_numbers_arrive),
+        cmocka_unit_test(an_older_program_says_nothing_of_an_agent),
         cmocka_unit_test(text_is_sent_only_when_told_to_and_windowed),
         cmocka_unit_test(the_default_arm_serves_when_nobody_listens),
         cmocka_unit_test(the_default_arm_serves_when_the_server_stalls),

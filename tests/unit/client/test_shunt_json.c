@@ -64,6 +64,33 @@ static void a_decision_and_its_report_are_text(void **unused)
     router_double_stop(&d);
 }
 
+static void an_agents_numbers_have_their_names_of_the_proto(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, "");
+    char buf[SHUNT_JSON_CAP];
+    size_t len;
+    assert_int_equal(shunt_route_json(client,
+                                      "{\"turn\":1,\"tool_step\":2,\"tool_errors\":3,"
+                                      "\"tokens_so_far\":5000000000,\"images\":4,"
+                                      "\"max_output_tokens\":4294967295,"
+                                      "\"json_required\":true,\"tools_required\":false}",
+                                      buf, sizeof buf, &len),
+                     SHUNT_OK);
+    const Shunt__V1__RouteRequest *m = d.last_route;
+    assert_true(m->turn == 1 && m->tool_step == 2 && m->tool_errors == 3 && m->images == 4);
+    assert_true(m->tokens_so_far == UINT64_C(5000000000));
+    assert_true(m->max_output_tokens == UINT32_MAX);
+    assert_true(m->json_required && m->has_tools_required && !m->tools_required);
+    assert_int_equal(shunt_route_json(client, "{\"turn\":-1}", buf, sizeof buf, &len),
+                     SHUNT_INVALID);
+    assert_holds(buf, "turn");
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
 static void a_fallback_says_so_and_why(void **unused)
 {
     (void)unused;
@@ -149,6 +176,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_decision_and_its_report_are_text),
+        cmocka_unit_test(an_agents_numbers_have_their_names_of_the_proto),
         cmocka_unit_test(a_fallback_says_so_and_why),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(a_small_buffer_is_never_overrun),
