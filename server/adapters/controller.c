@@ -29,8 +29,9 @@ struct controller {
     float *sample;  /* (EPOCH_SAMPLE_MAX, stride) */
     uint32_t sample_n;
     size_t stride;
-    uint64_t force_left, force_every; /* Forced pulls of this epoch; every so many requests. */
-    struct residency_arm *changed;    /* (slots_cap), of the last update. */
+    uint64_t force_left, force_every, force_at; /* Forced pulls of this epoch; every so many
+                                                 requests; the next one is due then. */
+    struct residency_arm *changed;              /* (slots_cap), of the last update. */
 };
 
 static uint64_t first_length(const struct controller *c)
@@ -236,7 +237,7 @@ double controller_charge(const struct controller *c, uint32_t uid)
 
 uint32_t controller_force(struct controller *c, bool critical)
 {
-    if (c->force_left == 0 || critical || (c->asked + 1) % c->force_every != 0)
+    if (c->force_left == 0 || critical || c->asked < c->force_at)
         return 0;
     uint32_t best = c->state.arms_n;
     for (uint32_t i = 0; i < c->state.arms_n; i++)
@@ -246,6 +247,7 @@ uint32_t controller_force(struct controller *c, bool critical)
     if (best == c->state.arms_n)
         return 0;
     c->force_left--;
+    c->force_at += c->force_every;
     return c->state.arms[best].uid;
 }
 
@@ -473,6 +475,7 @@ static void set_forcing(struct controller *c)
     double pulls = ceil(c->settings.force_share * c->state.arms_n * log(2 + t + length));
     c->force_left = (uint64_t)(pulls < length ? pulls : length);
     c->force_every = c->force_left ? c->state.length / c->force_left : 1;
+    c->force_at = c->force_every / 2;
 }
 
 static void next_epoch(struct controller *c, int64_t now_us)

@@ -137,10 +137,22 @@ static void fill_products(const struct widths *w, uint32_t from, uint32_t n)
     }
 }
 
+/* An arm whose view is older than the router's knows less by now. */
+static double faded(const struct widths *w, uint32_t arm, uint32_t context, double spread)
+{
+    const struct router_view *r = w->j->router;
+    double fade = r->fade ? (double)r->fade[arm] : 1;
+    if (!(fade < 1) || !(spread > 0))
+        return spread;
+    double prior = score_prior_spread(r, w->group, row_of(w->j, context));
+    return score_faded(spread, prior, fade, (double)r->arms[arm]->ridge[w->group]);
+}
+
 static void add_block(const struct widths *w, uint32_t arm, uint32_t arms, uint32_t context,
                       uint32_t contexts)
 {
     const struct router_view *r = w->j->router;
+    double alpha = r->config->settings.alpha;
     for (uint32_t a = 0; a < arms; a++)
         for (uint32_t i = 0; i < w->k; i++)
             w->left[(size_t)a * w->k + i] = (double)r->arms[arm + a]->P[w->group][i];
@@ -149,9 +161,9 @@ static void add_block(const struct widths *w, uint32_t arm, uint32_t arms, uint3
         float *bonus = w->j->bonus + (size_t)(arm + a) * w->j->w->n + context;
         for (uint32_t c = 0; c < contexts; c++) {
             const struct utility *u = &w->j->utility[context + c];
-            double spread = w->q[(size_t)a * contexts + c];
+            double spread = faded(w, arm + a, context + c, w->q[(size_t)a * contexts + c]);
             if (u->group == w->group && spread > 0)
-                bonus[c] += (float)(r->config->settings.alpha * u->sigma * sqrt(spread));
+                bonus[c] += (float)(alpha * u->sigma * sqrt(spread));
         }
     }
 }
