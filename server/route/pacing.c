@@ -1,0 +1,363 @@
+#include "server/route/pacing.h"
+
+#include <math.h>
+#include <string.h>
+
+static const double horizon = 200;     /* H, requests. */
+static const double bank_low = -1000;  /* B: one report, however wrong, costs no more than this. */
+static const double bank_high = 20;    /* B. */
+static const double reserve = 5;       /* R, B. */
+static const double advance = 60;      /* A, B. */
+static const double keep_back = 20;    /* K, B: what chance alone may put into the bank. */
+static const double wary = 16;         /* Contexts, cheapest cost B, before any is known. */
+static const double unknown_cost = 10; /* B, at least. */
+static const double spend_high = 8; /* Ceilings: from there the breaker recovers in 500 requests. */
+static const double proof_decay = 1 - 1. / 500;
+static const double proof_prior = 20;  /* B of decisions whose prediction was right. */
+static const double unit = 1 << 20;    /* Integers a B. */
+static const double cost_max = 4095;   /* B: what an integer holds. */
+static const double bearable_cost = 2; /* B: an arm at this mean cost can be lived with. */
+enum { TRIALS = 2 };
+
+/* Prices in utility per B, from 2^-30 to 2^10. The bits of a float sort as its value: the exponent
+ * and four bits of the fraction number the bins. */
+enum { BIN_BITS = 4, BIN_SHIFT = 23 - BIN_BITS, BIN_FIRST = (127 - 30) << BIN_BITS };
+
+static uint16_t bin_of(double price)
+{
+    float f = (float)price;
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof bits);
+    int64_t bin = (int64_t)(bits >> BIN_SHIFT) - BIN_FIRST;
+    return (uint16_t)(bin < 0 ? 0 : bin >= PACING_BINS ? PACING_BINS - 1 : bin);
+}
+
+/* Low end of a bin; of the bin past the last, the high end of the last. */
+static double bin_low(uint32_t bin)
+{
+    uint32_t bits = (bin + BIN_FIRST) << BIN_SHIFT;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return bin == 0 ? 0 : (double)f;
+}
+
+static double clip(double v, double low, double high)
+{
+    return v < low ? low : v > high ? high : v;
+}
+
+static uint32_t to_units(double cost)
+{
+    return (uint32_t)(clip(cost, 0, cost_max) * unit + .5);
+}
+
+void pacing_init(struct pacing *p, double budget, double ceiling, struct pacing_slot *slots,
+                 uint32_t slots_n)
+{
+    memset(p, 0, sizeof *p);
+    p->budget = budget;
+    p->ceiling = ceiling;
+    p->slots = slots;
+    p->slots_n = slots_n;
+}
+
+/* Adds (sign 1) or takes off (sign -1) a slot. Unsigned sums wrap and come back exactly. */
+static void count_slot(struct pacing *p, const struct pacing_slot *s, uint64_t sign)
+{
+    p->base += sign * s->base;
+    for (uint32_t i = 0; i < s->n; i++) {
+        p->bin[s->bin[i]] += sign * s->cost[i];
+        if (s->bin[i] > p->cursor)
+            p->above += sign * s->cost[i];
+    }
+}
+
+/* The price: the cursor rests on the bin in which the steps stop fitting into what may be spent on
+ * them; within it they are taken to lie evenly. */
+static void solve(struct pacing *p)
+{
+    double rate = 1 + (p->bank - reserve) / horizon;
+    double proved = (p->charged + proof_prior) / (p->cost + proof_prior);
+    double room = (rate > 0 ? rate : 0) * proved * unit * p->used - (double)p->base;
+    while (p->cursor > 0 && (double)(p->above + p->bin[p->cursor]) <= room)
+        p->above += p->bin[p->cursor--];
+    while (p->cursor < PACING_BINS - 1 && (double)p->above > room)
+        p->above -= p->bin[++p->cursor];
+    double low = bin_low(p->cursor), high = bin_low(p->cursor + 1);
+    double here = (double)p->bin[p->cursor];
+    double fits = here > 0 ? (room - (double)p->above) / here : 1;
+    p->lambda = high - clip(fits, 0, 1) * (high - low);
+}
+
+void pacing_forget(struct pacing *p)
+{
+    p->used = p->next = p->cursor = 0;
+    p->base = p->above = 0;
+    memset(p->bin, 0, sizeof p->bin);
+}
+
+static uint32_t rescaled(uint32_t cost, double factor)
+{
+    return to_units((double)cost / unit * factor);
+}
+
+void pacing_set(struct pacing *p, double budget, double ceiling)
+{
+    double factor = p->budget / budget; /* Of what is in units of B, but for the breaker's mean:
+                                         * what was within the old budget is no offence now. */
+    uint32_t used = p->used, next = p->next;
+    p->budget = budget;
+    p->ceiling = ceiling;
+    p->bank = clip(p->bank * factor, bank_low, bank_high);
+    p->charged *= factor;
+    p->cost *= factor;
+    p->lambda /= factor;
+    pacing_forget(p);
+    p->used = used;
+    p->next = next;
+    for (uint32_t i = 0; i < used; i++) {
+        struct pacing_slot *s = &p->slots[i];
+        s->base = rescaled(s->base, factor);
+        for (uint32_t k = 0; k < s->n; k++) {
+            double middle = (bin_low(s->bin[k]) + bin_low(s->bin[k] + 1U)) / 2;
+            s->bin[k] = bin_of(middle / factor);
+            s->cost[k] = rescaled(s->cost[k], factor);
+        }
+        count_slot(p, s, 1);
+    }
+    if (used)
+        solve(p);
+}
+
+struct pacing_kept pacing_keep(const struct pacing *p)
+{
+    return (struct pacing_kept){p->budget, p->bank,   p->spend,  p->charged,
+                                p->cost,   p->lambda, p->tripped};
+}
+
+void pacing_restore(struct pacing *p, const struct pacing_kept *kept)
+{
+    const double all[] = {kept->budget,  kept->bank, kept->spend,
+                          kept->charged, kept->cost, kept->lambda};
+    double budget = p->budget;
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (!isfinite(all[i]) || (i != 1 && all[i] < 0))
+            return;
+    if (!(kept->budget > 0))
+        return;
+    p->budget = kept->budget;
+    p->bank = clip(kept->bank, bank_low, bank_high);
+    p->spend = kept->spend;
+    p->charged = kept->charged;
+    p->cost = kept->cost;
+    p->lambda = kept->lambda;
+    p->tripped = kept->tripped;
+    pacing_forget(p);
+    pacing_set(p, budget, p->ceiling);
+}
+
+struct pacing_terms pacing_terms(const struct pacing *p)
+{
+    double cheapest = clip(((double)p->base / unit + wary) / (p->used + wary), 0, 1);
+    double ahead = p->bank + advance * (1 - cheapest) - keep_back * cheapest;
+    return (struct pacing_terms){
+        .budget = p->budget,
+        .lambda = p->lambda / p->budget,
+        .affordable = (ahead > 1 ? ahead : 1) * p->budget,
+        .cheapest_only = p->tripped,
+    };
+}
+
+/* Neither seen nor declared. */
+static bool unknown(const struct router_view *router, const struct eligible *arm, uint32_t metric)
+{
+    return !(router->arms[arm->index]->seen_mask >> metric & 1);
+}
+
+/* The raw value of a prediction z; mean_raw and mean_z what the arm showed, n > 0 times. */
+static double raw_of(const struct metric_def *m, const struct arm_view *a, uint32_t metric,
+                     double z)
+{
+    double mean = a->mean_raw[metric], raw;
+    if (m->logarithmic) {
+        double octaves = log(m->norm_high / m->norm_low);
+        if (a->n[metric] == 0)
+            return m->norm_low * exp(z * octaves);
+        raw = mean * exp((z - a->mean_z[metric]) * octaves);
+    } else {
+        double span = m->norm_high - m->norm_low;
+        raw = m->norm_low + z * span;
+        if (a->n[metric] == 0)
+            return raw;
+        double at_mean = m->norm_low + a->mean_z[metric] * span;
+        raw = at_mean > 0 ? raw * mean / at_mean : mean;
+    }
+    return clip(raw, .2 * mean, 5 * mean);
+}
+
+void pacing_costs(const struct router_view *router, uint32_t metric, const float *x, double budget,
+                  const struct eligible *arms, uint32_t n, float *ret_cost)
+{
+    const struct metric_def *def = &router->config->metrics[metric];
+    double dearest = unknown_cost * budget;
+    uint32_t unknown_n = 0;
+    score_predict_arms(router, metric, x, arms, n, ret_cost);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct arm_view *a = router->arms[arms[i].index];
+        if (unknown(router, &arms[i], metric)) {
+            unknown_n++;
+            continue;
+        }
+        ret_cost[i] = (float)fmax(raw_of(def, a, metric, (double)ret_cost[i]), 0);
+        dearest = fmax(dearest, (double)ret_cost[i]);
+    }
+    if (unknown_n == n)
+        dearest = 0;
+    for (uint32_t i = 0; unknown_n > 0 && i < n; i++)
+        if (unknown(router, &arms[i], metric))
+            ret_cost[i] = (float)dearest;
+}
+
+/* By what the arm showed so far: one context's prediction says little about the others. */
+static bool bearable(const struct router_view *router, const struct eligible *arm, uint32_t metric,
+                     double budget, float cost)
+{
+    const struct arm_view *a = router->arms[arm->index];
+    double mean = a->n[metric] > 0 ? a->mean_raw[metric] : (double)cost;
+    return !unknown(router, arm, metric) && mean <= bearable_cost * budget;
+}
+
+uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
+                       const struct pacing_terms *t, struct eligible *arms, float *cost, uint32_t n)
+{
+    float cheapest = cost[0];
+    bool any_bearable = false;
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        cheapest = cost[i] < cheapest ? cost[i] : cheapest;
+        any_bearable = any_bearable || bearable(router, &arms[i], metric, t->budget, cost[i]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        bool trial = !any_bearable && arms[i].issued < TRIALS && unknown(router, &arms[i], metric);
+        bool affordable = trial || (double)cost[i] <= t->affordable;
+        if (cost[i] > cheapest && (t->cheapest_only || !affordable))
+            continue;
+        arms[kept] = arms[i];
+        cost[kept++] = cost[i];
+    }
+    return kept;
+}
+
+static double worth(const struct score *s, double width_share)
+{
+    return (double)s->mean + width_share * (double)s->width;
+}
+
+/* Where a context starts: the cheapest arm, the best of those at the same cost. Where its steps
+ * end: the best arm, the cheapest of those as good. */
+static void find_ends(const struct score *s, const float *cost, uint32_t n, double share,
+                      uint32_t *ret_first, uint32_t *ret_last)
+{
+    *ret_first = *ret_last = 0;
+    for (uint32_t i = 1; i < n; i++) {
+        double u = worth(&s[i], share), best = worth(&s[*ret_last], share);
+        float least = cost[*ret_first];
+        if (cost[i] < least || (cost[i] <= least && u > worth(&s[*ret_first], share)))
+            *ret_first = i;
+        if (u > best || (u >= best && cost[i] < cost[*ret_last]))
+            *ret_last = i;
+    }
+}
+
+/* Gift wrapping: from one corner of the hull to the next is the steepest rise; of equal ones the
+ * longest. Rises are compared by cross products. n: there is none. */
+static uint32_t next_step(const struct score *s, const float *cost, uint32_t n, double share,
+                          uint32_t from)
+{
+    uint32_t at = n;
+    double u = worth(&s[from], share), c = (double)cost[from], du = 0, dc = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double di = worth(&s[i], share) - u, ci = (double)cost[i] - c;
+        if (!(di > 0) || !(ci > 0))
+            continue;
+        double left = di * dc, right = du * ci;
+        if (at == n || left > right || (left >= right && ci > dc)) {
+            at = i;
+            du = di;
+            dc = ci;
+        }
+    }
+    return at;
+}
+
+/* More corners than a menu holds: the last step goes straight to the end. */
+static void fill_menu(const struct score *s, const float *cost, uint32_t n, double share,
+                      struct pacing_menu *m)
+{
+    uint32_t from, last;
+    find_ends(s, cost, n, share, &from, &last);
+    m->base = (double)cost[from];
+    m->n = 0;
+    while (from != last && m->n < PACING_STEPS) {
+        uint32_t to = m->n == PACING_STEPS - 1 ? last : next_step(s, cost, n, share, from);
+        if (to == n)
+            return;
+        double run = (double)cost[to] - (double)cost[from];
+        m->price[m->n] = (worth(&s[to], share) - worth(&s[from], share)) / run;
+        m->cost[m->n++] = run;
+        from = to;
+    }
+}
+
+void pacing_apply(double lambda, const float *cost, uint32_t n, double width_share,
+                  struct score *scores, struct pacing_menu *ret_menu)
+{
+    fill_menu(scores, cost, n, width_share, ret_menu);
+    for (uint32_t i = 0; i < n; i++)
+        scores[i].mean = (float)((double)scores[i].mean - lambda * (double)cost[i]);
+}
+
+static void remember(struct pacing *p, const struct pacing_menu *menu)
+{
+    struct pacing_slot *s = &p->slots[p->next];
+    if (p->used == p->slots_n)
+        count_slot(p, s, (uint64_t)-1);
+    else
+        p->used++;
+    p->next = (p->next + 1) % p->slots_n;
+    s->base = to_units(menu->base / p->budget);
+    s->n = menu->n;
+    for (uint32_t i = 0; i < menu->n; i++) {
+        s->cost[i] = to_units(menu->cost[i] / p->budget);
+        s->bin[i] = bin_of(menu->price[i] * p->budget);
+    }
+    count_slot(p, s, 1);
+}
+
+static void watch(struct pacing *p)
+{
+    if (p->spend > p->ceiling)
+        p->tripped = true;
+    else if (p->spend <= 1)
+        p->tripped = false;
+}
+
+void pacing_charge(struct pacing *p, const struct pacing_menu *menu, double cost)
+{
+    double c = cost / p->budget;
+    p->bank = clip(p->bank + 1 - c, bank_low, bank_high);
+    p->spend = clip(p->spend + (c - p->spend) / PACING_W, 0, spend_high * p->ceiling);
+    watch(p);
+    remember(p, menu);
+    solve(p);
+}
+
+void pacing_correct(struct pacing *p, double charged, double cost)
+{
+    double was = clip(charged / p->budget, 0, cost_max), is = clip(cost / p->budget, 0, cost_max);
+    p->bank = clip(p->bank + was - is, bank_low, bank_high);
+    p->spend = clip(p->spend + (is - was) / PACING_W, 0, spend_high * p->ceiling);
+    p->charged = p->charged * proof_decay + was;
+    p->cost = p->cost * proof_decay + is;
+    watch(p);
+}

@@ -1,0 +1,444 @@
+/* pacing - what a budget costs and what it buys, on real rows (SHUNT_DATA), by the protocol of
+ * ParetoBandit: learn on a random half, decide and go on learning on the other, then swap; no task
+ * label; seven budgets between the mean cost of the cheapest and of the dearest arm. The pacer of
+ * the second half starts afresh: empty window, empty bank.
+ * Printed: quality less the static hull (the best mix of two arms in hindsight that keeps the
+ * budget), mean cost over budget, its largest value in one order, shares of the arms.
+ * Then newcomers at the start of the second half: gemini-2.5-flash (pareto_val_k4), a bad one, one
+ * ten times dearer than the dearest, with and without a declared price.
+ * Arguments: orders (20). Exits 1 when a promise is broken, 77 without SHUNT_DATA. */
+#include "server/route/pacing.h"
+#include "server/route/features.h"
+#include "server/route/policy.h"
+#include "state/base/rng.h"
+#include "state/model/fold.h"
+#include "state/model/model.h"
+#include "tests/eval/rows.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { QUALITY, COST, METRICS };
+enum { BUDGETS = 7 };
+
+/* One table: who is there when, and what is promised of it. */
+struct plan {
+    const char *title;
+    uint32_t first_n;  /* Arms of the first half; the rest come with the second. */
+    uint32_t from, to; /* Budgets [from, to). */
+    bool free_first;   /* No budget in the first half. */
+    bool undeclared;   /* Newcomers without a price. */
+    double floor;
+    bool promised;
+    const double *least;  /* (BUDGETS): quality less the hull. NULL: not promised. */
+    double newcomer_most; /* Share of pulls; 0: not promised. */
+};
+
+struct result {
+    double budget, quality, hull, cost, worst, share[ROWS_ARMS_MAX];
+};
+
+struct game {
+    const struct rows *rows;
+    const struct plan *plan;
+    const float *x;
+    struct router_config config;
+    struct model *model;
+    struct snapshot *snapshot;
+    struct event event;
+    uint64_t position, seed, decided;
+    uint32_t router_uid, arm_uid[ROWS_ARMS_MAX];
+    uint64_t issued[ROWS_ARMS_MAX];
+    bool paced;
+    struct pacing pacing;
+    struct pacing_slot slots[PACING_W];
+};
+
+static void must(enum err e, const char *what)
+{
+    if (e == OK)
+        return;
+    fprintf(stderr, "pacing: %s: %s\n", what, err_text(e));
+    abort();
+}
+
+static uint32_t fold(struct game *g)
+{
+    struct fold_result r;
+    must(model_reserve(g->model, &g->event, 0), "reserve");
+    fold_event(g->model, &g->event, g->position++, &r);
+    must(r.err, "fold");
+    return r.uid;
+}
+
+static void publish(struct game *g)
+{
+    struct snapshot *next;
+    must(snapshot_build(g->model, g->snapshot, &next), "snapshot");
+    snapshot_free(g->snapshot);
+    g->snapshot = next;
+}
+
+static double mean_cost(const struct rows *rows, uint32_t arm)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < rows->n; i++)
+        sum += rows->row[i].cost[arm];
+    return sum / rows->n;
+}
+
+static void add_arm(struct game *g, uint32_t arm, bool declared)
+{
+    memset(&g->event, 0, sizeof g->event);
+    g->event.kind = EVENT_ARM_ADD;
+    g->event.u.arm.router_uid = g->router_uid;
+    struct arm_config *c = &g->event.u.arm.config;
+    memcpy(c->name, g->rows->arms.name[arm], ROWS_NAME_CAP);
+    if (declared) {
+        c->prior_mask = 1U << COST;
+        c->prior_raw[COST] = mean_cost(g->rows, arm);
+        c->prior_z[COST] = metric_normalise(&g->config.metrics[COST], c->prior_raw[COST]);
+    }
+    g->arm_uid[arm] = fold(g);
+}
+
+/* The default router, with the metrics quality and cost_usd out of its default table. */
+static void configure(struct router_config *c)
+{
+    settings_defaults(c, "paced");
+    c->spec.task_slots = 0;
+    int quality = settings_metric_index(c, "quality", strlen("quality"));
+    int cost = settings_metric_index(c, "cost_usd", strlen("cost_usd"));
+    must(quality >= 0 && cost >= 0 ? OK : ERR_METRIC_NOT_FOUND, "default metrics");
+    const struct metric_def kept[METRICS] = {c->metrics[quality], c->metrics[cost]};
+    memcpy(c->metrics, kept, sizeof kept);
+    c->metrics[QUALITY].weight = 1;
+    c->metrics_n = METRICS;
+}
+
+static void open_game(struct game *g)
+{
+    must(model_new(&g->model), "model");
+    g->position = 1;
+    g->event.kind = EVENT_ROUTER_CREATE;
+    g->event.u.router = g->config;
+    g->event.u.router.settings.seed = g->seed;
+    g->router_uid = fold(g);
+    for (uint32_t a = 0; a < g->plan->first_n; a++)
+        add_arm(g, a, false);
+    publish(g);
+}
+
+/* As decide does it: while an arm has no pull it goes first, then one request in three. */
+static bool newcomer_due(const struct game *g, const struct eligible *arms, uint32_t n,
+                         uint64_t *ret_fewest)
+{
+    const struct router_settings *s = &g->config.settings;
+    *ret_fewest = s->newcomer_pulls;
+    for (uint32_t i = 0; i < n; i++)
+        if (arms[i].issued < *ret_fewest)
+            *ret_fewest = arms[i].issued;
+    if (*ret_fewest == s->newcomer_pulls)
+        return false;
+    return *ret_fewest == 0 ||
+           rng_uniform(rng_mix(g->seed, g->decided), 1) < 1.0 / s->newcomer_every;
+}
+
+/* Index into the arms left: floor, newcomer, or the policy's. */
+static uint32_t draw(const struct game *g, const struct eligible *arms, const struct score *scores,
+                     uint32_t n)
+{
+    double work[POLICY_WORK * ROWS_ARMS_MAX];
+    float pmf[ROWS_ARMS_MAX];
+    uint64_t seed = rng_mix(g->seed, g->decided), fewest;
+    uint32_t best = 0;
+    if (rng_uniform(seed, 0) < g->plan->floor)
+        return (uint32_t)rng_below(seed, 2, n);
+    const struct policy_input in = {&g->config.settings, scores, n, n};
+    policy_of(&g->config.settings)->pmf(&in, work, pmf);
+    bool forced = newcomer_due(g, arms, n, &fewest);
+    for (uint32_t i = 0; i < n; i++) {
+        if (forced && arms[i].issued == fewest)
+            return i;
+        if (pmf[i] > pmf[best])
+            best = i;
+    }
+    return best;
+}
+
+/* The arm for a row; its cost is paid. */
+static uint32_t choose(struct game *g, const struct row *row, const float *x)
+{
+    const struct router_view *r = g->snapshot->routers[0];
+    struct eligible arms[ROWS_ARMS_MAX];
+    struct score scores[ROWS_ARMS_MAX];
+    float cost[ROWS_ARMS_MAX] = {0};
+    struct pacing_terms t = pacing_terms(&g->pacing);
+    struct pacing_menu menu;
+    struct utility u;
+    uint32_t n = r->arms_n;
+    for (uint32_t a = 0; a < n; a++)
+        arms[a] = (struct eligible){.index = a, .issued = g->issued[a]};
+    if (g->paced) {
+        pacing_costs(r, COST, x, t.budget, arms, n, cost);
+        n = pacing_filter(r, COST, &t, arms, cost, n);
+    }
+    utility_init(&u, r, NULL);
+    score_arms(r, &u, x, arms, n, 1, scores);
+    if (g->paced)
+        pacing_apply(t.lambda, cost, n, 1, scores, &menu);
+    uint32_t chosen = draw(g, arms, scores, n), arm = arms[chosen].index;
+    g->decided++;
+    g->issued[arm]++;
+    if (g->paced) {
+        pacing_charge(&g->pacing, &menu, (double)cost[chosen]);
+        pacing_correct(&g->pacing, (double)cost[chosen], row->cost[arm]);
+    }
+    return arm;
+}
+
+static void learn(struct game *g, const struct row *row, uint32_t arm, const float *x)
+{
+    struct event_outcome *o = &g->event.u.outcome;
+    size_t d = spec_d(&g->config.spec);
+    memset(&g->event, 0, offsetof(struct event, u) + sizeof *o);
+    g->event.kind = EVENT_OUTCOME;
+    memcpy(o->decision.id, &g->decided, sizeof g->decided);
+    o->decision.router_uid = g->router_uid;
+    o->decision.arm_uid = g->arm_uid[arm];
+    o->decision.spec_hash = spec_hash(&g->config.spec);
+    o->decision.propensity = 1;
+    o->decision.d = (uint16_t)d;
+    memcpy(o->decision.x, x, d * sizeof *x);
+    double z = metric_normalise(&g->config.metrics[COST], row->cost[arm]);
+    o->metrics[QUALITY] = (struct outcome_metric){QUALITY, row->quality[arm], row->quality[arm]};
+    o->metrics[COST] = (struct outcome_metric){COST, row->cost[arm], z};
+    o->metrics_n = METRICS;
+    (void)fold(g);
+    publish(g);
+}
+
+/* The best mix of two arms that keeps the budget; under the cheapest arm's cost, that arm. */
+static double hull_at(const double *quality, const double *cost, uint32_t n, double budget)
+{
+    double best = -1;
+    uint32_t cheapest = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (cost[i] < cost[cheapest])
+            cheapest = i;
+        if (cost[i] <= budget)
+            best = fmax(best, quality[i]);
+        for (uint32_t j = 0; j < n; j++)
+            if (cost[i] < budget && cost[j] > budget)
+                best = fmax(best, quality[i] + (quality[j] - quality[i]) * (budget - cost[i]) /
+                                                   (cost[j] - cost[i]));
+    }
+    return best < 0 ? quality[cheapest] : best;
+}
+
+/* Plays rows[order[from..to)]; sums into r, each row counting `weight`. */
+static void play(struct game *g, const uint32_t *order, uint32_t from, uint32_t to, double weight,
+                 struct result *r)
+{
+    double quality[ROWS_ARMS_MAX] = {0}, cost[ROWS_ARMS_MAX] = {0}, spent = 0;
+    size_t d = spec_d(&g->config.spec);
+    for (uint32_t i = from; i < to; i++) {
+        const struct row *row = &g->rows->row[order[i]];
+        const float *x = g->x + order[i] * d;
+        uint32_t arm = choose(g, row, x);
+        r->quality += weight * row->quality[arm] / (to - from);
+        r->share[arm] += weight / (to - from);
+        spent += row->cost[arm] / (to - from);
+        for (uint32_t a = 0; a < g->rows->arms.n; a++) {
+            quality[a] += row->quality[a] / (to - from);
+            cost[a] += row->cost[a] / (to - from);
+        }
+        learn(g, row, arm, x);
+    }
+    r->hull += weight * hull_at(quality, cost, g->rows->arms.n, r->budget);
+    r->cost += weight * spent / r->budget;
+    r->worst = fmax(r->worst, spent / r->budget);
+}
+
+static void play_halves(struct game *g, const uint32_t *order, bool swap, double weight,
+                        struct result *r)
+{
+    uint32_t half = g->rows->n / 2, n = g->rows->n;
+    struct result unused = {.budget = r->budget};
+    open_game(g);
+    pacing_init(&g->pacing, r->budget, 2, g->slots, PACING_W);
+    g->paced = !g->plan->free_first;
+    play(g, order, swap ? half : 0, swap ? n : half, weight, &unused);
+    for (uint32_t a = g->plan->first_n; a < g->rows->arms.n; a++)
+        add_arm(g, a, !g->plan->undeclared);
+    publish(g);
+    pacing_init(&g->pacing, r->budget, 2, g->slots, PACING_W);
+    g->paced = true;
+    play(g, order, swap ? 0 : half, swap ? half : n, weight, r);
+    snapshot_free(g->snapshot);
+    model_free(g->model);
+}
+
+static const double cost_most = 1.004;
+
+static int print_result(const struct plan *p, const struct rows *rows, uint32_t budget,
+                        const struct result *r)
+{
+    bool kept = r->cost <= cost_most;
+    double newcomer = 0;
+    printf("  %.3g  %.4f  %+.4f  %.4f (%.3f) ", r->budget, r->quality, r->quality - r->hull,
+           r->cost, r->worst);
+    for (uint32_t a = 0; a < rows->arms.n; a++) {
+        printf(" %5.2f%%", 100 * r->share[a]);
+        newcomer += a >= p->first_n ? r->share[a] : 0;
+    }
+    if (p->least)
+        kept = kept && r->quality - r->hull >= p->least[budget];
+    if (p->newcomer_most > 0)
+        kept = kept && newcomer < p->newcomer_most;
+    printf("%s\n", !p->promised ? "" : kept ? "  kept" : "  BROKEN");
+    (void)fflush(stdout);
+    return p->promised && !kept;
+}
+
+static int run_plan(const struct plan *p, const struct rows *rows, uint32_t dearest, const float *x,
+                    uint32_t orders)
+{
+    struct game *g = malloc(sizeof *g);
+    uint32_t *order = malloc(rows->n * sizeof *order);
+    double low = mean_cost(rows, 0), high = mean_cost(rows, dearest);
+    int broken = 0;
+    must(g && order ? OK : ERR_NOMEM, "game");
+    printf("%s\n  budget    quality  - hull   cost (worst)  shares of %s ...\n", p->title,
+           rows->arms.name[0]);
+    for (uint32_t b = p->from; b < p->to; b++) {
+        struct result r = {.budget = low * pow(high / low, b / (BUDGETS - 1.0))};
+        for (uint32_t o = 0; o < 2 * orders; o++) {
+            memset(g, 0, sizeof *g);
+            g->rows = rows;
+            g->plan = p;
+            g->x = x;
+            g->seed = rng_mix(1, o);
+            configure(&g->config);
+            rows_shuffle(o / 2, rows->n, order);
+            play_halves(g, order, o & 1, .5 / orders, &r);
+        }
+        broken += print_result(p, rows, b, &r);
+    }
+    free(order);
+    free(g);
+    return broken;
+}
+
+static float *contexts(const struct rows *rows)
+{
+    struct router_config config;
+    configure(&config);
+    size_t d = spec_d(&config.spec);
+    float *x = malloc(rows->n * d * sizeof *x);
+    must(x ? OK : ERR_NOMEM, "contexts");
+    for (uint32_t i = 0; i < rows->n; i++) {
+        struct feature_input in = {.text = {rows->row[i].text, rows->row[i].text_len},
+                                   .task_slot = -1};
+        struct err_detail detail;
+        must(features_fill(&config.spec, &in, x + i * d, &detail), "features");
+    }
+    return x;
+}
+
+/* An arm made of another: its quality and cost times two factors. */
+static void add_column(struct rows *rows, const char *name, uint32_t of, double quality,
+                       double cost)
+{
+    uint32_t a = rows->arms.n++;
+    (void)snprintf(rows->arms.name[a], ROWS_NAME_CAP, "%s", name);
+    for (uint32_t i = 0; i < rows->n; i++) {
+        rows->row[i].quality[a] = quality * rows->row[i].quality[of];
+        rows->row[i].cost[a] = cost * rows->row[i].cost[of];
+    }
+}
+
+/* Arms of the files, in their order. */
+enum { LLAMA, MISTRAL, GEMINI, FLASH };
+
+static const double least_alone[BUDGETS] = {-.0025, .008, .028, -.0025, -.0025, -.0025, -.0025};
+static const double least_flash[BUDGETS] = {-.003, -.003, -.003, -.003, -.003, -.003, -.003};
+#define ALL .to = BUDGETS
+#define MIDDLE .from = 2, .to = 5
+static const struct plan alone[] = {
+    {.title = "pareto_val", .first_n = 3, ALL, .promised = true, .least = least_alone},
+    {.title = "pareto_val, floor .01", .first_n = 3, ALL, .floor = .01},
+    {.title = "pareto_val, first half without a budget", .first_n = 3, ALL, .free_first = true},
+};
+static const struct plan flash[] = {
+    {.title = "pareto_val_k4, flash comes with the second half",
+     .first_n = 3,
+     MIDDLE,
+     .promised = true,
+     .least = least_flash},
+    {.title = "the same without a declared price", .first_n = 3, MIDDLE, .undeclared = true},
+};
+static const struct plan bad[] = {
+    {.title = "pareto_val, newcomer: half of llama's quality at mistral's cost",
+     .first_n = 3,
+     MIDDLE,
+     .promised = true,
+     .newcomer_most = .01},
+};
+static const struct plan dear[] = {
+    {.title = "pareto_val, newcomer: gemini at ten times the cost",
+     .first_n = 3,
+     ALL,
+     .promised = true},
+    {.title = "the same without a declared price", .first_n = 3, ALL, .undeclared = true},
+};
+#define RUN(plans, rows, x) run_plans(plans, sizeof(plans) / sizeof *(plans), rows, x, orders)
+
+static int run_plans(const struct plan *plans, size_t n, const struct rows *rows, const float *x,
+                     uint32_t orders)
+{
+    int broken = 0;
+    for (size_t i = 0; i < n; i++)
+        broken += run_plan(&plans[i], rows, GEMINI, x, orders);
+    return broken;
+}
+
+static int run_file(const char *name, uint32_t orders)
+{
+    char *path = rows_path(name);
+    struct rows *rows = path ? rows_read(path) : NULL;
+    int broken = 0;
+    free(path);
+    must(rows ? OK : ERR_INVALID, name);
+    float *x = contexts(rows);
+    if (rows->arms.n > FLASH) {
+        broken = RUN(flash, rows, x);
+    } else {
+        broken = RUN(alone, rows, x);
+        add_column(rows, "bad", LLAMA, .5, mean_cost(rows, MISTRAL) / mean_cost(rows, LLAMA));
+        broken += RUN(bad, rows, x);
+        rows->arms.n--;
+        add_column(rows, "dear", GEMINI, 1, 10);
+        broken += RUN(dear, rows, x);
+    }
+    free(x);
+    rows_free(rows);
+    return broken;
+}
+
+int main(int argc, char **argv)
+{
+    uint32_t orders = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 10) : 20;
+    char *path = rows_path("pareto_val");
+    if (!path) {
+        printf("skipped: SHUNT_DATA names no folder with the data files\n");
+        return 77;
+    }
+    free(path);
+    int broken = run_file("pareto_val", orders ? orders : 1);
+    broken += run_file("pareto_val_k4", orders ? orders : 1);
+    printf("%d broken\n", broken);
+    return broken > 0;
+}
