@@ -4,31 +4,42 @@
 
 #include <string.h>
 
-/* Mass over the newcomers, and the share of the whole that they get. */
-static double newcomer_share(const struct decide_input *in, float *ret_mass)
+/* Who is new among the eligible. */
+struct census {
+    uint64_t fewest, most; /* Pulls: of the newcomers (UINT64_MAX: there are none), of any arm. */
+    uint32_t ties;         /* Newcomers that have the fewest. */
+    bool cold;             /* Nobody is more than a newcomer, and somebody has no pull. */
+};
+
+static struct census count_newcomers(const struct decide_input *in)
 {
-    const struct router_settings *s = &in->router->config->settings;
-    uint64_t fewest = UINT64_MAX, most = 0;
-    uint32_t ties = 0;
+    uint32_t pulls = in->router->config->settings.newcomer_pulls;
+    struct census c = {.fewest = UINT64_MAX};
     for (uint32_t i = 0; i < in->n; i++) {
         uint64_t issued = in->arms[i].issued;
-        if (issued > most)
-            most = issued;
-        if (issued >= s->newcomer_pulls)
+        if (issued > c.most)
+            c.most = issued;
+        if (issued >= pulls)
             continue;
-        if (issued < fewest) {
-            fewest = issued;
-            ties = 1;
-        } else if (issued == fewest) {
-            ties++;
+        if (issued < c.fewest) {
+            c.fewest = issued;
+            c.ties = 1;
+        } else if (issued == c.fewest) {
+            c.ties++;
         }
     }
-    if (ties == 0)
+    c.cold = c.fewest == 0 && c.most <= pulls;
+    return c;
+}
+
+/* Mass over the newcomers, and the share of the whole that they get. */
+static double newcomer_share(const struct decide_input *in, const struct census *c, float *ret_mass)
+{
+    if (c->ties == 0)
         return 0;
     for (uint32_t i = 0; i < in->n; i++)
-        ret_mass[i] = in->arms[i].issued == fewest ? 1.0f / (float)ties : 0.0f;
-    bool cold = fewest == 0 && most <= s->newcomer_pulls;
-    return cold ? 1 : 1.0 / s->newcomer_every;
+        ret_mass[i] = in->arms[i].issued == c->fewest ? 1.0f / (float)c->ties : 0.0f;
+    return c->cold ? 1 : 1.0 / in->router->config->settings.newcomer_every;
 }
 
 /* Index of the arm that the policy names; n: it names none, or that one is not eligible. */
@@ -77,18 +88,38 @@ static void player_init(struct player *p, const struct decide_input *in,
     p->named = named_arm(in, p->policy, settings->fixed_arm);
 }
 
-static void player_fill(const struct player *p, const struct decide_input *in,
-                        struct decide_scratch *scratch, float *ret_mass)
+/* Over the arms that have a pull: the others wait for their share as newcomers. */
+static void fill_without_fresh(const struct player *p, const struct decide_input *in,
+                               struct decide_scratch *scratch, float *ret_mass)
 {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < in->n; i++)
+        if (in->arms[i].issued > 0)
+            scratch->tried[n++] = scratch->scores[i];
+    const struct policy_input pi = {p->settings, scratch->tried, n, n};
+    p->policy->pmf(&pi, scratch->work, ret_mass);
+    /* From the back: the mass of the k-th tried arm stands at k <= i. */
+    for (uint32_t i = in->n; i-- > 0;)
+        ret_mass[i] = in->arms[i].issued > 0 ? ret_mass[--n] : 0;
+}
+
+static void player_fill(const struct player *p, const struct decide_input *in,
+                        const struct census *c, struct decide_scratch *scratch, float *ret_mass)
+{
+    if (c->fewest == 0 && !c->cold && !p->policy->names_arm) {
+        fill_without_fresh(p, in, scratch, ret_mass);
+        return;
+    }
     const struct policy_input pi = {p->settings, scratch->scores, in->n, p->named};
     p->policy->pmf(&pi, scratch->work, ret_mass);
 }
 
 /* The mass of side B too, and which of the two was drawn; widths are those of the drawn one. */
-static void fill_side_b(const struct decide_input *in, struct decide_scratch *scratch,
-                        const struct router_settings *a, struct player *drawn,
+static void fill_side_b(const struct decide_input *in, const struct census *c,
+                        struct decide_scratch *scratch, struct player *drawn,
                         struct decide_result *r)
 {
+    const struct router_settings *a = &in->router->config->settings;
     struct router_settings settings;
     struct player b;
     side_b_settings(a, &settings);
@@ -97,7 +128,7 @@ static void fill_side_b(const struct decide_input *in, struct decide_scratch *sc
     bool widen = settings.alpha != a->alpha;
     if (widen)
         score_widen(scratch->scores, in->n, &r->utility, settings.alpha);
-    player_fill(&b, in, scratch, scratch->policy[1]);
+    player_fill(&b, in, c, scratch, scratch->policy[1]);
     if (widen && r->side == SIDE_A)
         score_widen(scratch->scores, in->n, &r->utility, a->alpha);
     if (r->side == SIDE_B) {
@@ -108,18 +139,18 @@ static void fill_side_b(const struct decide_input *in, struct decide_scratch *sc
 
 /* Scores, and the mass of one side or of both; returns the arm that the drawn side's policy names.
  */
-static uint32_t fill_policy(const struct decide_input *in, struct decide_scratch *scratch,
-                            struct decide_result *r)
+static uint32_t fill_policy(const struct decide_input *in, const struct census *c,
+                            struct decide_scratch *scratch, struct decide_result *r)
 {
     const struct router_settings *s = &in->router->config->settings;
     struct player drawn;
     utility_init(&r->utility, in->router, in->weights);
     score_arms(in->router, &r->utility, in->x, in->arms, in->n, in->answer_share, scratch->scores);
     player_init(&drawn, in, s);
-    player_fill(&drawn, in, scratch, scratch->policy[0]);
+    player_fill(&drawn, in, c, scratch, scratch->policy[0]);
     r->side = SIDE_NONE;
     if (has_split(s))
-        fill_side_b(in, scratch, s, &drawn, r);
+        fill_side_b(in, c, scratch, &drawn, r);
     r->policy = drawn.policy;
     r->fallback = drawn.policy->names_arm && drawn.named == in->n;
     return drawn.named;
@@ -154,8 +185,9 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
 {
     const struct router_settings *s = &in->router->config->settings;
     struct decide_result *r = ret_result;
-    uint32_t named = fill_policy(in, scratch, r);
-    double share = newcomer_share(in, scratch->newcomer);
+    const struct census census = count_newcomers(in);
+    uint32_t named = fill_policy(in, &census, scratch, r);
+    double share = newcomer_share(in, &census, scratch->newcomer);
     double floor = s->explore_floor;
     const float *pa = scratch->policy[0], *pb = scratch->policy[1];
     for (uint32_t i = 0; i < in->n; i++) {

@@ -7,8 +7,10 @@
  * beforehand;
  *   2. newcomers: 1/newcomer_every of the mass goes evenly to the newcomers (fewer than
  *      newcomer_pulls pulls) that have the fewest pulls; on a cold start, while an eligible arm has
- *      no pull and none has more than newcomer_pulls, all of it. So a fresh arm in a router that
- *      serves, and every other arm of an apprentice that was promoted, gets a share and never all;
+ *      no pull and none has more than newcomer_pulls, all of it. After a cold start an arm without
+ *      a pull is no choice of the policy's, whose optimism would give it everything, but of `fixed`
+ *      when it names it. So a fresh arm in a router that serves, and the arms that an apprentice's
+ *      baseline never was, come in by their share and never take all;
  *   3. explore_floor of it is spread evenly over the eligible arms.
  * The draw is a function of (seed): rng_uniform(seed, 0) decides about the floor, 1 about
  * newcomers, 2 picks within what was decided, 3 is the decision log's, 4 the side of a split (below
@@ -33,7 +35,7 @@ struct decide_input {
 };
 
 struct decide_scratch {
-    struct score scores[MAX_ARMS];
+    struct score scores[MAX_ARMS], tried[MAX_ARMS];
     float policy[2][MAX_ARMS]; /* Of side A and B. */
     float newcomer[MAX_ARMS];
     double work[POLICY_WORK * MAX_ARMS];

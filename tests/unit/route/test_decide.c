@@ -55,6 +55,15 @@ static void close_scene(struct scene *c)
     free(c->scratch);
 }
 
+static void set_policy(struct scene *c, const char *policy, double epsilon, const char *arm)
+{
+    struct router_settings *s =
+        (struct router_settings *)(uintptr_t)&c->in.router->config->settings;
+    snprintf(s->policy, sizeof s->policy, "%s", policy);
+    snprintf(s->fixed_arm, sizeof s->fixed_arm, "%s", arm);
+    s->epsilon = epsilon;
+}
+
 static void run(struct scene *c, uint64_t seed)
 {
     c->in.seed = seed;
@@ -179,6 +188,27 @@ a_fresh_arm_in_a_router_that_serves_gets_a_share_and_the_fewest_pulls_come_first
     assert_true(fabs((double)c.pmf[3] - 2. / 3) < 1e-6);
     assert_true(c.result.evaluable);
     close_scene(&c);
+    /* However optimistic the policy is about an arm of which nothing is known. */
+    static const char *const names[] = {"linucb", "thompson", "epsilon_greedy", "greedy", "random"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        open_scene(&c, 5, false, 0, 2);
+        (void)given_arm(&c.g, "f");
+        snapshot_free(c.s);
+        assert_int_equal(snapshot_build(c.g.model, NULL, &c.s), OK);
+        c.in.router = c.s->routers[0];
+        set_policy(&c, names[i], .3, "");
+        c.arms[5] = c.arms[4];
+        c.arms[4] = (struct eligible){.index = 5};
+        c.in.n = 6;
+        assert_drawn_as_said(&c);
+        assert_true(c.scratch->scores[4].mean > c.scratch->scores[5].mean);
+        assert_true(fabs((double)c.pmf[4] - 1. / 3) < 1e-6);
+        assert_true(c.pmf[5] > 0);
+        set_policy(&c, "fixed", .3, "f");
+        run(&c, 1);
+        assert_true(c.pmf[4] > .999F); /* Whoever names it means it. */
+        close_scene(&c);
+    }
     /* One pull is enough not to be cold when newcomers get one. */
     open_scene(&c, 3, true, 0, 1);
     c.arms[0].issued = 2;
@@ -207,15 +237,6 @@ static void reasons_say_which_part_of_the_mass_it_was(void **state)
     assert_true(abs((int)seen[REASON_NEWCOMER] - 1333) < 150);
     assert_true(abs((int)seen[REASON_EXPLOIT] - 2667) < 150);
     close_scene(&c);
-}
-
-static void set_policy(struct scene *c, const char *policy, double epsilon, const char *arm)
-{
-    struct router_settings *s =
-        (struct router_settings *)(uintptr_t)&c->in.router->config->settings;
-    snprintf(s->policy, sizeof s->policy, "%s", policy);
-    snprintf(s->fixed_arm, sizeof s->fixed_arm, "%s", arm);
-    s->epsilon = epsilon;
 }
 
 static void draws_follow_the_pmf_of_every_policy(void **state)
