@@ -222,9 +222,10 @@ static void fill_outcome(struct target *t, const struct logged_row *row)
     o->decision.d = (uint16_t)spec_d(&t->config.spec);
     memcpy(o->decision.x, row->x, o->decision.d * sizeof *row->x);
     o->status = row->status;
-    for (uint8_t m = 0; m < t->config.metrics_n; m++)
+    for (uint32_t m = 0; m < t->config.metrics_n; m++)
         if (row->has_mask >> m & 1)
-            o->metrics[o->metrics_n++] = (struct outcome_metric){m, row->raw[m], row->z[m]};
+            o->metrics[o->metrics_n++] =
+                (struct outcome_metric){(uint8_t)m, row->raw[m], row->z[m]};
 }
 
 enum err target_learn(struct target *t, const struct logged_row *row)

@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum {
     ROWS_LOGGED = 2000,
@@ -340,6 +342,34 @@ static int run_floor(struct bench *b, const char *file, double floor)
     return broken;
 }
 
+/* The floors side by side, a process each; what they print comes in their order. */
+static int run_floors(struct bench *b, const char *file)
+{
+    pid_t child[FLOORS];
+    FILE *out[FLOORS];
+    int broken = 0;
+    for (int f = 0; f < FLOORS; f++) {
+        out[f] = tmpfile();
+        child[f] = out[f] ? fork() : -1;
+        logs_must(child[f] < 0 ? ERR_IO : OK, "fork", NULL);
+        if (child[f] == 0) {
+            logs_must(dup2(fileno(out[f]), STDOUT_FILENO) < 0 ? ERR_IO : OK, "dup2", NULL);
+            _exit(run_floor(b, file, floors[f]));
+        }
+    }
+    for (int f = 0; f < FLOORS; f++) {
+        int status = 0, c;
+        logs_must(waitpid(child[f], &status, 0) < 0 || !WIFEXITED(status) ? ERR_IO : OK, "a child",
+                  NULL);
+        broken += WEXITSTATUS(status);
+        rewind(out[f]);
+        while ((c = getc(out[f])) != EOF)
+            putchar(c);
+        (void)fclose(out[f]);
+    }
+    return broken;
+}
+
 /* Broken promises, or -1. */
 static int run_file(const char *file, uint32_t logs, bool propensity_only)
 {
@@ -347,7 +377,6 @@ static int run_file(const char *file, uint32_t logs, bool propensity_only)
     struct rows *rows = path ? rows_read(path) : NULL;
     struct bench b = {.rows = rows, .logs = logs, .propensity_only = propensity_only};
     struct feature_spec spec = {.version = 1, .scalars = true, .text_block = true};
-    int broken = 0;
     free(path);
     if (!rows)
         return -1;
@@ -355,8 +384,7 @@ static int run_file(const char *file, uint32_t logs, bool propensity_only)
     play_config(rows, &spec, 0, &b.config);
     b.x = logs_contexts(rows, &spec);
     b.arms = logs_arms(rows);
-    for (int f = 0; f < FLOORS; f++)
-        broken += run_floor(&b, file, floors[f]);
+    int broken = run_floors(&b, file);
     free(b.x);
     free(b.arms);
     rows_free(rows);
@@ -380,7 +408,8 @@ int main(int argc, char **argv)
         return 77;
     }
     printf("%-17s %-4s  %-16s %6s  %-16s %5s  %8s  %9s\n", "data", "floor", "target", "ess",
-           "interval", "holds", "width", "bias");
+           "interval", "holds", "width", "centre");
+    (void)fflush(stdout); /* Before any fork. */
     for (int i = 0; i < (at < argc ? argc - at : 3); i++) {
         int rc = run_file(at < argc ? argv[at + i] : usual[i], logs, propensity_only);
         if (rc < 0)
