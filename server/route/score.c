@@ -112,13 +112,33 @@ double score_predict(const struct router_view *router, const struct arm_view *ar
     return predict(router, arm, m, &s);
 }
 
+/* Every number of x, zeros too: without indices eight at a time cost less than two in `dot`. */
+static float dense_dot(const float *v, const float *x, uint32_t d)
+{
+    typedef float lanes __attribute__((vector_size(16)));
+    lanes sum[2] = {{0}, {0}}, a, b;
+    float rest = 0;
+    uint32_t i = 0;
+    for (; i + 8 <= d; i += 8)
+        for (uint32_t k = 0; k < 2; k++) {
+            memcpy(&a, v + i + 4 * (size_t)k, sizeof a);
+            memcpy(&b, x + i + 4 * (size_t)k, sizeof b);
+            sum[k] += a * b;
+        }
+    for (; i < d; i++)
+        rest += v[i] * x[i];
+    a = sum[0] + sum[1];
+    return (a[0] + a[1]) + (a[2] + a[3]) + rest;
+}
+
 void score_predict_arms(const struct router_view *router, uint32_t m, const float *x,
                         const struct eligible *arms, uint32_t n, float *ret_z)
 {
-    struct sparse s;
-    sparse_fill(&s, x, router->d);
-    for (uint32_t i = 0; i < n; i++)
-        ret_z[i] = (float)predict(router, router->arms[arms[i].index], m, &s);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct arm_view *arm = router->arms[arms[i].index];
+        double z = (double)dense_dot(arm->theta + (size_t)m * arm->d, x, arm->d);
+        ret_z[i] = (float)score_bound(router, arm, m, z);
+    }
 }
 
 double score_prior_spread(const struct router_view *router, enum metric_group group, const float *x)
