@@ -3,6 +3,7 @@
 #include "state/base/mem.h"
 #include "state/math/packed.h"
 #include "state/math/power.h"
+#include "state/model/hybrid.h"
 #include "state/model/model.h"
 
 #include <stdlib.h>
@@ -56,19 +57,27 @@ static struct arm_view *lay_out_arm(struct carve *c, uint32_t d, uint32_t metric
     return v;
 }
 
+/* A prior of a mean, as so many outcomes at x = bias that came before: Sherman-Morrison on P, whose
+ * first column is all that it needs. */
+static void lean(const double *P, uint32_t d, const struct hybrid_prior *prior, double *theta)
+{
+    double weight = (double)prior->weight;
+    double gain = weight * ((double)prior->mean - theta[0]) / (1 + weight * P[0]);
+    for (uint32_t i = 0; i < d; i++)
+        theta[i] += gain * P[packed_n(i)];
+}
+
 /* theta_m of every metric: prediction z = theta_m . x, the prior mean on the bias included.
  * slopes: (metrics_n, d), L m_m of the pooled slopes. work: 2 d. */
 static void fill_theta(const struct router *r, const struct arm *a, const double *slopes,
-                       double *work, struct arm_view *v)
+                       const struct hybrid_prior *priors, double *work, struct arm_view *v)
 {
     uint32_t d = r->d;
     double *target = work, *theta = work + d;
     for (uint32_t m = 0; m < r->config.metrics_n; m++) {
-        enum metric_group g = r->config.metrics[m].group;
-        for (uint32_t i = 0; i < d; i++)
-            target[i] = a->metrics[m].b[i] + a->groups[g].ridge * slopes[(size_t)m * d + i];
-        packed_multiply(a->groups[g].P, d, target, theta);
-        theta[0] += stats_prior(a, r->pooled, &r->config, m);
+        stats_theta(a, r->pooled, &r->config, m, slopes + (size_t)m * d, target, theta);
+        if (priors && priors[m].weight > 0.0F)
+            lean(a->groups[METRIC_RATED].P, d, &priors[m], theta);
         for (uint32_t i = 0; i < d; i++)
             v->theta[(size_t)m * d + i] = (float)theta[i];
     }
@@ -110,8 +119,28 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
     }
 }
 
+/* The P that widths come from. With priors the rated one holds the lightest of them: a width serves
+ * every weighting of the metrics. */
+static void fill_inverses(const struct router *r, const struct arm *a,
+                          const struct hybrid_prior *priors, struct arm_view *v)
+{
+    const double *P = a->groups[METRIC_RATED].P;
+    double weight = priors ? (double)hybrid_lightest(r, priors) : 0;
+    double lost = weight / (1 + weight * P[0]);
+    /* d prediction / d prior mean = rho L_0 (P x)_0. */
+    double prior = a->groups[METRIC_RATED].ridge * r->config.settings.ridge[METRIC_RATED][0];
+    for (uint32_t i = 0; i < r->d; i++) {
+        size_t row = packed_n(i);
+        v->prior_share[i] = (float)(prior * P[row] / (1 + weight * P[0]));
+        for (uint32_t j = 0; j <= i; j++)
+            v->P[METRIC_RATED][row + j] = (float)(P[row + j] - lost * P[row] * P[packed_n(j)]);
+    }
+    for (size_t i = 0; i < packed_n(r->d); i++)
+        v->P[METRIC_SERVED][i] = (float)a->groups[METRIC_SERVED].P[i];
+}
+
 static struct arm_view *build_arm(const struct router *r, const struct arm *a, const double *slopes,
-                                  double *work)
+                                  const struct hybrid_prior *priors, double *work)
 {
     uint32_t d = r->d;
     struct arm_config *config;
@@ -126,15 +155,8 @@ static struct arm_view *build_arm(const struct router *r, const struct arm *a, c
     v->config = config;
     atomic_init(&v->refs, 1);
     fill_arm_counts(r, a, v);
-    fill_theta(r, a, slopes, work, v);
-    for (int g = 0; g < METRIC_GROUPS; g++)
-        for (size_t i = 0; i < packed_n(d); i++)
-            v->P[g][i] = (float)a->groups[g].P[i];
-    /* d prediction / d prior mean = rho L_0 (P x)_0. */
-    const double *P = a->groups[METRIC_RATED].P;
-    double prior = a->groups[METRIC_RATED].ridge * r->config.settings.ridge[METRIC_RATED][0];
-    for (uint32_t i = 0; i < d; i++)
-        v->prior_share[i] = (float)(prior * P[packed_n(i)]);
+    fill_theta(r, a, slopes, priors, work, v);
+    fill_inverses(r, a, priors, v);
     return v;
 }
 
@@ -172,8 +194,12 @@ static struct router_view *lay_out_router(struct carve *c, const struct router *
     struct arm_view **arms = carve(c, arms_n * sizeof(struct arm_view *));
     uint32_t *by_name = carve(c, arms_n * sizeof *by_name);
     float *fade = r->config.settings.gamma == 1 ? NULL : carve(c, arms_n * sizeof *fade);
+    size_t priors = (size_t)arms_n * r->config.metrics_n;
+    struct hybrid_prior *hybrid =
+        r->config.settings.hybrid ? carve(c, priors * sizeof *hybrid) : NULL;
     if (v) {
         v->fade = fade;
+        v->hybrid = hybrid;
         v->arms = arms;
         v->by_name = by_name;
         v->storage = c->base;
@@ -192,7 +218,8 @@ static bool same_arms(const struct router_view *v, const struct router_view *las
     return true;
 }
 
-/* An arm's theta leans on the pooled slopes, which every outcome of the router moves. Small pools
+/* An arm's theta leans on the pooled slopes (and on other arms, if hybrid), which every outcome of
+ * the router moves. Small pools
  * are simply rebuilt: 16 arms of 39 features cost 10 us a batch. In large ones an untouched arm's
  * view is shared until it is 64 to 127 of the router's outcomes old: by uid, so that arms created
  * together are not all refreshed by the same batch. */
@@ -202,7 +229,7 @@ static bool can_share(const struct router *r, const struct arm *a, const struct 
 {
     if (!old || a->touched)
         return false;
-    if (!r->config.settings.pooled_slopes)
+    if (!r->config.settings.pooled_slopes && !r->config.settings.hybrid)
         return true;
     return r->arms_n > REBUILD_ALL_UP_TO &&
            r->pooled->matrix.n - old->pooled_n < REFRESH_EVERY + a->uid % REFRESH_EVERY;
@@ -233,7 +260,8 @@ static enum err fill_arms(const struct router *r, const struct router_view *last
             atomic_fetch_add_explicit(&old->refs, 1, memory_order_relaxed);
             v->arms[i] = old;
         } else {
-            v->arms[i] = build_arm(r, a, slopes, slopes + (size_t)n * d);
+            const struct hybrid_prior *priors = v->hybrid ? v->hybrid + (size_t)i * n : NULL;
+            v->arms[i] = build_arm(r, a, slopes, priors, slopes + (size_t)n * d);
         }
         if (!v->arms[i])
             e = ERR_NOMEM;
@@ -271,6 +299,23 @@ static void fill_router(const struct router *r, struct router_view *v)
     }
 }
 
+/* What arms say of one another moves slowly where there are many: a large pool's fit is kept for
+ * arms_n / 64 outcomes, unless arms came or went. */
+static enum err fill_hybrid(const struct router *r, const struct router_view *last,
+                            struct router_view *v)
+{
+    uint64_t now = r->pooled->matrix.n;
+    bool keep = last && last->hybrid && last->arms_n == r->arms_n &&
+                now - last->hybrid_at < r->arms_n / REBUILD_ALL_UP_TO;
+    for (uint32_t i = 0; keep && i < r->arms_n; i++)
+        keep = last->arms[i]->uid == r->arms[i]->uid;
+    v->hybrid_at = keep ? last->hybrid_at : now;
+    if (!keep)
+        return hybrid_fit(r, v->hybrid);
+    memcpy(v->hybrid, last->hybrid, (size_t)r->arms_n * r->config.metrics_n * sizeof *v->hybrid);
+    return OK;
+}
+
 static enum err build_router(const struct router *r, const struct router_view *last,
                              struct router_view **ret_view)
 {
@@ -287,7 +332,9 @@ static enum err build_router(const struct router *r, const struct router_view *l
     v->arms_n = r->arms_n;
     atomic_init(&v->refs, 1);
     fill_router(r, v);
-    enum err e = fill_arms(r, last, v);
+    enum err e = v->hybrid ? fill_hybrid(r, last, v) : OK;
+    if (e == OK)
+        e = fill_arms(r, last, v);
     if (e == OK && last && same_arms(v, last))
         memcpy(v->by_name, last->by_name, v->arms_n * sizeof *v->by_name);
     else if (e == OK)

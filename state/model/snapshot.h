@@ -21,7 +21,7 @@ struct arm_view {
     int64_t cooldown_until_us; /* 0: not in cooldown. */
     uint64_t answered, failures, cooldowns;
     uint64_t trial_served, trial_chosen; /* As in struct arm. */
-    uint64_t folded[METRIC_GROUPS]; /* Decisions in each matrix. */
+    uint64_t folded[METRIC_GROUPS];      /* Decisions in each matrix. */
     uint64_t clock;                 /* Of the router, at which the sums behind this view stand. */
     double evidence[METRIC_GROUPS]; /* folded, faded by then. */
     float ridge[METRIC_GROUPS];     /* Part of the ridge that P holds, (0, 1]. */
@@ -36,7 +36,7 @@ struct arm_view {
     const struct arm_config *config; /* Lives as long as the view. */
     uint32_t d, metrics_n;
     float *theta;            /* (metrics_n, d): predicted z = theta_m . x. */
-    float *P[METRIC_GROUPS]; /* (d(d+1)/2) each: inverse information matrices. */
+    float *P[METRIC_GROUPS]; /* (d(d+1)/2) each: inverse information matrices, priors included. */
     float *prior_share; /* (d): h = prior_share . x is what is left of the rated prior, about 1 for
                            an untried arm. */
     void *storage;
@@ -54,14 +54,18 @@ struct router_view {
     /* (arms_n): what an arm's evidence is worth by now, where its view is older than this one; NULL
      * while gamma is 1. */
     float *fade;
+    /* (arms_n, metrics_n): what other arms say of each, as its view holds it; NULL unless hybrid.
+     */
+    struct hybrid_prior *hybrid;
+    uint64_t hybrid_at; /* Rated outcomes when it was fitted. */
     double noise[MAX_METRICS *
                  MAX_METRICS]; /* (metrics_n, metrics_n) residual second moments, z units. */
     uint64_t pooled_n[MAX_METRICS];
     double pooled_mean_z[MAX_METRICS]; /* Recent. */
     uint64_t outcomes_folded, orphaned,
         requests_tallied;            /* The first is the clock of forgetting. */
-    uint64_t logged;    /* Decisions answered that taught nobody, by mode. */
-    struct trial trial; /* All zero while its epoch is 0. */
+    uint64_t logged;                 /* Decisions answered that taught nobody, by mode. */
+    struct trial trial;              /* All zero while its epoch is 0. */
     uint64_t learned[METRIC_GROUPS]; /* Decisions in each matrix, over all arms. */
     void *storage;
 };

@@ -407,3 +407,14 @@ void pooled_slopes(const struct pooled *p, const struct router_config *router, u
     packed_multiply(p->matrix.P, d, p->b[metric], ret_m);
     ret_m[0] = 0;
 }
+
+void stats_theta(const struct arm *a, const struct pooled *p, const struct router_config *router,
+                 uint32_t metric, const double *slopes, double *target, double *ret_theta)
+{
+    uint32_t d = spec_d(&router->spec);
+    const struct matrix_stats *g = &a->groups[router->metrics[metric].group];
+    for (uint32_t i = 0; i < d; i++)
+        target[i] = a->metrics[metric].b[i] + g->ridge * slopes[i];
+    packed_multiply(g->P, d, target, ret_theta);
+    ret_theta[0] += stats_prior(a, p, router, metric);
+}

@@ -139,6 +139,11 @@ void stats_amend(struct arm *a, struct pooled *p, const struct router_config *ro
 /* ret_m (d): m_m of metric m, zero on the bias (all zero when slopes are not pooled). */
 void pooled_slopes(const struct pooled *p, const struct router_config *router, uint32_t metric,
                    double *ret_m);
+/* theta_m of one arm, the prior mean on the bias included: z = theta_m . x. slopes (d): L m_m;
+ * target (d): scratch. What a snapshot holds as float; linear in b and m, so that theta of a
+ * weighted sum of metrics of a group is the weighted sum of their thetas. */
+void stats_theta(const struct arm *a, const struct pooled *p, const struct router_config *router,
+                 uint32_t metric, const double *slopes, double *target, double *ret_theta);
 /* The prior mean that holds for a metric of this arm now; whether it is more than optimism. */
 double stats_prior(const struct arm *a, const struct pooled *p, const struct router_config *router,
                    uint32_t metric);

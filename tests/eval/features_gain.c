@@ -89,7 +89,6 @@ static double play_weights(struct trial *t, const struct context *c, uint32_t n,
         struct play p = {.rows = t->rows,
                          .config = &config,
                          .x = t->x,
-                         .cost_weight = cost_weights[w],
                          .order = t->stream,
                          .order_n = n,
                          .seed = rng_mix(seed, (uint64_t)w)};

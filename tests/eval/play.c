@@ -1,6 +1,7 @@
 #include "tests/eval/play.h"
 
 #include "server/route/decide.h"
+#include "server/route/features.h"
 #include "state/base/rng.h"
 #include "state/model/fold.h"
 #include "state/model/model.h"
@@ -72,6 +73,8 @@ struct game {
     struct event event;
     uint64_t position;
     uint32_t router_uid, arm_uid[ROWS_ARMS_MAX];
+    uint32_t arm_of[ROWS_ARMS_MAX]; /* By place in the router's view: the arms in order of entry. */
+    uint32_t arms_n;
     uint64_t issued[ROWS_ARMS_MAX];
     struct decide_scratch scratch;
     float pmf[MAX_ARMS];
@@ -94,6 +97,24 @@ static void publish(struct game *g)
     g->snapshot = next;
 }
 
+/* Those that join before row i. */
+static void add_arms(struct game *g, uint32_t i)
+{
+    const struct play *p = g->p;
+    for (uint32_t a = 0; a < p->rows->arms.n; a++) {
+        if ((p->enters ? p->enters[a] : 0) != i)
+            continue;
+        memset(&g->event, 0, sizeof g->event);
+        g->event.kind = EVENT_ARM_ADD;
+        g->event.u.arm.router_uid = g->router_uid;
+        if (p->arms)
+            g->event.u.arm.config = p->arms[a];
+        memcpy(g->event.u.arm.config.name, p->rows->arms.name[a], ROWS_NAME_CAP);
+        g->arm_uid[a] = fold(g);
+        g->arm_of[g->arms_n++] = a;
+    }
+}
+
 static void open_game(struct game *g)
 {
     must(model_new(&g->model), "model");
@@ -102,13 +123,21 @@ static void open_game(struct game *g)
     g->event.u.router = *g->p->config;
     g->event.u.router.settings.seed = g->p->seed;
     g->router_uid = fold(g);
-    for (uint32_t a = 0; a < g->p->rows->arms.n; a++) {
-        memset(&g->event, 0, sizeof g->event);
-        g->event.kind = EVENT_ARM_ADD;
-        g->event.u.arm.router_uid = g->router_uid;
-        memcpy(g->event.u.arm.config.name, g->p->rows->arms.name[a], ROWS_NAME_CAP);
-        g->arm_uid[a] = fold(g);
-    }
+    add_arms(g, 0);
+    publish(g);
+}
+
+static void change_weights(struct game *g)
+{
+    struct event_router_update *u = &g->event.u.update;
+    memset(&g->event, 0, sizeof g->event);
+    g->event.kind = EVENT_ROUTER_UPDATE;
+    u->router_uid = g->router_uid;
+    u->settings = g->p->config->settings;
+    u->settings.seed = g->p->seed;
+    u->metrics_n = g->p->config->metrics_n;
+    memcpy(u->weights, g->p->weights_then, u->metrics_n * sizeof *u->weights);
+    (void)fold(g);
     publish(g);
 }
 
@@ -120,7 +149,12 @@ static double cost_z(const struct play *p, const struct row *row, uint32_t arm)
 
 static double utility_of(const struct play *p, const struct row *row, uint32_t arm)
 {
-    return row->quality[arm] - p->cost_weight * cost_z(p, row, arm);
+    const struct metric_def *m = p->config->metrics;
+    double quality = p->weights_then ? p->weights_then[QUALITY] : m[QUALITY].weight;
+    if (p->config->metrics_n <= COST)
+        return quality * row->quality[arm];
+    double cost = p->weights_then ? p->weights_then[COST] : m[COST].weight;
+    return quality * row->quality[arm] - cost * cost_z(p, row, arm);
 }
 
 /* The arm for row number `i` of the stream. */
@@ -130,9 +164,9 @@ static uint32_t choose(struct game *g, uint32_t i, const struct row *row, const 
     struct eligible arms[ROWS_ARMS_MAX];
     struct decide_result result;
     uint32_t n = 0;
-    for (uint32_t a = 0; a < r->arms_n; a++)
-        if (!isnan(row->quality[a]))
-            arms[n++] = (struct eligible){.index = a, .issued = g->issued[a]}; /* Nothing waits. */
+    for (uint32_t k = 0; k < r->arms_n; k++)
+        if (!isnan(row->quality[g->arm_of[k]])) /* Nothing waits for its outcome. */
+            arms[n++] = (struct eligible){.index = k, .issued = g->issued[g->arm_of[k]]};
     struct decide_input in = {.router = r,
                               .x = x,
                               .arms = arms,
@@ -140,8 +174,9 @@ static uint32_t choose(struct game *g, uint32_t i, const struct row *row, const 
                               .answer_share = i ? 1 : 0,
                               .seed = rng_mix(g->p->seed, i)};
     decide(&in, &g->scratch, g->pmf, &result);
-    g->issued[arms[result.chosen].index]++;
-    return arms[result.chosen].index;
+    uint32_t arm = g->arm_of[arms[result.chosen].index];
+    g->issued[arm]++;
+    return arm;
 }
 
 static void learn(struct game *g, uint32_t i, const struct row *row, uint32_t arm, const float *x)
@@ -176,14 +211,37 @@ double play_run(const struct play *p)
     for (uint32_t i = 0; i < p->order_n; i++) {
         const struct row *row = &p->rows->row[p->order[i]];
         const float *x = p->x + p->order[i] * d;
+        if (i > 0 && p->enters) {
+            add_arms(g, i);
+            publish(g);
+        }
+        if (p->weights_then && i == p->weights_at)
+            change_weights(g);
         uint32_t arm = choose(g, i, row, x);
-        sum += utility_of(p, row, arm);
+        struct play_step step = {i, arm, utility_of(p, row, arm), row};
+        sum += step.utility;
+        if (p->watch)
+            p->watch(p->user, &step);
         learn(g, i, row, arm, x);
     }
     snapshot_free(g->snapshot);
     model_free(g->model);
     free(g);
     return sum / p->order_n;
+}
+
+void play_contexts(const struct rows *rows, const struct feature_spec *spec, bool task,
+                   float *ret_x)
+{
+    size_t d = spec_d(spec);
+    for (uint32_t i = 0; i < rows->n; i++) {
+        const struct row *row = &rows->row[i];
+        struct feature_input in = {.text = {row->text, row->text_len}, .task_slot = -1};
+        struct err_detail detail;
+        if (task)
+            in.task_slot = row->task;
+        must(features_fill(spec, &in, ret_x + i * d, &detail), "context");
+    }
 }
 
 double play_best_single(const struct play *p)

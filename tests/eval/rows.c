@@ -36,7 +36,8 @@ static int read_outcomes(struct rows *rows, struct row *row, json_t *outcomes)
         if (a < 0 || a >= ROWS_ARMS_MAX || !json_is_number(json_object_get(o, "quality")))
             return -1;
         row->quality[a] = json_number_value(json_object_get(o, "quality"));
-        row->cost[a] = json_number_value(json_object_get(o, "cost_usd"));
+        json_t *usd = json_object_get(o, "cost_usd");
+        row->cost[a] = json_number_value(usd ? usd : json_object_get(o, "energy_j"));
     }
     return 0;
 }

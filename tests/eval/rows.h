@@ -6,13 +6,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { ROWS_ARMS_MAX = 16, ROWS_NAMES_MAX = 64, ROWS_NAME_CAP = 65 };
+enum { ROWS_ARMS_MAX = 64, ROWS_NAMES_MAX = 64, ROWS_NAME_CAP = 65 };
 
 struct row {
     char *text;
     size_t text_len;
-    int task, family;                                   /* In tasks, families; -1: none. */
-    double quality[ROWS_ARMS_MAX], cost[ROWS_ARMS_MAX]; /* quality NAN: not a candidate. */
+    int task, family; /* In tasks, families; -1: none. */
+    /* quality NAN: not a candidate. cost: US$, or joules where a file has no prices. */
+    double quality[ROWS_ARMS_MAX], cost[ROWS_ARMS_MAX];
 };
 
 struct names {
