@@ -105,9 +105,42 @@ static void lists_with_a_word_or_too_many_values_are_refused(void **unused)
     assert_null(values);
 }
 
+static void times_are_dates_or_ages(void **unused)
+{
+    (void)unused;
+    static const int64_t now = INT64_C(1795327200000000); /* 2026-11-22T06:00:00Z */
+    static const struct {
+        const char *text;
+        int64_t us;
+    } good[] = {{"2026-11-22", INT64_C(1795305600000000)},
+                {"2026-11-22T06:00:00", now},
+                {"2026-11-22T06:00:00Z", now},
+                {"90s", now - 90 * INT64_C(1000000)},
+                {"30m", now - 1800 * INT64_C(1000000)},
+                {"12h", now - 43200 * INT64_C(1000000)},
+                {"3d", now - 259200 * INT64_C(1000000)},
+                {"999999d", 0}, /* Before everything. */
+                {"@1795327200", now},
+                {"1970-01-01", 0}};
+    static const char *const bad[] = {"",     "now",        "12",          "12w",       "-3d",
+                                      "h",    "2026-13-01", "2026-11-22T", "2026-11-22x",
+                                      "@1.5", "@-1",        "2026-11-22T06:00:00Zz", "9999999999d"};
+    struct args_error error;
+    int64_t us = -1;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        if (!args_time(good[i].text, now, &us, &error))
+            fail_msg("%s: %s", good[i].text, error.text);
+        assert_int_equal(us, good[i].us);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (args_time(bad[i], now, &us, &error))
+            fail_msg("'%s' was taken", bad[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(times_are_dates_or_ages),
         cmocka_unit_test(pairs_are_read_and_appended),
         cmocka_unit_test(bad_pairs_are_refused),
         cmocka_unit_test(a_name_given_in_an_earlier_option_is_refused),

@@ -426,9 +426,57 @@ static void a_log_that_cannot_be_opened_says_why_and_leaks_nothing(void **unused
     remove_place(&p);
 }
 
+struct seen {
+    uint32_t n, sum;
+    int64_t first_us, last_us;
+};
+
+static enum err see(void *ctx, const struct audit_record *record)
+{
+    struct seen *s = ctx;
+    const struct decision *d = &record->decision;
+    s->first_us = s->n == 0 || d->issued_us < s->first_us ? d->issued_us : s->first_us;
+    s->last_us = d->issued_us > s->last_us ? d->issued_us : s->last_us;
+    s->n++;
+    s->sum += d->arm_uid;
+    return s->n < 7 ? OK : ERR_CANCELLED;
+}
+
+static void what_was_decided_in_a_time_is_visited_though_it_was_put_just_now(void **unused)
+{
+    (void)unused;
+    struct place p;
+    struct err_detail detail;
+    uint64_t damaged = 99;
+    make_place(&p);
+    struct audit *a = open_log(&p, 0, 0);
+    int64_t now = now_us();
+    for (uint32_t i = 0; i < 6; i++) { /* One an hour, the newest now. */
+        uint8_t id[ID_BYTES];
+        int64_t at = now - (int64_t)(5 - i) * HOURS_US;
+        make_id(i, at, id);
+        assert_true(put(a, id, at, 1u << i, 2));
+    }
+    struct seen s = {0};
+    assert_int_equal(audit_iterate(a, 0, now + 1, see, &s, &damaged, &detail), OK);
+    assert_int_equal(s.n, 6);
+    assert_int_equal(s.sum, 63);
+    assert_int_equal(damaged, 0);
+    s = (struct seen){0};
+    assert_int_equal(audit_iterate(a, now - 3 * HOURS_US, now, see, &s, &damaged, &detail), OK);
+    assert_int_equal(s.sum, 4 + 8 + 16); /* From the first on, before the last. */
+    s = (struct seen){.n = 6};
+    assert_int_equal(audit_iterate(a, 0, now, see, &s, &damaged, &detail), ERR_CANCELLED);
+    assert_int_equal(s.n, 7);
+    assert_int_equal(audit_iterate(a, now, now, see, &s, &damaged, &detail), ERR_OUT_OF_RANGE);
+    audit_close(a);
+    remove_place(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_was_decided_in_a_time_is_visited_though_it_was_put_just_now),
         cmocka_unit_test(a_record_is_found_at_once_and_after_a_restart),
         cmocka_unit_test(what_the_ring_cannot_hold_is_dropped_and_counted_and_the_rest_is_kept),
         cmocka_unit_test(hours_past_their_age_go),

@@ -395,6 +395,65 @@ static void a_trimmed_journal_still_verifies_from_its_base(void **state)
     close_scene(&s);
 }
 
+struct counted {
+    uint64_t n, first, last;
+};
+
+static enum err count_record(void *ctx, uint64_t position, struct slice record)
+{
+    struct counted *c = ctx;
+    assert_true(record.len > 0);
+    c->first = c->n++ ? c->first : position;
+    c->last = position;
+    return OK;
+}
+
+static void the_journal_is_read_again_from_a_time_on_and_from_its_base(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct counted c = {0};
+    uint64_t at, base;
+    open_scene(&s);
+    learn(&s, 0, 300);
+    s.now_us += hour_us;
+    int64_t later = s.now_us;
+    learn(&s, 300, 50);
+    assert_int_equal(ledger_records(s.l, 0, UINT64_MAX, count_record, &c, &s.detail), OK);
+    assert_int_equal(c.n, 352);
+    assert_int_equal(ledger_seek(s.l, later, &at, &s.detail), OK);
+    assert_int_equal(at, 302); /* Router, arm and 300 outcomes came before. */
+    assert_int_equal(ledger_seek(s.l, 0, &at, &s.detail), OK);
+    assert_int_equal(at, 0);
+    assert_int_equal(ledger_seek(s.l, later + hour_us, &at, &s.detail), OK);
+    assert_int_equal(at, 352);
+    struct buf bytes;
+    buf_init(&bytes);
+    assert_int_equal(ledger_base(s.l, &bytes, &base, &s.detail), OK);
+    assert_int_equal(base, 0);
+    assert_int_equal(bytes.len, 0);
+
+    ledger_close(s.l);
+    s.o.journal_max_bytes = 1;
+    open_ledger(&s);
+    checkpoint(&s);
+    learn(&s, 350, 10);
+    assert_int_equal(ledger_tick(s.l, s.now_us, &s.detail), OK);
+    assert_int_equal(ledger_base(s.l, &bytes, &base, &s.detail), OK);
+    assert_int_equal(base, 352);
+    struct model *m = NULL;
+    assert_int_equal(model_decode((struct slice){bytes.data, bytes.len}, &m, &s.detail), OK);
+    assert_int_equal(m->position, 352);
+    model_free(m);
+    buf_done(&bytes);
+    c = (struct counted){0};
+    assert_int_equal(ledger_records(s.l, base + 1, UINT64_MAX, count_record, &c, &s.detail), OK);
+    assert_int_equal(c.n, 10);
+    assert_int_equal(c.last, 362);
+    assert_int_equal(ledger_records(s.l, 5, 6, count_record, &c, &s.detail), ERR_NOT_FOUND);
+    close_scene(&s);
+}
+
 static void a_journal_that_is_too_large_is_trimmed_although_it_is_young(void **state)
 {
     (void)state;
@@ -598,6 +657,7 @@ int main(void)
         cmocka_unit_test(verify_says_where_a_flipped_statistic_is),
         cmocka_unit_test(verify_can_be_cancelled),
         cmocka_unit_test(a_trimmed_journal_still_verifies_from_its_base),
+        cmocka_unit_test(the_journal_is_read_again_from_a_time_on_and_from_its_base),
         cmocka_unit_test(a_journal_that_is_too_large_is_trimmed_although_it_is_young),
         cmocka_unit_test(within_the_time_to_keep_nothing_is_trimmed),
         cmocka_unit_test(a_backup_opens_with_what_was_durable),

@@ -473,6 +473,55 @@ static void every_failed_allocation_is_an_error_and_nothing_else(void **state)
 }
 #endif
 
+struct slow_reader {
+    struct fixture *f;
+    pthread_t expirer;
+    size_t seen;
+};
+
+static void *expire_all(void *arg)
+{
+    struct fixture *f = arg;
+    struct err_detail detail;
+    uint64_t dropped = 0;
+    assert_int_equal(hours_expire(f->h, (NOON + 100) * HOURS_US, 0, 0, &dropped, &detail), OK);
+    assert_int_equal(dropped, 1);
+    return NULL;
+}
+
+static enum err read_slowly(void *ctx, int64_t hour, const uint8_t *key, struct slice bytes)
+{
+    (void)hour;
+    (void)key;
+    (void)bytes;
+    struct slow_reader *r = ctx;
+    if (r->seen++ == 0)
+        assert_int_equal(pthread_create(&r->expirer, NULL, expire_all, r->f), 0);
+    usleep(1000);
+    return OK;
+}
+
+static void a_slow_reader_lets_go_of_an_hour_that_expires(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 30000 };
+    static struct hours_record records[N];
+    for (uint64_t i = 0; i < N; i++) {
+        key_of(i, records[i].key);
+        records[i].bytes = (struct slice){"x", 1};
+    }
+    assert_ok(f, hours_put(f->h, NOON, records, N, &f->detail));
+    assert_ok(f, hours_put(f->h, NOON + 1, records, 1, &f->detail)); /* The newest stays. */
+    struct slow_reader r = {.f = f};
+    assert_ok(f, hours_iterate(f->h, NOON, NOON, read_slowly, &r, &f->detail));
+    assert_int_equal(pthread_join(r.expirer, NULL), 0);
+    assert_true(r.seen < N);
+    struct hours_counts c;
+    hours_counts(f->h, &c);
+    assert_int_equal(c.hours, 1);
+    assert_int_equal(c.damaged_hours, 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -484,6 +533,7 @@ int main(void)
         TEST(records_survive_closing_and_a_killed_writer),
         TEST(iteration_takes_the_hours_asked_for_in_order),
         TEST(an_hour_grows_beyond_its_first_map),
+        TEST(a_slow_reader_lets_go_of_an_hour_that_expires),
         TEST(expiry_removes_old_hours_then_the_oldest_and_spares_the_newest),
         TEST(a_flipped_value_is_skipped_and_counted),
         TEST(a_truncated_hour_is_dropped_and_begun_anew),
