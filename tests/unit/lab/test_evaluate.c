@@ -284,6 +284,33 @@ static void the_first_row_is_decided_knowing_nothing(void **state)
     world_log_close(&log);
 }
 
+/* Pulls of the log are the target's: after two of each arm none is a newcomer. */
+static void a_target_forces_newcomers_until_the_log_has_pulled_them(void **state)
+{
+    (void)state;
+    struct router_config config;
+    struct world_log log;
+    struct target *t;
+    struct target_decision d;
+    world_config(&config);
+    target_set_fixed(&config, "high");
+    config.settings.newcomer_pulls = 2;
+    world_log_open(&log, 20, 15, 0);
+    const struct evaluate_options o = options(&config);
+    assert_int_equal(target_new(&o.target, &t, NULL), OK);
+    for (uint32_t i = 0; i < 2 * WORLD_ARMS; i++) {
+        struct logged_row row = log.rows[i].row;
+        row.chosen = i % WORLD_ARMS;
+        assert_int_equal(target_decide(t, &row, NULL, i, &d), OK);
+        assert_true(d.pmf[1] + d.pmf[2] > .1f);
+        assert_int_equal(target_learn(t, &row), OK);
+    }
+    assert_int_equal(target_decide(t, &log.rows[0].row, NULL, 9, &d), OK);
+    assert_true(d.pmf[0] == 1);
+    target_free(t);
+    world_log_close(&log);
+}
+
 static void weights_in_force_and_weights_given_make_the_utility(void **state)
 {
     (void)state;
@@ -472,6 +499,7 @@ int main(void)
         cmocka_unit_test(too_few_rows_that_agree_give_a_warning_and_no_verdict),
         cmocka_unit_test(a_target_on_arms_never_logged_gets_no_verdict),
         cmocka_unit_test(the_first_row_is_decided_knowing_nothing),
+        cmocka_unit_test(a_target_forces_newcomers_until_the_log_has_pulled_them),
         cmocka_unit_test(weights_in_force_and_weights_given_make_the_utility),
         cmocka_unit_test(a_frozen_target_decides_alike_from_the_first_row_to_the_last),
         cmocka_unit_test(a_row_that_cannot_be_is_refused_in_words),

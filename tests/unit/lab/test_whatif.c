@@ -235,6 +235,23 @@ static void a_decision_reported_in_pieces_counts_once_for_each_metric(void **sta
     close_scene(&s);
 }
 
+/* The second report repeats what the first said: only what is new in it counts. */
+static void a_metric_sent_again_is_not_scored_again(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s, 100, true);
+    for (uint32_t i = HEAD; i < s.journal.n; i++) {
+        struct event_outcome *o = &s.journal.events[i].u.outcome;
+        if (o->metrics[0].index == WORLD_REWARD)
+            o->metrics[o->metrics_n++] = (struct outcome_metric){WORLD_COST, .9, .9};
+    }
+    must_run(&s);
+    assert_int_equal(s.w.evaluation.metric[WORLD_COST].rows, 100);
+    assert_int_equal(s.w.evaluation.used, 95);
+    close_scene(&s);
+}
+
 static void duplicates_and_forced_decisions_are_not_scored(void **state)
 {
     (void)state;
@@ -360,6 +377,7 @@ int main(void)
         cmocka_unit_test(one_arm_always_has_all_the_mass_and_its_reward),
         cmocka_unit_test(another_ridge_learns_another_model_and_weights_another_utility),
         cmocka_unit_test(a_decision_reported_in_pieces_counts_once_for_each_metric),
+        cmocka_unit_test(a_metric_sent_again_is_not_scored_again),
         cmocka_unit_test(duplicates_and_forced_decisions_are_not_scored),
         cmocka_unit_test(a_base_is_where_it_begins),
         cmocka_unit_test(an_update_in_the_journal_is_changed_too),
