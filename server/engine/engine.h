@@ -70,6 +70,11 @@ struct route_in {
     size_t candidates_n;
     const struct slice *exclude;
     size_t exclude_n;
+    struct slice selector, stage;       /* Empty: every arm. */
+    const struct engine_weight *limits; /* Metrics and their bounds, in their own unit. */
+    size_t limits_n;
+    uint32_t input_tokens;    /* 0: estimated from the text. */
+    uint8_t modalities;       /* Bit m: the prompt holds enum modality m beside agent.images. */
     struct slice decision_id; /* Empty: the server makes one. */
     struct slice body;        /* The request's bytes; hashed when decision_id is given. */
     bool dry_run;
@@ -82,6 +87,15 @@ struct ranked_arm {
     double propensity, mean, width;
     uint64_t pending;
     float predicted[MAX_METRICS]; /* z units, of the metrics in weighted_mask; only with explain. */
+};
+
+enum { EXCLUDED_DETAIL_CAP = 192 };
+
+/* An arm that could not be chosen. */
+struct excluded_arm {
+    char name[NAME_CAP];
+    uint8_t why;                      /* enum ineligible of server/route/eligible.h. */
+    char detail[EXCLUDED_DETAIL_CAP]; /* The figures behind it; may be empty. */
 };
 
 struct route_out {
@@ -98,6 +112,9 @@ struct route_out {
     uint16_t weighted_mask; /* Bit m: metric m had weight. */
     uint32_t metrics_n;
     char metric_names[MAX_METRICS][NAME_CAP]; /* Only with explain. */
+    bool shows_excluded; /* With explain or dry_run; else the next two are empty. */
+    uint32_t excluded_n; /* In all; the first MAX_EXCLUDED are here. */
+    struct excluded_arm excluded[MAX_EXCLUDED];
 };
 
 /* Decides. ret_out is the caller's (large: keep one per slot or worker). Fills every header field

@@ -85,6 +85,7 @@ enum err engine_router_create(struct engine_worker *w, const struct router_confi
 {
     TRY(settings_check(config, detail));
     TRY(policy_check(&config->settings, detail));
+    TRY(selector_check_stages(&config->settings.stages, detail));
     struct event *ev = fresh_event(w, EVENT_ROUTER_CREATE);
     ev->u.router = *config;
     if (ev->u.router.settings.seed == 0)
@@ -136,6 +137,8 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
     enum err e = settings_check(config, detail);
     if (e == OK)
         e = policy_check(&config->settings, detail);
+    if (e == OK)
+        e = selector_check_stages(&config->settings.stages, detail);
     if (e == OK)
         e = look_up_router(w, name, &uid, old, detail);
     if (e == OK)

@@ -31,13 +31,20 @@ struct engine {
     _Atomic(struct classifier *) classifier; /* NULL: none. Reclaimed like a snapshot. */
 };
 
+enum { ENGINE_GUESSES = 32 }; /* Arms whose limits are judged together. */
+
 /* Everything a call needs beyond the stack; one a thread. */
 struct engine_worker {
     struct engine *engine;
     struct sealer *sealer;
     struct decide_scratch decide;
     struct eligible arms[MAX_ARMS];
-    uint8_t marks[MAX_ARMS];
+    uint8_t marks[MAX_ARMS]; /* enum ineligible of every arm, until a ranking uses it. */
+    struct demand demand;    /* Of the request in hand, and what it points to: */
+    struct selector selector, stage;
+    uint8_t broken[MAX_ARMS]; /* Of an arm OVER_LIMIT: into demand.limits. */
+    uint32_t limited[ENGINE_GUESSES];
+    struct guess guesses[ENGINE_GUESSES];
     float pmf[MAX_ARMS];
     struct audit_arm audit_arms[MAX_ARMS];
     struct decision decision;
@@ -50,6 +57,20 @@ struct engine_worker {
 MUST_USE enum err engine_fill_context(struct engine_worker *w, const struct router_view *router,
                                       const struct route_in *in, bool learn,
                                       struct err_detail *detail);
+
+/* Reads what the request asks of an arm into w->demand. */
+MUST_USE enum err engine_demand(struct engine_worker *w, const struct router_view *router,
+                                const struct route_in *in, struct err_detail *detail);
+/* Gives arms of w->marks that are ELIGIBLE their reason, when w->demand has one; not COOLING. Reads
+ * w->decision.x. */
+void engine_constrain(struct engine_worker *w, const struct router_view *router);
+/* The error of a request that no arm can serve: the reason of every arm, as many as fit. */
+enum err engine_say_no_arm(struct engine_worker *w, const struct router_view *router,
+                           struct err_detail *detail);
+/* Fills ret_out->excluded from w->marks; neither the chosen arm nor, when all of them may serve,
+ * the cooling ones are. */
+void engine_show_excluded(struct engine_worker *w, const struct router_view *router,
+                          bool all_cooling, uint32_t chosen, struct route_out *ret_out);
 
 /* Queues the event and waits until the writer answered. ret_result may be NULL. */
 MUST_USE enum err engine_submit(struct engine_worker *w, const struct event *event,

@@ -69,26 +69,6 @@ static void add_arm(struct routing *t, uint32_t index)
     };
 }
 
-/* The reason of every arm, for the caller who gets no answer; as many as fit. */
-static enum err say_no_arm(const struct routing *t, struct err_detail *detail)
-{
-    static const char *const why[] = {"eligible", "not a candidate", "excluded", "paused",
-                                      "in cooldown"};
-    const struct router_view *r = t->router;
-    if (r->arms_n == 0)
-        return err_say(detail, ERR_NO_ELIGIBLE_ARM, "router `%s` has no arms; add one first",
-                       r->config->name);
-    char text[900];
-    size_t at = 0;
-    for (uint32_t i = 0; i < r->arms_n && at < sizeof text - 100; i++) {
-        int n = snprintf(text + at, sizeof text - at, "%s%s: %s", i ? ", " : "",
-                         r->arms[i]->config->name, why[t->w->marks[i]]);
-        at += n > 0 ? (size_t)n : 0;
-    }
-    return err_say(detail, ERR_NO_ELIGIBLE_ARM, "no arm of router `%s` is eligible (%s)",
-                   r->config->name, text);
-}
-
 static void try_probe(struct routing *t, uint32_t index)
 {
     const struct arm_view *arm = t->router->arms[index];
@@ -102,7 +82,9 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
 {
     const struct router_view *r = t->router;
     uint8_t *marks = t->w->marks;
+    TRY(engine_demand(t->w, r, t->in, detail));
     TRY(mark_candidates(t, detail));
+    engine_constrain(t->w, r);
     for (uint32_t i = 0; i < r->arms_n; i++) {
         if (marks[i] != ELIGIBLE)
             continue;
@@ -117,7 +99,7 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
     if (t->arms_n > 0)
         return OK;
     if (t->cooling_n == 0)
-        return say_no_arm(t, detail);
+        return engine_say_no_arm(t->w, r, detail);
     /* Every candidate is cooling: serving beats failing, and each answer may end a cooldown. */
     t->all_cooling = true;
     t->forced = -1;
@@ -343,6 +325,11 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
     t->group = t->result.utility.group;
     TRY(find_eligible(t, detail));
     choose(t);
+    out->excluded_n = 0;
+    out->shows_excluded = t->in->explain || t->in->dry_run;
+    if (out->shows_excluded)
+        engine_show_excluded(t->w, t->router, t->all_cooling, t->w->arms[t->result.chosen].index,
+                             out);
     return answer(t, out, detail);
 }
 
@@ -367,6 +354,10 @@ static void remember_answer(struct engine_worker *w, const uint8_t id[ID_BYTES],
     buf_put_u32(b, o->ranked_n);
     for (uint32_t i = 0; i < o->ranked_n; i++)
         buf_put(b, &o->ranked[i], sizeof o->ranked[i]);
+    buf_put_u8(b, o->shows_excluded);
+    buf_put_u32(b, o->excluded_n);
+    for (uint32_t i = 0; i < o->excluded_n && i < MAX_EXCLUDED; i++)
+        buf_put(b, &o->excluded[i], sizeof o->excluded[i]);
     if (buf_error(b) == OK)
         live_recent_put(w->engine->live, id, (struct slice){b->data, b->len});
     else
@@ -395,6 +386,10 @@ static enum err recall_answer(struct engine_worker *w, const uint8_t id[ID_BYTES
     o->ranked_n = reader_u32(&r);
     for (uint32_t i = 0; i < o->ranked_n && i < MAX_RANKED; i++)
         reader_copy(&r, &o->ranked[i], sizeof o->ranked[i]);
+    o->shows_excluded = reader_u8(&r) != 0;
+    o->excluded_n = reader_u32(&r);
+    for (uint32_t i = 0; i < o->excluded_n && i < MAX_EXCLUDED; i++)
+        reader_copy(&r, &o->excluded[i], sizeof o->excluded[i]);
     return r.failed ? err_say(detail, ERR_INTERNAL, "a remembered answer is damaged") : OK;
 }
 

@@ -252,6 +252,18 @@ enum err selector_parse(struct slice text, const char *what, struct selector *re
     }
 }
 
+enum err selector_check_stages(const struct stages *stages, struct err_detail *detail)
+{
+    struct selector s;
+    for (uint32_t i = 0; i < stages->n; i++) {
+        char what[NAME_CAP + 16];
+        (void)snprintf(what, sizeof what, "stages.%s", stages->all[i].name);
+        struct slice text = {stages->all[i].allowed, strlen(stages->all[i].allowed)};
+        TRY(selector_parse(text, what, &s, detail));
+    }
+    return OK;
+}
+
 /* The value of the arm's label, "" of a tag; NULL when it has neither. */
 static const char *arm_value(const struct arm_config *arm, struct slice key)
 {

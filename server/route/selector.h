@@ -47,6 +47,8 @@ struct selector {
  * there and what was expected; ERR_TOO_LARGE: more than SELECTOR_BYTES. */
 MUST_USE enum err selector_parse(struct slice text, const char *what, struct selector *ret_selector,
                                  struct err_detail *detail);
+/* Whether every stage's selector can be parsed; the sentence names the stage. */
+MUST_USE enum err selector_check_stages(const struct stages *stages, struct err_detail *detail);
 /* Whether the arm's labels meet every requirement. A tag of the arm counts as a label without a
  * value, unless a label has its name. */
 bool selector_matches(const struct selector *selector, const struct arm_config *arm);

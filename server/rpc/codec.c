@@ -1,5 +1,6 @@
 #include "server/rpc/codec.h"
 
+#include "server/rpc/codec_capability.h"
 #include "server/rpc/message.h"
 
 #include <string.h>
@@ -55,6 +56,32 @@ static struct feature_agent agent_in(const Shunt__V1__RouteRequest *m)
     };
 }
 
+/* max_cost_usd and its like are limits of metrics with names that many routers have. */
+static enum err limits_in(const Shunt__V1__RouteRequest *m, struct engine_weight *limits,
+                          size_t *ret_n, struct err_detail *detail)
+{
+    const struct {
+        bool has;
+        double value;
+        const char *field, *metric;
+    } named[] = {{m->has_max_cost_usd, m->max_cost_usd, "max_cost_usd", "cost_usd"},
+                 {m->has_max_latency_ms, m->max_latency_ms, "max_latency_ms", "latency_ms"},
+                 {m->has_min_quality, m->min_quality, "min_quality", "quality"}};
+    *ret_n = 0;
+    for (size_t i = 0; i < m->n_limits; i++)
+        TRY(put_pair(limits, ret_n, "limits", m->limits[i]->key, m->limits[i]->value, detail));
+    for (size_t i = 0; i < sizeof named / sizeof *named; i++) {
+        size_t before = *ret_n;
+        if (!named[i].has)
+            continue;
+        TRY(put_pair(limits, ret_n, named[i].field, named[i].metric, named[i].value, detail));
+        if (*ret_n == before)
+            return err_say(detail, ERR_INVALID, "%s: limits holds %s too; send one of the two",
+                           named[i].field, named[i].metric);
+    }
+    return OK;
+}
+
 enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
                         struct route_lists *lists, struct route_in *ret_in,
                         struct err_detail *detail)
@@ -69,6 +96,10 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
     for (size_t i = 0; i < m->n_weights; i++)
         TRY(put_pair(lists->weights, &weights_n, "weights", m->weights[i]->key,
                      m->weights[i]->value, detail));
+    size_t limits_n = 0;
+    uint8_t modalities = 0;
+    TRY(limits_in(m, lists->limits, &limits_n, detail));
+    TRY(codec_modalities_in(m->modalities, m->n_modalities, "modalities", &modalities, detail));
     *ret_in = (struct route_in){
         .router = text_slice(m->router),
         /* From the bytes: a prompt may hold a NUL, where protobuf-c's text would end. */
@@ -85,6 +116,12 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
         .candidates_n = m->n_candidates,
         .exclude = lists->exclude,
         .exclude_n = m->n_exclude,
+        .selector = text_slice(m->selector),
+        .stage = text_slice(m->stage),
+        .limits = lists->limits,
+        .limits_n = limits_n,
+        .input_tokens = m->input_tokens,
+        .modalities = modalities,
         .decision_id = text_slice(m->decision_id),
         .body = body,
         .dry_run = m->has_dry_run && m->dry_run,
@@ -157,6 +194,27 @@ static enum err put_ranking(const struct route_out *out, bool explain, struct ar
     return OK;
 }
 
+static enum err put_excluded(const struct route_out *out, struct arena *arena,
+                             Shunt__V1__RouteResponse *r, struct err_detail *detail)
+{
+    uint32_t n = out->excluded_n < MAX_EXCLUDED ? out->excluded_n : MAX_EXCLUDED;
+    Shunt__V1__ExcludedArm *arms = arena_array(arena, n, sizeof *arms);
+    r->excluded = arena_array(arena, n, sizeof *r->excluded);
+    if (!arms || !r->excluded)
+        return arena_error(arena, detail);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct excluded_arm *from = &out->excluded[i];
+        shunt__v1__excluded_arm__init(&arms[i]);
+        arms[i].arm_id = unconst(from->name);
+        arms[i].has_reason = true;
+        arms[i].reason = (Shunt__V1__Ineligible)from->why;
+        arms[i].detail = from->detail[0] ? unconst(from->detail) : NULL;
+        r->excluded[i] = &arms[i];
+    }
+    r->n_excluded = n;
+    return OK;
+}
+
 enum err codec_route_out(const struct route_out *out, bool explain, struct arena *arena,
                          Shunt__V1__RouteResponse **ret_message, struct err_detail *detail)
 {
@@ -181,6 +239,11 @@ enum err codec_route_out(const struct route_out *out, bool explain, struct arena
     r->version = out->arm_version;
     if (out->ranked_n)
         TRY(put_ranking(out, explain, arena, r, detail));
+    if (out->shows_excluded) {
+        r->has_excluded_n = true;
+        r->excluded_n = out->excluded_n;
+        TRY(put_excluded(out, arena, r, detail));
+    }
     *ret_message = r;
     return OK;
 }

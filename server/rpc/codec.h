@@ -10,7 +10,7 @@
 
 /* Lists that a decoded request points into. */
 struct route_lists {
-    struct engine_weight weights[MAX_METRICS];
+    struct engine_weight weights[MAX_METRICS], limits[MAX_METRICS];
     struct slice candidates[MAX_CANDIDATES], exclude[MAX_CANDIDATES];
 };
 

@@ -1,6 +1,7 @@
 #include "server/rpc/codec_spec.h"
 
 #include "server/ops/utf8.h"
+#include "server/rpc/codec_capability.h"
 
 #include <string.h>
 
@@ -89,6 +90,7 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
         settings->mode = (enum router_mode)m->mode;
     }
     TRY(settings_names_in(m, settings, detail));
+    TRY(codec_stages_in(m, &settings->stages, detail));
 #define X(wire, own)                                                                               \
     if (m->has_##wire)                                                                             \
         settings->own = m->wire;
@@ -262,6 +264,7 @@ enum err codec_arm_in(const Shunt__V1__ArmSpec *m, const struct router_config *c
     for (size_t i = 0; i < m->n_priors; i++)
         TRY(prior_in(m->priors[i], config, ret_arm, detail));
     TRY(descriptors_in(m, ret_arm, detail));
+    TRY(codec_capability_in(m, ret_arm, detail));
     return settings_check_arm(ret_arm, detail);
 }
 
@@ -286,6 +289,8 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->mode = (Shunt__V1__RouterMode)s->mode;
     m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
     bool split = m->split_policy && m->split_fixed_arm;
+    if (!codec_stages_out(&s->stages, arena, m))
+        return NULL;
     return m->policy && m->fixed_arm && split && m->baseline_arm ? m : NULL;
 }
 
@@ -400,7 +405,7 @@ Shunt__V1__ArmSpec *codec_arm_out(const struct arm_config *arm, const struct rou
     DESCRIPTORS(X)
 #undef X
     m->family = arena_text(arena, arm->family, strlen(arm->family));
-    if (!m->family)
+    if (!m->family || !codec_capability_out(arm, arena, m))
         return NULL;
     return arm->prior_mask && !priors_out(arm, config, arena, m) ? NULL : m;
 }

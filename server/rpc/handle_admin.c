@@ -130,12 +130,23 @@ static enum err weights_in(const Shunt__V1__UpdateRouterRequest *m, struct route
     return OK;
 }
 
+static enum err remove_stages(const Shunt__V1__UpdateRouterRequest *m, struct stages *stages,
+                              struct err_detail *detail)
+{
+    for (size_t i = 0; i < m->n_remove_stages; i++)
+        if (!stages_remove(stages, text_slice(m->remove_stages[i])))
+            return err_say(detail, ERR_STAGE_NOT_FOUND, "remove_stages: there is no stage %.64s",
+                           m->remove_stages[i]);
+    return OK;
+}
+
 enum err handle_update_router(struct handler *h, const ProtobufCMessage *request,
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__UpdateRouterRequest *m = (const Shunt__V1__UpdateRouterRequest *)request;
     struct router_config config;
     TRY(copy_config(h->worker, text_slice(m->name), &config, detail));
+    TRY(remove_stages(m, &config.settings.stages, detail));
     TRY(codec_settings_in(m->settings, &config.settings, detail));
     TRY(weights_in(m, &config, detail));
     TRY(engine_router_update(h->worker, &config, detail));

@@ -17,6 +17,7 @@ enum {
     MAX_EMBEDDING = 8192,
     MAX_CANDIDATES = 256,
     MAX_RANKED = 256,
+    MAX_EXCLUDED = 64, /* Of the arms that could not be chosen, in one answer. */
     MAX_KEYS = 16,
     DESCRIPTION_CAP = 257, /* 256 bytes and the NUL. */
     EMBEDDING_D = 32,      /* What an embedding is projected to. */

@@ -377,9 +377,9 @@ static void when_no_arm_is_eligible_the_sentence_says_why_of_each(void **state)
     in.candidates_n = 2;
     in.exclude = b;
     in.exclude_n = 1;
-    ASSERT_ERR(served_ask(&s, &in), ERR_NO_ELIGIBLE_ARM, "a: paused");
-    assert_non_null(strstr(s.detail.text, "b: excluded"));
-    assert_non_null(strstr(s.detail.text, "c: not a candidate"));
+    ASSERT_ERR(served_ask(&s, &in), ERR_NO_ELIGIBLE_ARM, "a: PAUSED");
+    assert_non_null(strstr(s.detail.text, "b: EXCLUDED"));
+    assert_non_null(strstr(s.detail.text, "c: NOT_A_CANDIDATE"));
     assert_int_equal(engine_arm_pause(s.w, text("default"), text("a"), false, &s.detail), OK);
     assert_int_equal(served_ask(&s, &in), OK);
     served_close(&s);
