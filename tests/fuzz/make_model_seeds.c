@@ -1,0 +1,138 @@
+/* make_model_seeds DIR - writes the seeds of fuzz_model: a checkpoint's form changes with the
+ * model, and a seed of an older form teaches the fuzzer nothing. `empty`: no router. `two_arms`:
+ * declared, with descriptors, untaught. `learned`: outcomes in pieces, a failure, a fading gamma
+ * that was changed, an arm that left, a key. */
+#include "state/model/fold.h"
+#include "state/model/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct maker {
+    struct model *model;
+    struct event event;
+    uint32_t router_uid, arms[3];
+    uint64_t decisions;
+};
+
+static uint32_t fold(struct maker *k)
+{
+    struct fold_result r;
+    k->event.at_us = 1700000000000000 + (int64_t)k->model->position * 1000000;
+    if (model_reserve(k->model, &k->event, 0) != OK)
+        abort();
+    fold_event(k->model, &k->event, k->model->position + 1, &r);
+    if (r.err != OK)
+        abort();
+    return r.uid;
+}
+
+static void fresh(struct maker *k, enum event_kind kind)
+{
+    memset(&k->event, 0, sizeof k->event);
+    k->event.kind = kind;
+}
+
+static uint32_t add_arm(struct maker *k, const char *name)
+{
+    fresh(k, EVENT_ARM_ADD);
+    struct arm_config *c = &k->event.u.arm.config;
+    k->event.u.arm.router_uid = k->router_uid;
+    (void)snprintf(c->name, NAME_CAP, "%s", name);
+    (void)snprintf(c->family, NAME_CAP, "f");
+    c->known = ARM_KNOWS_SIZE;
+    c->size_b = 8;
+    return fold(k);
+}
+
+/* A small router, so that a fuzzer reaches its end. */
+static void declare(struct maker *k)
+{
+    struct router_config *c = &k->event.u.router;
+    fresh(k, EVENT_ROUTER_CREATE);
+    settings_defaults(c, "r");
+    c->spec = (struct feature_spec){.version = 1, .task_slots = 2, .features_n = 1};
+    c->metrics_n = 3;
+    c->settings.seed = 7;
+    c->settings.gamma = .95;
+    c->settings.hybrid = true;
+    k->router_uid = fold(k);
+    k->arms[0] = add_arm(k, "a");
+    k->arms[1] = add_arm(k, "b");
+}
+
+static void report(struct maker *k, uint32_t arm, uint64_t id, int metric, double z)
+{
+    struct event_outcome *o = &k->event.u.outcome;
+    const struct router *r = model_router(k->model, k->router_uid);
+    fresh(k, EVENT_OUTCOME);
+    memcpy(o->decision.id, &id, sizeof id);
+    o->decision.router_uid = k->router_uid;
+    o->decision.arm_uid = arm;
+    o->decision.spec_hash = r->hash;
+    o->decision.issued_us = 1700000000000000;
+    o->decision.propensity = .5F;
+    o->decision.evaluable = 1;
+    o->decision.d = (uint16_t)r->d;
+    o->decision.x[0] = 1;
+    o->decision.x[1 + id % 3] = .5F;
+    o->status = id == 2 ? OUTCOME_ERROR : OUTCOME_OK;
+    o->metrics_n = 1;
+    o->metrics[0] = (struct outcome_metric){(uint8_t)metric, z, z};
+    (void)fold(k);
+}
+
+static void teach(struct maker *k)
+{
+    for (uint64_t id = 0; id < 5; id++)
+        for (int metric = 0; metric < 3; metric++)
+            report(k, k->arms[id % 2], id, metric, .25 * (double)(id % 4));
+    fresh(k, EVENT_ROUTER_UPDATE);
+    k->event.u.update.router_uid = k->router_uid;
+    k->event.u.update.settings = model_router(k->model, k->router_uid)->config.settings;
+    k->event.u.update.settings.gamma = .99;
+    (void)fold(k);
+    report(k, k->arms[0], 9, 0, 1);
+    fresh(k, EVENT_ARM_REMOVE);
+    k->event.u.state.router_uid = k->router_uid;
+    k->event.u.state.arm_uid = k->arms[1];
+    (void)fold(k);
+    fresh(k, EVENT_LABEL_ADD);
+    k->event.u.label.router_uid = k->router_uid;
+    (void)snprintf(k->event.u.label.label, NAME_CAP, "maths");
+    (void)fold(k);
+    fresh(k, EVENT_KEY_ADD);
+    (void)fold(k);
+}
+
+static void write_seed(const struct maker *k, const char *dir, const char *name)
+{
+    char path[4096];
+    struct buf b;
+    buf_init(&b);
+    model_encode(k->model, &b);
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "wb");
+    if (buf_error(&b) != OK || !f || fwrite(b.data, 1, b.len, f) != b.len || fclose(f) != 0) {
+        fprintf(stderr, "%s cannot be written\n", path);
+        exit(1);
+    }
+    buf_done(&b);
+}
+
+int main(int argc, char **argv)
+{
+    static struct maker k;
+    if (argc != 2 || model_new(&k.model) != OK) {
+        fprintf(stderr, "usage: make_model_seeds DIR\n");
+        return 2;
+    }
+    write_seed(&k, argv[1], "empty");
+    declare(&k);
+    write_seed(&k, argv[1], "two_arms");
+    teach(&k);
+    write_seed(&k, argv[1], "learned");
+    model_free(k.model);
+    return 0;
+}
