@@ -71,6 +71,9 @@ struct config {
         char examples[CONFIG_PATH_CAP]; /* "": none. */
     } classifier;
     struct {
+        char dir[CONFIG_PATH_CAP]; /* "": none. */
+    } projection;
+    struct {
         char cert[CONFIG_PATH_CAP], key[CONFIG_PATH_CAP], client_ca[CONFIG_PATH_CAP]; /* "": off. */
     } tls;
 

@@ -63,6 +63,8 @@ const struct setting settings[] = {
      "Time after which a checkpoint is written if anything happened."},
     {"classifier.examples", SETTING_PATH, AT(classifier.examples), NULL, "none", 0, 0,
      "File of lines LABEL, tab, example that the task classifier learns from at start."},
+    {"projection.dir", SETTING_PATH, AT(projection.dir), NULL, "none", 0, 0,
+     "Folder of operators' projections of embeddings: NAME.f32 is the router's projection NAME."},
     {"tls.cert", SETTING_PATH, AT(tls.cert), NULL, "none", 0, 0,
      "Certificate chain (PEM) for the HOST:PORT addresses of listen."},
     {"tls.key", SETTING_PATH, AT(tls.key), NULL, "none", 0, 0,

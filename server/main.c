@@ -11,11 +11,13 @@
 #include "server/ops/log.h"
 #include "server/ops/ready.h"
 #include "server/route/classify.h"
+#include "server/route/projection.h"
 #include "server/rpc/server.h"
 #include "server/seal/seal.h"
 #include "state/base/mem.h"
 #include "state/math/check.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -34,6 +36,8 @@ enum {
     MESSAGE_ARENA = 4194304 /* What a RouteRequest may unpack to beside its text: 4 MiB. */
 };
 
+#define PROJECTION_SUFFIX ".f32"
+
 struct app {
     struct config *config;
     struct config_entry *entries; /* What `settings` points into. */
@@ -45,6 +49,7 @@ struct app {
     struct ready ready;
     struct http *http;
     struct engine *engine;
+    struct projections projections;
     struct gauges gauges;
     struct rpc_loop *loop;
     struct rpc_server *servers[RPC_SERVICES];
@@ -100,6 +105,7 @@ static struct engine_options engine_options_of(struct app *a)
         .decisions_keep_us = c->decision_log.keep_us,
         .decisions_max_bytes = (uint64_t)c->decision_log.max_bytes,
         .decisions_ring_bytes = (uint64_t)c->decision_log.ring_bytes,
+        .projections = &a->projections,
         .log = a->log,
         .fatal = stop_at_once,
         .fatal_ctx = a,
@@ -186,10 +192,54 @@ static enum err train_classifier(struct app *a, struct engine_worker *w, struct 
     return OK;
 }
 
+static enum err load_projection(struct app *a, const char *file, struct err_detail *detail)
+{
+    char path[CONFIG_PATH_CAP + NAME_CAP + 8], name[NAME_CAP];
+    size_t len = strlen(file) - strlen(PROJECTION_SUFFIX);
+    struct err_detail why = {{'\0'}};
+    struct buf bytes;
+    if (len >= sizeof name)
+        return err_say(detail, ERR_BAD_NAME, "projection.dir: a name of %zu characters", len);
+    (void)snprintf(name, sizeof name, "%.*s", (int)len, file);
+    (void)snprintf(path, sizeof path, "%s/%s", a->config->projection.dir, file);
+    buf_init(&bytes);
+    enum err e = read_file(path, PROJECTION_BYTES_MAX, &bytes, &why);
+    if (e == OK)
+        e = projections_add(&a->projections, name, (struct slice){bytes.data, bytes.len}, &why);
+    buf_done(&bytes);
+    if (e != OK)
+        return err_say(detail, e, "projection.dir: %.512s: %.400s", path, why.text);
+    const struct projection *p = projections_find(&a->projections, name);
+    log_event(a->log, LOG_INFO, "projection_loaded", LOG_STR("name", name),
+              LOG_UINT("embedding_n", p->embedding_n), LOG_END);
+    return OK;
+}
+
+/* A file that is no projection stops the start, as one that is gone does not: its routers answer
+ * everything but embeddings. */
+static enum err load_projections(struct app *a, struct err_detail *detail)
+{
+    const char *dir = a->config->projection.dir;
+    if (!dir[0])
+        return OK;
+    DIR *d = opendir(dir);
+    if (!d)
+        return err_say(detail, ERR_NOT_FOUND, "projection.dir: %.512s: %s", dir, strerror(errno));
+    enum err e = OK;
+    for (const struct dirent *f; e == OK && (f = readdir(d));) {
+        size_t len = strlen(f->d_name), suffix = strlen(PROJECTION_SUFFIX);
+        if (len > suffix && strcmp(f->d_name + len - suffix, PROJECTION_SUFFIX) == 0)
+            e = load_projection(a, f->d_name, detail);
+    }
+    (void)closedir(d);
+    return e;
+}
+
 static enum err open_engine(struct app *a, struct err_detail *detail)
 {
     struct engine_options o = engine_options_of(a);
     struct engine_worker *w = NULL;
+    TRY(load_projections(a, detail));
     TRY(engine_open(&o, &a->engine, detail));
     TRY(gauges_init(&a->gauges, a->engine, a->log, a->metrics));
     TRY(engine_worker_new(a->engine, &w));
@@ -292,6 +342,7 @@ static void close_all(struct app *a)
     http_close(a->http); /* Its pages ask the engine. */
     if (a->engine)
         engine_close(a->engine);
+    projections_done(&a->projections);
     metrics_free(a->metrics);
     rpc_metrics_free(a->rpc_metrics);
     mem_free(a->settings);

@@ -17,6 +17,7 @@
 struct engine;
 struct engine_worker;
 struct log;
+struct projections;
 
 struct engine_options {
     const char *data_dir;
@@ -31,6 +32,7 @@ struct engine_options {
     int64_t decisions_keep_us;
     uint64_t decisions_max_bytes;
     uint64_t decisions_ring_bytes;
+    const struct projections *projections; /* Borrowed; constant while the engine lives. */
     struct log *log;
     /* Called on the writer's thread when the disk can no longer be believed (failed fsync, corrupt
      * store): the process must stop, non-zero. */

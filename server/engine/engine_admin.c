@@ -80,6 +80,26 @@ static enum err look_up_arm(struct engine_worker *w, struct slice router, struct
 
 /* ---- routers ---- */
 
+/* The matrix that the server has now is the one that this router learns through. */
+static enum err bind_projection(const struct engine *e, struct feature_spec *spec,
+                                struct err_detail *detail)
+{
+    if (!spec->projection[0])
+        return OK;
+    const struct projection *p = projections_find(e->o.projections, spec->projection);
+    if (!p)
+        return err_say(detail, ERR_PROJECTION_NOT_FOUND,
+                       "the server has no projection `%s`: put %s.f32 into its projection.dir and "
+                       "start it again",
+                       spec->projection, spec->projection);
+    if (p->embedding_n != spec->embedding_n)
+        return err_say(detail, ERR_WRONG_DIMENSION,
+                       "the projection `%s` is of embeddings of %u values; embedding_n is %u",
+                       spec->projection, p->embedding_n, (unsigned)spec->embedding_n);
+    spec->projection_hash = p->hash;
+    return OK;
+}
+
 enum err engine_router_create(struct engine_worker *w, const struct router_config *config,
                               struct err_detail *detail)
 {
@@ -88,6 +108,7 @@ enum err engine_router_create(struct engine_worker *w, const struct router_confi
     TRY(selector_check_stages(&config->settings.stages, detail));
     struct event *ev = fresh_event(w, EVENT_ROUTER_CREATE);
     ev->u.router = *config;
+    TRY(bind_projection(w->engine, &ev->u.router.spec, detail));
     if (ev->u.router.settings.seed == 0)
         sealer_random(w->sealer, (uint8_t *)&ev->u.router.settings.seed,
                       sizeof ev->u.router.settings.seed);
@@ -99,7 +120,7 @@ static enum err check_fixed(const struct router_config *old, const struct router
                             struct err_detail *detail)
 {
     if (spec_hash(&old->spec) != spec_hash(&new->spec)) {
-        char is[128], asked[128];
+        char is[SPEC_TEXT_CAP], asked[SPEC_TEXT_CAP];
         spec_describe(&old->spec, is, sizeof is);
         spec_describe(&new->spec, asked, sizeof asked);
         return err_say(detail, ERR_FIXED_AT_CREATION,

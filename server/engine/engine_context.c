@@ -98,6 +98,7 @@ enum err engine_fill_context(struct engine_worker *w, const struct router_view *
         .features_n = in->features_n,
         .embedding = in->embedding,
         .embedding_n = in->embedding_n,
+        .projection = projections_find(w->engine->o.projections, spec->projection),
         .agent = in->agent,
     };
     /* A label of the caller's that is still on its way into the table is not second-guessed. */

@@ -75,6 +75,7 @@ static enum err open_file(struct work *k, struct err_detail *detail)
 {
     struct lab_request *q = &k->request;
     TRY(lab_file_open(q->data, &q->config, q->bare, k->job, &k->file, detail));
+    lab_file_project(k->file, k->engine->o.projections);
     TRY(check_weights(k, detail));
     k->arms = lab_file_arms(k->file, &k->arms_n);
     k->source = lab_file_source(k->file);

@@ -10,6 +10,7 @@
 #include "server/route/classify.h"
 #include "server/route/decide.h"
 #include "server/route/eligible.h"
+#include "server/route/projection.h"
 #include "server/seal/seal.h"
 #include "state/ledger.h"
 #include "state/published.h"

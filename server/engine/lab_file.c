@@ -39,6 +39,7 @@ struct lab_file {
     float pmf[MAX_ARMS], x[MAX_D];
     double weights[MAX_METRICS];
     float vector[MAX_EMBEDDING], features[MAX_D];
+    const struct projections *projections; /* NULL: none. */
 };
 
 /* ---- the file ---- */
@@ -307,6 +308,11 @@ enum err lab_file_open(const char *path, struct router_config *config, bool meas
     return e;
 }
 
+void lab_file_project(struct lab_file *f, const struct projections *projections)
+{
+    f->projections = projections;
+}
+
 void lab_file_free(struct lab_file *f)
 {
     if (!f)
@@ -379,7 +385,9 @@ static enum err fill_context(struct lab_file *f, struct logged_row *ret, struct 
     struct feature_input in = {.text = {l->text, l->text_len},
                                .task_slot = -1,
                                .features = f->features,
-                               .embedding = f->vector};
+                               .embedding = f->vector,
+                               .projection =
+                                   projections_find(f->projections, f->config->spec.projection)};
     const struct router_config *c = f->config;
     for (uint32_t i = 0; l->task && i < c->tasks_n; i++)
         if (strcmp(c->tasks[i], l->task) == 0)
@@ -443,8 +451,8 @@ static enum err fill_row(struct lab_file *f, struct logged_row *ret, struct err_
     memset(ret->id, 0, sizeof ret->id);
     ret->issued_us = f->current.issued_us;
     /* Ours was a float when it was written with nine digits. */
-    ret->propensity = f->current.context ? (double)(float)f->current.propensity
-                                         : f->current.propensity;
+    ret->propensity =
+        f->current.context ? (double)(float)f->current.propensity : f->current.propensity;
     ret->evaluable = f->current.evaluable;
     ret->truth = NULL;
     TRY(fill_arms(f, ret, detail));

@@ -15,6 +15,7 @@ enum { LAB_FILE_LINE_MAX = 2 << 20, LAB_FILE_ROWS_MAX = 10000000 };
 
 struct job;
 struct lab_file;
+struct projections;
 
 /* Reads it once to learn arms and labels. config: the router that would have decided; labels that
  * it lacks take its free slots, and if `measure`, a served metric's norm_high becomes the largest
@@ -23,6 +24,8 @@ struct lab_file;
 MUST_USE enum err lab_file_open(const char *path, struct router_config *config, bool measure,
                                 struct job *job, struct lab_file **ret_file,
                                 struct err_detail *detail);
+/* Embeddings of lines take the router's projection from these, borrowed. */
+void lab_file_project(struct lab_file *f, const struct projections *projections);
 void lab_file_free(struct lab_file *f); /* NULL is fine. */
 const struct lab_arm *lab_file_arms(const struct lab_file *f, uint32_t *ret_n);
 struct logged_source lab_file_source(struct lab_file *f);

@@ -424,6 +424,31 @@ static void project(const float *embedding, size_t n, float *ret)
 
 static_assert(EMBEDDING_D == 32, "one bit of a 32-bit word for each row");
 
+/* What was learned through one matrix says nothing of another's numbers. */
+static enum err fill_embedding(const struct feature_spec *spec, const struct feature_input *in,
+                               float *ret, struct err_detail *detail)
+{
+    const struct projection *p = in->projection;
+    unsigned long long bound = spec->projection_hash;
+    if (!spec->projection[0]) {
+        project(in->embedding, in->embedding_n, ret);
+        return OK;
+    }
+    if (!p)
+        return err_say(detail, ERR_SPEC_MISMATCH,
+                       "this router learned through the projection `%s` of hash %016llx, and the "
+                       "server has none of that name now: put its file back",
+                       spec->projection, bound);
+    if (p->hash != spec->projection_hash || p->embedding_n != spec->embedding_n)
+        return err_say(detail, ERR_SPEC_MISMATCH,
+                       "this router learned through the projection `%s` of hash %016llx, and the "
+                       "server's file holds hash %016llx now: put the old file back, or create a "
+                       "router for the new one",
+                       spec->projection, bound, (unsigned long long)p->hash);
+    projection_apply(p, in->embedding, ret);
+    return OK;
+}
+
 /* The caller's word is worth more than a guess. */
 static void fill_task(const struct feature_spec *spec, const struct feature_input *in, float *ret)
 {
@@ -455,7 +480,7 @@ enum err features_fill(const struct feature_spec *spec, const struct feature_inp
     if (in->features_n)
         memcpy(ret_x + spec_features_at(spec), in->features, in->features_n * sizeof *ret_x);
     if (in->embedding_n)
-        project(in->embedding, in->embedding_n, ret_x + spec_embedding_at(spec));
+        TRY(fill_embedding(spec, in, ret_x + spec_embedding_at(spec), detail));
     else if (spec->text_block)
         text_block(in->text, ret_x + spec_embedding_at(spec));
     return OK;

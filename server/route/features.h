@@ -8,13 +8,15 @@
  * share, log(1 + the larger of turn and tool step) (v1), has an image (v1). Each is
  * z = clip((value - mean) / sd, -3, 3) times 0.5/sqrt(n), n scalars; mean and sd are frozen
  * constants (features.c says from what they were measured). No text: its scalars are zero.
- * Embedding: L2-normalised, then a fixed seeded sign projection to 32, scaled by 1/sqrt(32).
+ * Embedding: L2-normalised, then to 32 numbers by the operator's matrix that the spec names
+ * (projection.h), else by a fixed seeded sign projection, scaled by 1/sqrt(32).
  * Bounds, whatever the text: scalars have length <= 1.5, agent <= .5, text block <= 2.8, task <= 1.
  * Pure, no allocation, linear time in the text. UTF-8; invalid bytes count as non-latin characters.
  */
 #pragma once
 
 #include "server/route/feature_agent.h"
+#include "server/route/projection.h"
 #include "state/base/err.h"
 #include "state/base/slice.h"
 #include "state/model/settings.h"
@@ -27,11 +29,14 @@ struct feature_input {
     size_t features_n; /* 0, or exactly spec->features_n. */
     const float *embedding;
     size_t embedding_n; /* 0, or exactly spec->embedding_n. */
+    /* Of the name in the spec; NULL: there is none now. */
+    const struct projection *projection;
     struct feature_agent agent;
 };
 
 /* Fills ret_x (spec_d values). ERR_WRONG_DIMENSION names the expected one; ERR_NOT_FINITE,
- * ERR_OUT_OF_RANGE (|feature| > 1e6) name the index. */
+ * ERR_OUT_OF_RANGE (|feature| > 1e6) name the index. ERR_SPEC_MISMATCH, of an embedding: the
+ * projection is not the one that the statistics were learned through; names both. */
 MUST_USE enum err features_fill(const struct feature_spec *spec, const struct feature_input *in,
                                 float *ret_x, struct err_detail *detail);
 /* The raw scalars of a text, before scaling: those of ctx.v0, (SCALARS_N). */

@@ -177,6 +177,7 @@ static enum err context_in(const Shunt__V1__RouterSpec *m, struct router_config 
     if (m->has_embedding_n)
         TRY(narrow(m->embedding_n, MAX_EMBEDDING, "embedding_n", &config->spec.embedding_n,
                    detail));
+    TRY(no_name_in(m->projection, "projection", config->spec.projection, detail));
     config->spec.text_block = m->has_text_block
                                   ? m->text_block
                                   : config->spec.version == 1 && config->spec.embedding_n == 0;
@@ -344,6 +345,10 @@ Shunt__V1__RouterSpec *codec_spec_out(const struct router_config *config, struct
     m->name = arena_text(arena, config->name, strlen(config->name));
     m->settings = settings_out(&config->settings, arena);
     if (!m->name || !m->settings || !lists_out(config, arena, m))
+        return NULL;
+    if (config->spec.projection[0] &&
+        !(m->projection =
+              arena_text(arena, config->spec.projection, strlen(config->spec.projection))))
         return NULL;
     m->has_task_slots = m->has_scalars = m->has_features_n = m->has_embedding_n = true;
     m->has_ephemeral = m->has_agent = m->has_text_block = true;

@@ -25,6 +25,8 @@
     X(ERR_ROUTER_NOT_FOUND, "ROUTER_NOT_FOUND", "create the router first or check its name")       \
     X(ERR_ARM_NOT_FOUND, "ARM_NOT_FOUND", "add the arm first or check its name")                   \
     X(ERR_METRIC_NOT_FOUND, "METRIC_NOT_FOUND", "use a metric of the router's table")              \
+    X(ERR_PROJECTION_NOT_FOUND, "PROJECTION_NOT_FOUND",                                            \
+      "put the projection's file into the server's projection.dir first")                          \
     X(ERR_STAGE_NOT_FOUND, "STAGE_NOT_FOUND", "name a stage of the router's settings")             \
     X(ERR_DECISION_NOT_FOUND, "DECISION_NOT_FOUND",                                                \
       "send the id and token that RouteRequest gave")                                              \

@@ -291,6 +291,11 @@ static void put_spec(const struct feature_spec *s, struct buf *out)
     put_bool(out, s->text_block);
     buf_put_u16(out, s->features_n);
     buf_put_u16(out, s->embedding_n);
+    if (s->embedding_n == 0)
+        return;
+    buf_put_str(out, s->projection);
+    if (s->projection[0])
+        buf_put_u64(out, s->projection_hash);
 }
 
 static void get_spec(struct reader *r, struct feature_spec *ret)
@@ -302,6 +307,12 @@ static void get_spec(struct reader *r, struct feature_spec *ret)
     ret->text_block = get_bool(r);
     ret->features_n = (uint16_t)get_below(r, reader_u16(r), MAX_D + 1);
     ret->embedding_n = (uint16_t)get_below(r, reader_u16(r), MAX_EMBEDDING + 1);
+    if (ret->embedding_n) {
+        get_text(r, ret->projection, sizeof ret->projection);
+        ret->projection_hash = ret->projection[0] ? reader_u64(r) : 0;
+        if (ret->projection[0] && !name_valid(ret->projection, strlen(ret->projection)))
+            r->failed = true;
+    }
     /* Two specs of one layout would have two hashes; and every x of a router that is too large
      * would overrun. */
     if ((ret->version == 0 && (ret->agent || ret->text_block)) ||

@@ -177,6 +177,9 @@ static enum err check_spec(const struct feature_spec *spec, struct err_detail *d
     if (spec->text_block && spec->embedding_n)
         return err_say(detail, ERR_INVALID,
                        "text_block: an embedding takes its place; declare one of the two");
+    if (spec->projection[0] && !spec->embedding_n)
+        return err_say(detail, ERR_INVALID,
+                       "projection: it is of an embedding; declare embedding_n too");
     if (spec_d(spec) > MAX_D)
         return err_say(detail, ERR_OUT_OF_RANGE,
                        "the blocks that are declared make a context of %u values; at most %d",
@@ -384,11 +387,15 @@ void spec_describe(const struct feature_spec *spec, char *ret_text, size_t cap)
                  (unsigned)spec->task_slots, spec_scalars_n(spec), spec->agent ? AGENT_N : 0,
                  (unsigned)spec->features_n, spec->text_block ? "16.1" : "0",
                  (unsigned)spec->embedding_n);
+    size_t n = strlen(ret_text);
+    if (spec->projection[0])
+        snprintf(ret_text + n, cap - n, " projection=%s:%016llx", spec->projection,
+                 (unsigned long long)spec->projection_hash);
 }
 
 uint64_t spec_hash(const struct feature_spec *spec)
 {
-    char text[128];
+    char text[SPEC_TEXT_CAP];
     spec_describe(spec, text, sizeof text);
     return hash_bytes(text, strlen(text));
 }

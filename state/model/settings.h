@@ -80,8 +80,12 @@ struct feature_spec {
     bool text_block; /* v1 only, and not with an embedding. */
     uint16_t features_n;
     uint16_t embedding_n;
+    /* Of an embedding only. "": the seeded signs. Else the name of an operator's matrix
+     * (server/route/projection.h) and the hash of its bytes when the router was made. */
+    char projection[NAME_CAP];
+    uint64_t projection_hash;
 };
-enum { SPEC_VERSIONS = 2 };
+enum { SPEC_VERSIONS = 2, SPEC_TEXT_CAP = 192 };
 
 struct router_config {
     char name[NAME_CAP];
@@ -138,7 +142,8 @@ uint32_t spec_blocks(const struct feature_spec *spec, struct spec_block ret[SPEC
 /* "ctx.v1": what a router declares it by. */
 const char *spec_version_name(uint8_t version);
 /* "ctx.v1 bias task=16 scalars=12 agent=0 features=0 text=16.1 embedding=0" (16.1: of the first
- * table of vectors); its hash binds statistics to it. */
+ * table of vectors), at the end " projection=NAME:HASH" if there is one; its hash binds statistics
+ * to it. SPEC_TEXT_CAP bytes are enough. */
 void spec_describe(const struct feature_spec *spec, char *ret_text, size_t cap);
 uint64_t spec_hash(const struct feature_spec *spec);
 

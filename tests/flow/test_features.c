@@ -231,12 +231,119 @@ static void examples_in_a_file_are_learned_at_every_start(void **state)
     server_free(&s);
 }
 
+static void write_projection(const char *path, float value)
+{
+    FILE *f = fopen(path, "wbe");
+    assert_non_null(f);
+    for (int i = 0; i < 32 * 4; i++)
+        assert_int_equal(fwrite(&value, sizeof value, 1, f), 1);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void create_projected(struct call_channel *admin)
+{
+    char name[] = "projected", projection[] = "minilm", a[] = "a";
+    Shunt__V1__ArmSpec arm = SHUNT__V1__ARM_SPEC__INIT, *arms[] = {&arm};
+    Shunt__V1__RouterSpec spec = SHUNT__V1__ROUTER_SPEC__INIT;
+    Shunt__V1__CreateRouterRequest request = SHUNT__V1__CREATE_ROUTER_REQUEST__INIT;
+    ProtobufCMessage *response = NULL;
+    struct call_error error;
+    arm.name = a;
+    spec.name = name;
+    spec.has_embedding_n = 1;
+    spec.embedding_n = 5;
+    spec.projection = projection;
+    spec.arms = arms;
+    spec.n_arms = 1;
+    request.spec = &spec;
+    assert_int_equal(call_unary(admin, "/shunt.v1.Admin/CreateRouter", &request.base,
+                                &shunt__v1__router_info__descriptor, 20, &response, &error),
+                     GRPC_STATUS_INVALID_ARGUMENT);
+    assert_string_equal(error.code, "WRONG_DIMENSION");
+    spec.embedding_n = 4;
+    assert_int_equal(call_unary(admin, "/shunt.v1.Admin/CreateRouter", &request.base,
+                                &shunt__v1__router_info__descriptor, 20, &response, &error),
+                     0);
+    const Shunt__V1__RouterInfo *info = (const Shunt__V1__RouterInfo *)response;
+    assert_string_equal(info->spec->projection, "minilm");
+    assert_non_null(strstr(info->feature_spec, "projection=minilm:"));
+    protobuf_c_message_free_unpacked(response, NULL);
+}
+
+/* The status of a RouteRequest with or without an embedding. */
+static int route_projected(struct server *s, bool embedding, struct call_error *error)
+{
+    char name[] = "projected";
+    float e[4] = {3, 0, 4, 0};
+    Shunt__V1__RouteRequest m = SHUNT__V1__ROUTE_REQUEST__INIT;
+    ProtobufCMessage *response = NULL;
+    struct call_channel *router = call_open(s->router);
+    m.router = name;
+    m.embedding = e;
+    m.n_embedding = embedding ? 4 : 0;
+    int status = call_unary(router, "/shunt.v1.Router/RouteRequest", &m.base,
+                            &shunt__v1__route_response__descriptor, 20, &response, error);
+    protobuf_c_message_free_unpacked(response, NULL);
+    call_close(router);
+    return status;
+}
+
+static void start_again(struct server *s)
+{
+    if (s->pid)
+        assert_int_equal(server_stop(s, SIGTERM), 0);
+    assert_true(server_start(s));
+}
+
+static void a_router_is_bound_to_the_bytes_of_its_projection(void **state)
+{
+    (void)state;
+    struct server s;
+    struct call_error error;
+    char path[256], setting[300];
+    server_init(&s);
+    (void)snprintf(path, sizeof path, "%s/minilm.f32", s.dir);
+    (void)snprintf(setting, sizeof setting, "projection.dir=%s", s.dir);
+    s.more[0] = "--set";
+    s.more[1] = setting;
+    write_projection(path, .5F);
+    start_again(&s);
+    struct call_channel *admin = call_open(s.admin);
+    create_projected(admin);
+    call_close(admin);
+    assert_int_equal(route_projected(&s, true, &error), 0);
+
+    write_projection(path, .25F); /* Another file under the name: the server is up. */
+    start_again(&s);
+    assert_int_equal(route_projected(&s, true, &error), GRPC_STATUS_FAILED_PRECONDITION);
+    assert_string_equal(error.code, "SPEC_MISMATCH");
+    assert_non_null(strstr(error.message, "now: put the old file back"));
+    assert_int_equal(route_projected(&s, false, &error), 0);
+
+    assert_int_equal(remove(path), 0); /* None. */
+    start_again(&s);
+    assert_int_equal(route_projected(&s, true, &error), GRPC_STATUS_FAILED_PRECONDITION);
+    assert_string_equal(error.code, "SPEC_MISMATCH");
+
+    write_projection(path, .5F); /* The old one again. */
+    start_again(&s);
+    assert_int_equal(route_projected(&s, true, &error), 0);
+    assert_int_equal(server_stop(&s, SIGTERM), 0);
+
+    write_examples(path, "no floats"); /* What is no projection stops the start. */
+    assert_false(server_start(&s));
+    assert_int_equal(server_wait(&s), 1);
+    assert_true(server_log_has(&s, "start_failed", "projection.dir"));
+    server_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_number_of_a_context_is_shown_by_name),
         cmocka_unit_test(a_classifier_learned_while_serving_fills_the_task_block),
         cmocka_unit_test(examples_in_a_file_are_learned_at_every_start),
+        cmocka_unit_test(a_router_is_bound_to_the_bytes_of_its_projection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

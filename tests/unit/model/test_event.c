@@ -281,6 +281,28 @@ static void a_spec_that_no_router_can_have_is_corrupt(void **unused)
     CORRUPT_SPEC(e.u.router.spec.features_n = MAX_D);
 }
 
+static void a_projection_is_kept_with_its_hash(void **unused)
+{
+    (void)unused;
+    static struct event e, again;
+    struct buf b;
+    buf_init(&b);
+    fill_event(&e, EVENT_ROUTER_CREATE);
+    e.u.router.spec.text_block = false;
+    e.u.router.spec.embedding_n = 384;
+    assert_int_equal(decode_again(&e), OK); /* The seeded signs. */
+    memcpy(e.u.router.spec.projection, "minilm", 7);
+    e.u.router.spec.projection_hash = UINT64_C(0x0123456789abcdef);
+    event_encode(&e, &b);
+    assert_int_equal(event_decode((struct slice){b.data, b.len}, &again), OK);
+    assert_string_equal(again.u.router.spec.projection, "minilm");
+    assert_true(again.u.router.spec.projection_hash == UINT64_C(0x0123456789abcdef));
+    assert_true(spec_hash(&again.u.router.spec) == spec_hash(&e.u.router.spec));
+    buf_done(&b);
+    e.u.router.spec.projection[0] = ' ';
+    assert_int_equal(decode_again(&e), ERR_CORRUPT);
+}
+
 static void counts_past_their_arrays_are_corrupt(void **unused)
 {
     (void)unused;
@@ -420,6 +442,7 @@ int main(void)
         cmocka_unit_test(a_record_with_any_byte_changed_never_crashes_and_stays_canonical),
         cmocka_unit_test(an_outcome_with_values_that_fold_cannot_take_is_corrupt),
         cmocka_unit_test(a_spec_that_no_router_can_have_is_corrupt),
+        cmocka_unit_test(a_projection_is_kept_with_its_hash),
         cmocka_unit_test(counts_past_their_arrays_are_corrupt),
         cmocka_unit_test(flags_of_a_decision_come_back_or_are_corrupt),
         cmocka_unit_test(labels_and_stages_out_of_order_are_corrupt),

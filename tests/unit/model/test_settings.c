@@ -227,6 +227,42 @@ static void the_blocks_of_a_context_follow_one_another(void **unused)
     spec_describe(&v1, text, sizeof text);
     assert_string_equal(text, "ctx.v1 bias task=3 scalars=12 agent=8 features=5 text=16.1 "
                               "embedding=0");
+    struct feature_spec projected = {.version = 1, .embedding_n = 4, .projection_hash = 255};
+    struct feature_spec signs = {.version = 1, .embedding_n = 4};
+    char longest[SPEC_TEXT_CAP];
+    memcpy(projected.projection, "minilm", 7);
+    spec_describe(&projected, longest, sizeof longest);
+    assert_string_equal(longest, "ctx.v1 bias task=0 scalars=0 agent=0 features=0 text=0 "
+                                 "embedding=4 projection=minilm:00000000000000ff");
+    assert_true(spec_hash(&projected) != spec_hash(&signs));
+    uint64_t hash = spec_hash(&projected);
+    projected.projection_hash++;
+    assert_true(spec_hash(&projected) != hash);
+    projected = (struct feature_spec){.version = 1,
+                                      .task_slots = 64,
+                                      .scalars = true,
+                                      .agent = true,
+                                      .features_n = 395,
+                                      .embedding_n = 8192,
+                                      .projection_hash = UINT64_MAX};
+    memset(projected.projection, 'n', NAME_CAP - 1);
+    spec_describe(&projected, longest, sizeof longest);
+    assert_true(strlen(longest) + 1 < sizeof longest); /* Whole: it ends with the hash. */
+    assert_non_null(strstr(longest, ":ffffffffffffffff"));
+}
+
+static void a_projection_without_an_embedding_is_refused(void **unused)
+{
+    (void)unused;
+    struct router_config c;
+    struct err_detail detail;
+    settings_defaults(&c, "r");
+    c.spec.text_block = false;
+    memcpy(c.spec.projection, "minilm", 7);
+    assert_int_equal(settings_check(&c, &detail), ERR_INVALID);
+    assert_non_null(strstr(detail.text, "embedding_n"));
+    c.spec.embedding_n = 384;
+    assert_int_equal(settings_check(&c, &detail), OK);
 }
 
 /* Every choice of blocks: the blocks cover x without gap, and no two choices share a hash. */
@@ -289,6 +325,7 @@ int main(void)
         cmocka_unit_test(normalising_is_linear_or_logarithmic_and_saturates),
         cmocka_unit_test(a_reported_value_is_refused_outside_its_range_never_clamped),
         cmocka_unit_test(the_blocks_of_a_context_follow_one_another),
+        cmocka_unit_test(a_projection_without_an_embedding_is_refused),
         cmocka_unit_test(every_choice_of_blocks_has_its_own_layout_and_hash),
         cmocka_unit_test(a_metric_is_found_by_its_whole_name_only),
     };

@@ -126,6 +126,7 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     m.task_slots = 4;
     m.features_n = 3;
     m.embedding_n = 384;
+    m.projection = maths;
     m.ephemeral = 1;
     m.settings = &settings;
     memset(&first, 0, sizeof first);
@@ -148,6 +149,7 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     assert_int_equal(second.settings.mode, MODE_APPRENTICE);
     assert_string_equal(second.settings.baseline_arm, "maths");
     assert_false(second.spec.scalars);
+    assert_string_equal(second.spec.projection, "maths");
     arena_done(&arena);
 }
 
