@@ -21,7 +21,7 @@
 #include <string.h>
 
 enum { QUALITY, COST, METRICS };
-enum { BUDGETS = 7 };
+enum { BUDGETS = 7, DELAY_MAX = 256, RESCORE_EVERY = 5 };
 
 /* One table: who is there when, and what is promised of it. */
 struct plan {
@@ -30,6 +30,8 @@ struct plan {
     uint32_t from, to; /* Budgets [from, to). */
     bool free_first;   /* No budget in the first half. */
     bool undeclared;   /* Newcomers without a price. */
+    bool rescore;      /* The window is scored again with today's model, every 5 requests. */
+    uint32_t delay;    /* Requests until an outcome is known; at most DELAY_MAX. */
     double floor;
     bool promised;
     const double *least;  /* (BUDGETS): quality less the hull. NULL: not promised. */
@@ -40,6 +42,11 @@ struct result {
     double budget, quality, hull, cost, worst, share[ROWS_ARMS_MAX];
 };
 
+struct waiting { /* A decision whose outcome is not known yet. */
+    uint32_t row, arm;
+    double charged;
+};
+
 struct game {
     const struct rows *rows;
     const struct plan *plan;
@@ -48,10 +55,12 @@ struct game {
     struct model *model;
     struct snapshot *snapshot;
     struct event event;
-    uint64_t position, seed, decided;
+    uint64_t position, seed, decided, learned;
     uint32_t router_uid, arm_uid[ROWS_ARMS_MAX];
     uint64_t issued[ROWS_ARMS_MAX];
     bool paced;
+    uint32_t window[PACING_W]; /* Rows whose contexts are in the ring. */
+    struct waiting waiting[DELAY_MAX + 1];
     struct pacing pacing;
     struct pacing_slot slots[PACING_W];
 };
@@ -168,44 +177,85 @@ static uint32_t draw(const struct game *g, const struct eligible *arms, const st
     return best;
 }
 
-/* The arm for a row; its cost is paid. */
-static uint32_t choose(struct game *g, const struct row *row, const float *x)
-{
-    const struct router_view *r = g->snapshot->routers[0];
+/* What is seen of a row: the arms that may be chosen, what they are worth and cost; their menu. */
+struct view {
     struct eligible arms[ROWS_ARMS_MAX];
     struct score scores[ROWS_ARMS_MAX];
-    float cost[ROWS_ARMS_MAX] = {0};
-    struct pacing_terms t = pacing_terms(&g->pacing);
+    float cost[ROWS_ARMS_MAX];
     struct pacing_menu menu;
+    uint32_t n;
+};
+
+static void look(const struct game *g, const float *x, struct view *v)
+{
+    const struct router_view *r = g->snapshot->routers[0];
+    struct pacing_terms t = pacing_terms(&g->pacing);
     struct utility u;
-    uint32_t n = r->arms_n;
-    for (uint32_t a = 0; a < n; a++)
-        arms[a] = (struct eligible){.index = a, .issued = g->issued[a]};
+    memset(v, 0, sizeof *v);
+    v->n = r->arms_n;
+    for (uint32_t a = 0; a < v->n; a++)
+        v->arms[a] = (struct eligible){.index = a, .issued = g->issued[a]};
     if (g->paced) {
-        pacing_costs(r, COST, x, t.budget, arms, n, cost);
-        n = pacing_filter(r, COST, &t, arms, cost, n);
+        pacing_costs(r, COST, x, t.budget, v->arms, v->n, v->cost);
+        v->n = pacing_filter(r, COST, &t, v->arms, v->cost, v->n);
     }
     utility_init(&u, r, NULL);
-    score_arms(r, &u, x, arms, n, 1, scores);
+    score_arms(r, &u, x, v->arms, v->n, 1, v->scores);
     if (g->paced)
-        pacing_apply(t.lambda, cost, n, 1, scores, &menu);
-    uint32_t chosen = draw(g, arms, scores, n), arm = arms[chosen].index;
+        pacing_apply(t.lambda, v->cost, v->n, 1, v->scores, &v->menu);
+}
+
+/* The window as today's model sees it; bank and breaker stay. */
+static void rescore(struct game *g)
+{
+    struct pacing was = g->pacing;
+    struct view v;
+    size_t d = spec_d(&g->config.spec);
+    uint32_t first = (was.next + PACING_W - was.used) % PACING_W;
+    pacing_forget(&g->pacing);
+    g->pacing.next = first;
+    for (uint32_t i = 0; i < was.used; i++) {
+        struct pacing now = g->pacing;
+        g->pacing.base = was.base; /* What may be chosen is the same for all of them. */
+        g->pacing.used = was.used;
+        look(g, g->x + g->window[(first + i) % PACING_W] * d, &v);
+        g->pacing = now;
+        pacing_charge(&g->pacing, &v.menu, 0);
+        g->pacing.bank = was.bank;
+        g->pacing.spend = was.spend;
+        g->pacing.tripped = was.tripped;
+    }
+}
+
+/* The arm for a row; what it is predicted to cost is paid. */
+static struct waiting choose(struct game *g, uint32_t row, const float *x)
+{
+    struct view v;
+    if (g->paced && g->plan->rescore && g->decided % RESCORE_EVERY == 0)
+        rescore(g);
+    look(g, x, &v);
+    uint32_t chosen = draw(g, v.arms, v.scores, v.n), arm = v.arms[chosen].index;
     g->decided++;
     g->issued[arm]++;
     if (g->paced) {
-        pacing_charge(&g->pacing, &menu, (double)cost[chosen]);
-        pacing_correct(&g->pacing, (double)cost[chosen], row->cost[arm]);
+        g->window[g->pacing.next] = row;
+        pacing_charge(&g->pacing, &v.menu, (double)v.cost[chosen]);
     }
-    return arm;
+    return (struct waiting){row, arm, (double)v.cost[chosen]};
 }
 
-static void learn(struct game *g, const struct row *row, uint32_t arm, const float *x)
+/* The outcome of a decision becomes known. */
+static void learn(struct game *g, const struct waiting *w)
 {
+    const struct row *row = &g->rows->row[w->row];
+    uint32_t arm = w->arm;
     struct event_outcome *o = &g->event.u.outcome;
     size_t d = spec_d(&g->config.spec);
+    const float *x = g->x + w->row * d;
     memset(&g->event, 0, offsetof(struct event, u) + sizeof *o);
     g->event.kind = EVENT_OUTCOME;
-    memcpy(o->decision.id, &g->decided, sizeof g->decided);
+    g->learned++;
+    memcpy(o->decision.id, &g->learned, sizeof g->learned);
     o->decision.router_uid = g->router_uid;
     o->decision.arm_uid = g->arm_uid[arm];
     o->decision.spec_hash = spec_hash(&g->config.spec);
@@ -218,6 +268,8 @@ static void learn(struct game *g, const struct row *row, uint32_t arm, const flo
     o->metrics_n = METRICS;
     (void)fold(g);
     publish(g);
+    if (g->paced)
+        pacing_correct(&g->pacing, w->charged, row->cost[arm]);
 }
 
 /* The best mix of two arms that keeps the budget; under the cheapest arm's cost, that arm. */
@@ -244,10 +296,12 @@ static void play(struct game *g, const uint32_t *order, uint32_t from, uint32_t 
 {
     double quality[ROWS_ARMS_MAX] = {0}, cost[ROWS_ARMS_MAX] = {0}, spent = 0;
     size_t d = spec_d(&g->config.spec);
+    uint32_t delay = g->plan->delay;
     for (uint32_t i = from; i < to; i++) {
         const struct row *row = &g->rows->row[order[i]];
-        const float *x = g->x + order[i] * d;
-        uint32_t arm = choose(g, row, x);
+        struct waiting *w = &g->waiting[i % (delay + 1)];
+        *w = choose(g, order[i], g->x + order[i] * d);
+        uint32_t arm = w->arm;
         r->quality += weight * row->quality[arm] / (to - from);
         r->share[arm] += weight / (to - from);
         spent += row->cost[arm] / (to - from);
@@ -255,8 +309,11 @@ static void play(struct game *g, const uint32_t *order, uint32_t from, uint32_t 
             quality[a] += row->quality[a] / (to - from);
             cost[a] += row->cost[a] / (to - from);
         }
-        learn(g, row, arm, x);
+        if (i - from >= delay)
+            learn(g, &g->waiting[(i - delay) % (delay + 1)]);
     }
+    for (uint32_t i = to - delay; i < to; i++)
+        learn(g, &g->waiting[i % (delay + 1)]);
     r->hull += weight * hull_at(quality, cost, g->rows->arms.n, r->budget);
     r->cost += weight * spent / r->budget;
     r->worst = fmax(r->worst, spent / r->budget);
@@ -370,6 +427,11 @@ static const double least_flash[BUDGETS] = {-.003, -.003, -.003, -.003, -.003, -
 static const struct plan alone[] = {
     {.title = "pareto_val", .first_n = 3, ALL, .promised = true, .least = least_alone},
     {.title = "pareto_val, floor .01", .first_n = 3, ALL, .floor = .01},
+    {.title = "pareto_val, window scored anew with today's model",
+     .first_n = 3,
+     ALL,
+     .rescore = true},
+    {.title = "pareto_val, outcomes known 100 requests later", .first_n = 3, ALL, .delay = 100},
     {.title = "pareto_val, first half without a budget", .first_n = 3, ALL, .free_first = true},
 };
 static const struct plan flash[] = {
