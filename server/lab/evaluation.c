@@ -4,6 +4,9 @@
 
 #include <string.h>
 
+/* Mass that is worth no warning. */
+static const double negligible = 1e-6;
+
 const char *evaluation_warning_text(uint32_t warning)
 {
     static const char *const texts[] = {
@@ -107,7 +110,7 @@ static void add_overlap(struct evaluation_sums *s, const struct evaluated_row *i
     s->w_max = fmax(s->w_max, w);
     s->agreement += (double)in->pmf[row->chosen];
     s->unsupported += unsupported;
-    s->unsupported_rows += unsupported > 1e-9;
+    s->unsupported_rows += unsupported > negligible;
     s->logged_share[row->arms[row->chosen]] += 1;
     for (uint32_t i = 0; i < row->arms_n; i++)
         s->target_share[row->arms[i]] += (double)in->pmf[i];
@@ -162,7 +165,7 @@ static void finish_shares(const struct evaluation_sums *s, struct evaluation *re
     for (uint32_t i = 0; i < arms_n && ret->used; i++) {
         s->logged_share[i] /= (double)ret->used;
         s->target_share[i] /= (double)ret->used;
-        ret->never_logged += s->target_share[i] > 0 && s->logged_n && s->logged_n[i] == 0;
+        ret->never_logged += s->target_share[i] > negligible && s->logged_n && s->logged_n[i] == 0;
     }
 }
 
@@ -179,7 +182,7 @@ static uint32_t warnings_of(const struct evaluation_sums *s, const struct evalua
     uint32_t mask = 0;
     on[WARN_NO_ROWS] = r->used == 0;
     on[WARN_ESS] = r->used && r->ess < EVALUATION_ESS_LEAST;
-    on[WARN_UNSUPPORTED] = r->unsupported > 0;
+    on[WARN_UNSUPPORTED] = r->unsupported > negligible;
     on[WARN_NEVER_LOGGED] = r->never_logged > 0;
     on[WARN_WEIGHTS] = r->used && weights_off(&s->utility.ips);
     on[WARN_LARGE_WEIGHT] = r->used && r->weight_max > .1 * s->utility.ips.w;

@@ -29,8 +29,8 @@ const char *verdict_text(enum verdict v); /* "better"... */
                         "would have earned is not in the data")                                    \
     X(WARN_NEVER_LOGGED, "an arm that the target would choose was never chosen in the log")        \
     X(WARN_WEIGHTS,                                                                                \
-      "the weights do not average 1: some logged propensities are wrong, or the log "              \
-      "could not choose what the target would")                                                    \
+      "the weights do not average 1: too few of the rare rows were drawn, some logged "            \
+      "propensities are wrong, or the log could not choose what the target would")                 \
     X(WARN_LARGE_WEIGHT, "one row carries more than a tenth of all weight")                        \
     X(WARN_LEFT_OUT, "more than a tenth of the rows was left out because their arm was forced: "   \
                      "the estimate does not speak of them")                                        \
