@@ -317,6 +317,13 @@ uint64_t engine_issued(struct engine *e, uint32_t uid)
     return c ? atomic_load_explicit(&c->issued, memory_order_relaxed) : 0;
 }
 
+void engine_issued_sides(struct engine *e, uint32_t router_uid, uint64_t ret_sides[2])
+{
+    struct live_count *c = live_get(e->live, router_uid);
+    for (int side = 0; side < 2; side++)
+        ret_sides[side] = c ? atomic_load_explicit(&c->sides[side], memory_order_relaxed) : 0;
+}
+
 struct engine_positions engine_positions(struct engine *e)
 {
     uint64_t durable = ledger_durable(e->ledger);

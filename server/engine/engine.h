@@ -72,7 +72,8 @@ struct route_in {
     size_t candidates_n;
     const struct slice *exclude;
     size_t exclude_n;
-    struct slice selector, stage;       /* Empty: every arm. */
+    struct slice baseline;        /* Arm that answers where no policy does; empty: the router's. */
+    struct slice selector, stage; /* Empty: every arm. */
     const struct engine_weight *limits; /* Metrics and their bounds, in their own unit. */
     size_t limits_n;
     uint32_t input_tokens;    /* 0: estimated from the text. */
@@ -84,11 +85,18 @@ struct route_in {
     bool explain;
 };
 
+/* What a mean is the sum of: contributions, silence and charge (server/route/score.h). */
+struct shown_terms {
+    float predicted[MAX_METRICS];    /* z units, of metrics with weight. */
+    float contribution[MAX_METRICS]; /* Signed weight times predicted. */
+    float silence, charge;           /* <= 0. */
+};
+
 struct ranked_arm {
     char name[NAME_CAP];
     double propensity, mean, width;
     uint64_t pending;
-    float predicted[MAX_METRICS]; /* z units, of the metrics in weighted_mask; only with explain. */
+    struct shown_terms terms; /* Only with explain. */
 };
 
 enum { EXCLUDED_DETAIL_CAP = 192 };
@@ -213,6 +221,9 @@ void engine_snapshot_release(struct engine_worker *w);
 /* Decisions issued for an arm or made by a router, now (live, not the tally). */
 uint64_t engine_issued(struct engine *e, uint32_t uid);
 
+/* Requests drawn to sides A and B of its splits, ever and now. */
+void engine_issued_sides(struct engine *e, uint32_t router_uid, uint64_t ret_sides[2]);
+
 struct engine_positions {
     uint64_t journal, checkpoint, folded;
 };
@@ -235,6 +246,8 @@ struct explained_arm {
     char name[NAME_CAP]; /* Empty: removed since. */
     double propensity, mean, width;
     uint64_t pending;
+    bool has_terms; /* Of the chosen arm and the best scores, 64 in all. */
+    struct shown_terms terms;
 };
 struct explain_out {
     struct decision decision;
@@ -242,9 +255,12 @@ struct explain_out {
     uint64_t position, seed;
     char policy[NAME_CAP]; /* Whose pmf was mixed; fallback: the arm it names was not eligible. */
     bool fallback;
+    char baseline[NAME_CAP];   /* Empty: none was named. */
+    char policy_arm[NAME_CAP]; /* An apprentice's choice; else empty. */
     uint32_t weights_n;
     char metric_names[MAX_METRICS][NAME_CAP];
     double weights[MAX_METRICS];
+    uint16_t weighted_mask; /* Bit m: metric m had weight. */
     uint32_t arms_n;
     struct explained_arm *arms; /* Best score first; freed by explain_out_done. */
 };

@@ -308,33 +308,54 @@ static int by_score(const void *a, const void *b)
     return sx < sy ? 1 : sx > sy ? -1 : strcmp(x->name, y->name);
 }
 
+static void explain_terms(const struct audit_record *record, const struct audit_terms *from,
+                          struct explained_arm *e)
+{
+    e->has_terms = true;
+    e->terms.silence = from->silence;
+    e->terms.charge = from->charge;
+    for (uint32_t m = 0; m < record->weights_n; m++) {
+        double sign = record->lower_mask >> m & 1 ? -1 : 1;
+        e->terms.predicted[m] = from->predicted[m];
+        e->terms.contribution[m] = (float)(sign * record->weights[m] * (double)from->predicted[m]);
+    }
+}
+
+static void arm_name_of(const struct router_view *r, uint32_t uid, char ret_name[NAME_CAP])
+{
+    int k = r && uid ? router_view_arm_uid(r, uid) : -1;
+    if (k >= 0)
+        memcpy(ret_name, r->arms[k]->config->name, NAME_CAP);
+}
+
 static void explain_arms(const struct router_view *r, const struct audit_record *record,
                          struct explain_out *out)
 {
     for (uint32_t i = 0; i < record->arms_n; i++) {
         const struct audit_arm *a = &record->arms[i];
         struct explained_arm *e = &out->arms[i];
-        int k = r ? router_view_arm_uid(r, a->arm_uid) : -1;
         memset(e, 0, sizeof *e);
-        if (k >= 0)
-            memcpy(e->name, r->arms[k]->config->name, NAME_CAP);
+        arm_name_of(r, a->arm_uid, e->name);
         e->propensity = (double)a->propensity;
         e->mean = (double)a->mean;
         e->width = (double)a->width;
         e->pending = a->pending;
     }
+    for (uint32_t k = 0; k < record->terms_n; k++)
+        explain_terms(record, &record->terms[k], &out->arms[record->terms[k].arm]);
     out->arms_n = record->arms_n;
     qsort(out->arms, out->arms_n, sizeof *out->arms, by_score);
 }
 
-static void explain_names(const struct router_view *r, struct explain_out *out)
+static void explain_names(const struct router_view *r, uint32_t baseline_uid,
+                          struct explain_out *out)
 {
     if (!r)
         return;
     memcpy(out->router, r->config->name, NAME_CAP);
-    int k = router_view_arm_uid(r, out->decision.arm_uid);
-    if (k >= 0)
-        memcpy(out->arm, r->arms[k]->config->name, NAME_CAP);
+    arm_name_of(r, out->decision.arm_uid, out->arm);
+    arm_name_of(r, out->decision.policy_arm_uid, out->policy_arm);
+    arm_name_of(r, baseline_uid, out->baseline);
     for (uint32_t m = 0; m < out->weights_n && m < r->config->metrics_n; m++)
         memcpy(out->metric_names[m], r->config->metrics[m].name, NAME_CAP);
 }
@@ -360,11 +381,14 @@ enum err engine_explain(struct engine_worker *w, struct slice decision_id,
     ret_out->fallback = record.fallback;
     ret_out->weights_n = record.weights_n;
     memcpy(ret_out->weights, record.weights, sizeof ret_out->weights);
+    for (uint32_t m = 0; m < record.weights_n; m++)
+        if (record.weights[m] > 0)
+            ret_out->weighted_mask = (uint16_t)(ret_out->weighted_mask | 1u << m);
     ret_out->arms = mem_calloc(record.arms_n, sizeof *ret_out->arms);
     if (ret_out->arms) {
         const struct snapshot *s = engine_snapshot_acquire(w);
         const struct router_view *r = snapshot_router_uid(s, record.decision.router_uid);
-        explain_names(r, ret_out);
+        explain_names(r, record.baseline_uid, ret_out);
         explain_arms(r, &record, ret_out);
         engine_snapshot_release(w);
     }

@@ -48,6 +48,8 @@ struct engine_worker {
     struct guess guesses[ENGINE_GUESSES];
     float pmf[MAX_ARMS];
     struct audit_arm audit_arms[MAX_ARMS];
+    struct score_terms terms[MAX_RANKED]; /* At least AUDIT_TERMS_MAX. */
+    struct eligible shown[MAX_RANKED];    /* Whose terms they are. */
     struct decision decision;
     struct buf audit_bytes, answer;
     struct event event;

@@ -21,6 +21,9 @@ struct routing {
     enum metric_group group; /* Whose matrix gives the width. */
     uint32_t cooling_n;      /* Candidates left out for cooling. */
     int forced;              /* Index into router->arms of an arm on probe, or -1. */
+    int baseline;            /* Index into router->arms, or -1. */
+    enum router_mode mode;
+    uint32_t policy_arm_uid; /* Of an apprentice: what the policy chose. */
     bool all_cooling;
     uint64_t seed;
     double answer_share;
@@ -74,8 +77,57 @@ static void try_probe(struct routing *t, uint32_t index)
     const struct arm_view *arm = t->router->arms[index];
     struct live_count *c = live_get(t->w->engine->live, arm->uid);
     int64_t interval_us = (int64_t)(t->router->config->settings.cooldown_s * 1e6);
-    if (!t->in->dry_run && c && t->forced < 0 && live_probe(c, t->now_us, interval_us))
+    bool online = t->mode == MODE_ONLINE; /* Elsewhere the baseline answers. */
+    if (online && !t->in->dry_run && c && t->forced < 0 && live_probe(c, t->now_us, interval_us))
         t->forced = (int)index;
+}
+
+static const char *mode_name(enum router_mode mode)
+{
+    return mode == MODE_APPRENTICE ? "APPRENTICE" : "LOGGING_ONLY";
+}
+
+/* The arm that the request names, else the router's. MODE_ONLINE needs none; what a request names
+ * there is recorded. */
+static enum err find_baseline(struct routing *t, struct err_detail *detail)
+{
+    const struct router_view *r = t->router;
+    const char *own = r->config->settings.baseline_arm;
+    char name[NAME_CAP];
+    if (t->in->baseline.len > 0) {
+        TRY(engine_name(t->in->baseline, "baseline_arm_id", name, detail));
+        t->baseline = router_view_arm(r, name, strlen(name));
+        if (t->baseline < 0)
+            return err_say(detail, ERR_ARM_NOT_FOUND, "baseline `%s` is no arm of router `%s`",
+                           name, r->config->name);
+        return OK;
+    }
+    if (t->mode == MODE_ONLINE)
+        return OK;
+    if (own[0])
+        t->baseline = router_view_arm(r, own, strlen(own));
+    if (t->baseline >= 0)
+        return OK;
+    if (own[0])
+        return err_say(detail, ERR_BASELINE_REQUIRED,
+                       "router `%s` is in mode %s and its baseline_arm `%s` is no arm of it",
+                       r->config->name, mode_name(t->mode), own);
+    return err_say(detail, ERR_BASELINE_REQUIRED,
+                   "router `%s` is in mode %s and there is no baseline arm", r->config->name,
+                   mode_name(t->mode));
+}
+
+/* A baseline that is cooling answers all the same: serving beats failing, and each answer may end
+ * the cooldown. One that is paused, or that this request rules out, must not. */
+static enum err check_baseline(const struct routing *t, struct err_detail *detail)
+{
+    const struct arm_view *arm = t->router->arms[t->baseline];
+    enum ineligible why = arm->paused ? PAUSED : (enum ineligible)t->w->marks[t->baseline];
+    if (why == ELIGIBLE)
+        return OK;
+    return err_say(detail, ERR_NO_ELIGIBLE_ARM, "the baseline `%s` of router `%s` %s%s",
+                   arm->config->name, t->router->config->name, ineligible_text(why),
+                   why == PAUSED ? "; resume it or name another" : "");
 }
 
 static enum err find_eligible(struct routing *t, struct err_detail *detail)
@@ -85,6 +137,8 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
     TRY(engine_demand(t->w, r, t->in, detail));
     TRY(mark_candidates(t, detail));
     engine_constrain(t->w, r);
+    if (t->mode != MODE_ONLINE)
+        TRY(check_baseline(t, detail));
     for (uint32_t i = 0; i < r->arms_n; i++) {
         if (marks[i] != ELIGIBLE)
             continue;
@@ -153,18 +207,63 @@ static void choose_probe(struct routing *t)
     t->result.propensity = 1;
 }
 
+/* The seed of this decision, from the count of those before it; and how many callers answer, of
+ * the requests that could teach. */
+static void count_request(struct routing *t)
+{
+    struct live_count *c = live_get(t->w->engine->live, t->router->uid);
+    uint64_t counter = 0, logged = 0;
+    if (c) {
+        bool counts = !t->in->dry_run;
+        counter = atomic_fetch_add_explicit(&c->issued, counts, memory_order_relaxed);
+        logged = atomic_fetch_add_explicit(&c->logged, counts && t->mode == MODE_LOGGING_ONLY,
+                                           memory_order_relaxed);
+    }
+    t->seed = rng_mix(t->router->config->settings.seed, counter);
+    double asked = counter > logged ? (double)(counter - logged) : 0;
+    double share = asked > 0 ? (double)t->router->learned[t->group] / asked : 0;
+    t->answer_share = share < 1 ? share : 1;
+}
+
+static void count_side(struct routing *t)
+{
+    struct live_count *c = live_get(t->w->engine->live, t->router->uid);
+    if (c && !t->in->dry_run && t->result.side != SIDE_NONE)
+        atomic_fetch_add_explicit(&c->sides[t->result.side - SIDE_A], 1, memory_order_relaxed);
+}
+
+/* Where in w->arms the baseline stands; a cooling one is put there, with its score. */
+static uint32_t place_baseline(struct routing *t)
+{
+    struct engine_worker *w = t->w;
+    for (uint32_t i = 0; i < t->arms_n; i++)
+        if (w->arms[i].index == (uint32_t)t->baseline)
+            return i;
+    uint32_t i = t->arms_n;
+    add_arm(t, (uint32_t)t->baseline);
+    score_arms(t->router, &t->result.utility, w->decision.x, &w->arms[i], 1, t->answer_share,
+               &w->decide.scores[i]);
+    return i;
+}
+
+/* What the policy drew by itself, without newcomers and floor, is what it would have chosen. */
+static void serve_baseline(struct routing *t)
+{
+    struct engine_worker *w = t->w;
+    struct decide_result *r = &t->result;
+    if (t->mode == MODE_APPRENTICE)
+        t->policy_arm_uid = t->router->arms[w->arms[r->policy_choice].index]->uid;
+    r->chosen = place_baseline(t);
+    memset(w->pmf, 0, t->arms_n * sizeof *w->pmf);
+    w->pmf[r->chosen] = 1;
+    r->reason = REASON_BASELINE;
+    r->evaluable = false;
+    r->propensity = 1;
+}
+
 static void choose(struct routing *t)
 {
-    struct engine *e = t->w->engine;
-    struct live_count *c = live_get(e->live, t->router->uid);
-    uint64_t counter = 0;
-    if (c && t->in->dry_run)
-        counter = atomic_load_explicit(&c->issued, memory_order_relaxed);
-    else if (c)
-        counter = atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
-    t->seed = rng_mix(t->router->config->settings.seed, counter);
-    double share = counter ? (double)t->router->learned[t->group] / (double)counter : 0;
-    t->answer_share = share < 1 ? share : 1;
+    count_request(t);
     if (t->forced >= 0) {
         choose_probe(t);
         return;
@@ -179,6 +278,11 @@ static void choose(struct routing *t)
         .seed = t->seed,
     };
     decide(&di, &t->w->decide, t->w->pmf, &t->result);
+    if (t->mode != MODE_ONLINE) {
+        serve_baseline(t);
+        return;
+    }
+    count_side(t);
     if (t->all_cooling) {
         t->result.reason = REASON_ALL_COOLING;
         t->result.evaluable = false;
@@ -199,6 +303,11 @@ static void fill_decision(struct routing *t)
     d->propensity = (float)t->result.propensity;
     d->reason = (uint8_t)t->result.reason;
     d->evaluable = t->result.evaluable;
+    d->side = (uint8_t)t->result.side;
+    d->mode = (uint8_t)t->mode;
+    bool trial = t->result.side != SIDE_NONE || t->mode == MODE_APPRENTICE;
+    d->epoch = trial ? t->router->trial.epoch : 0;
+    d->policy_arm_uid = t->policy_arm_uid;
     d->d = (uint16_t)t->router->d;
 }
 
@@ -209,12 +318,78 @@ static bool audited(const struct routing *t)
     case DECISION_LOG_KEEP_ALL:
         return true;
     case DECISION_LOG_KEEP_SAMPLE:
-        return t->result.reason != REASON_EXPLOIT ||
+        return (t->result.reason != REASON_EXPLOIT && t->result.reason != REASON_BASELINE) ||
                rng_uniform(t->seed, 3) < s->decision_log_sample;
     case DECISION_LOG_KEEP_NONE:
         return false;
     }
     return true;
+}
+
+static float total(const struct routing *t, uint32_t i)
+{
+    return t->w->decide.scores[i].mean + t->w->decide.scores[i].width;
+}
+
+/* Marks the `want` best scores (ties by the order of the arms) beside what is marked; ret_order, or
+ * NULL, gets them best first. Repeated selection: rankings are short. */
+static void mark_best(struct routing *t, uint32_t want, uint32_t *ret_order)
+{
+    uint8_t *marks = t->w->marks;
+    for (uint32_t k = 0; k < want; k++) {
+        uint32_t best = UINT32_MAX;
+        for (uint32_t i = 0; i < t->arms_n; i++)
+            if (!marks[i] && (best == UINT32_MAX || total(t, i) > total(t, best)))
+                best = i;
+        if (best == UINT32_MAX)
+            return;
+        marks[best] = 1;
+        if (ret_order)
+            ret_order[k] = best;
+    }
+}
+
+/* The terms of all arms; of many, those of the chosen one and of the best scores. */
+static void audit_terms(struct routing *t, struct audit_record *r)
+{
+    struct engine_worker *w = t->w;
+    bool all = t->arms_n <= AUDIT_TERMS_MAX;
+    memset(w->marks, all, t->arms_n); /* Their other meaning is used up by now. */
+    if (!all) {
+        w->marks[t->result.chosen] = 1;
+        mark_best(t, AUDIT_TERMS_MAX - 1, NULL);
+    }
+    for (uint32_t i = 0; i < t->arms_n; i++) {
+        if (!w->marks[i])
+            continue;
+        w->shown[r->terms_n] = w->arms[i];
+        r->terms[r->terms_n++].arm = i;
+    }
+    score_terms(t->router, &t->result.utility, w->decision.x, w->shown, r->terms_n, t->answer_share,
+                w->terms);
+    for (uint32_t k = 0; k < r->terms_n; k++) {
+        r->terms[k].silence = (float)w->terms[k].silence;
+        r->terms[k].charge = (float)w->terms[k].charge;
+        for (uint32_t m = 0; m < r->weights_n; m++)
+            r->terms[k].predicted[m] = (float)w->terms[k].predicted[m];
+    }
+}
+
+static void audit_arms(struct routing *t, struct audit_record *r)
+{
+    struct engine_worker *w = t->w;
+    r->arms = w->audit_arms;
+    r->arms_n = t->arms_n;
+    for (uint32_t i = 0; i < t->arms_n; i++) {
+        uint64_t pending = w->arms[i].pending;
+        w->audit_arms[i] = (struct audit_arm){
+            .arm_uid = t->router->arms[w->arms[i].index]->uid,
+            .propensity = w->pmf[i],
+            .mean = w->decide.scores[i].mean,
+            .width = w->decide.scores[i].width,
+            .pending = pending < UINT32_MAX ? (uint32_t)pending : UINT32_MAX,
+        };
+    }
 }
 
 static void audit(struct routing *t)
@@ -228,22 +403,16 @@ static void audit(struct routing *t)
         .seed = t->seed,
         .fallback = t->result.fallback,
         .weights_n = t->router->config->metrics_n,
-        .arms_n = t->arms_n,
-        .arms = w->audit_arms,
+        .baseline_uid = t->baseline >= 0 ? t->router->arms[t->baseline]->uid : 0,
     };
     (void)snprintf(r.policy, sizeof r.policy, "%s", t->result.policy->name);
-    for (uint32_t m = 0; m < r.weights_n; m++)
+    for (uint32_t m = 0; m < r.weights_n; m++) {
         r.weights[m] = fabs(t->result.utility.weight[m]);
-    for (uint32_t i = 0; i < t->arms_n; i++) {
-        uint64_t pending = w->arms[i].pending;
-        w->audit_arms[i] = (struct audit_arm){
-            .arm_uid = t->router->arms[w->arms[i].index]->uid,
-            .propensity = w->pmf[i],
-            .mean = w->decide.scores[i].mean,
-            .width = w->decide.scores[i].width,
-            .pending = pending < UINT32_MAX ? (uint32_t)pending : UINT32_MAX,
-        };
+        if (t->router->config->metrics[m].lower_is_better)
+            r.lower_mask = (uint16_t)(r.lower_mask | 1u << m);
     }
+    audit_arms(t, &r);
+    audit_terms(t, &r);
     buf_reset(&w->audit_bytes);
     audit_encode(&r, &w->audit_bytes);
     if (buf_error(&w->audit_bytes) == OK)
@@ -251,40 +420,45 @@ static void audit(struct routing *t)
                         (struct slice){w->audit_bytes.data, w->audit_bytes.len});
 }
 
-static float total(const struct routing *t, uint32_t i)
+static void show_terms(const struct score_terms *from, uint32_t metrics_n, struct shown_terms *ret)
 {
-    return t->w->decide.scores[i].mean + t->w->decide.scores[i].width;
+    for (uint32_t m = 0; m < metrics_n; m++) {
+        ret->predicted[m] = (float)from->predicted[m];
+        ret->contribution[m] = (float)from->contribution[m];
+    }
+    ret->silence = (float)from->silence;
+    ret->charge = (float)from->charge;
 }
 
-/* Best score first; ties by the order of the arms. Repeated selection: rankings are short. */
+/* Best score first. */
 static void rank(struct routing *t, struct route_out *out)
 {
     struct engine_worker *w = t->w;
     const struct router_config *c = t->router->config;
-    uint32_t want = t->in->max_ranked < t->arms_n ? t->in->max_ranked : t->arms_n;
+    uint32_t order[MAX_RANKED];
+    out->ranked_n = t->in->max_ranked < t->arms_n ? t->in->max_ranked : t->arms_n;
     memset(w->marks, 0, t->arms_n); /* Their other meaning is used up by now. */
-    for (out->ranked_n = 0; out->ranked_n < want; out->ranked_n++) {
-        uint32_t best = UINT32_MAX;
-        for (uint32_t i = 0; i < t->arms_n; i++)
-            if (!w->marks[i] && (best == UINT32_MAX || total(t, i) > total(t, best)))
-                best = i;
-        w->marks[best] = 1;
-        struct ranked_arm *r = &out->ranked[out->ranked_n];
-        const struct arm_view *arm = t->router->arms[w->arms[best].index];
-        memcpy(r->name, arm->config->name, NAME_CAP);
-        r->propensity = (double)w->pmf[best];
-        r->mean = (double)w->decide.scores[best].mean;
-        r->width = (double)w->decide.scores[best].width;
-        r->pending = w->arms[best].pending;
-        if (!t->in->explain)
-            continue;
-        for (uint32_t m = 0; m < c->metrics_n; m++)
-            r->predicted[m] = (float)score_predict(t->router, arm, m, w->decision.x);
+    mark_best(t, out->ranked_n, order);
+    for (uint32_t k = 0; k < out->ranked_n; k++) {
+        uint32_t i = order[k];
+        struct ranked_arm *r = &out->ranked[k];
+        memcpy(r->name, t->router->arms[w->arms[i].index]->config->name, NAME_CAP);
+        r->propensity = (double)w->pmf[i];
+        r->mean = (double)w->decide.scores[i].mean;
+        r->width = (double)w->decide.scores[i].width;
+        r->pending = w->arms[i].pending;
+        w->shown[k] = w->arms[i];
     }
     out->weighted_mask = t->result.utility.mask;
     out->metrics_n = t->in->explain ? c->metrics_n : 0;
     for (uint32_t m = 0; m < out->metrics_n; m++)
         memcpy(out->metric_names[m], c->metrics[m].name, NAME_CAP);
+    if (!t->in->explain)
+        return;
+    score_terms(t->router, &t->result.utility, w->decision.x, w->shown, out->ranked_n,
+                t->answer_share, w->terms);
+    for (uint32_t k = 0; k < out->ranked_n; k++)
+        show_terms(&w->terms[k], c->metrics_n, &out->ranked[k].terms);
 }
 
 static enum err answer(struct routing *t, struct route_out *out, struct err_detail *detail)
@@ -308,7 +482,8 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
         return err_say(detail, e, "the decision could not be sealed");
     id_format(t->id, out->decision_id);
     struct live_count *c = live_get(w->engine->live, arm->uid);
-    if (c)
+    /* Nobody will learn from a logged pull: counted here, it would be unanswered for ever. */
+    if (c && t->mode != MODE_LOGGING_ONLY)
         atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
     audit(t);
     return OK;
@@ -319,6 +494,8 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
     if (t->in->max_ranked > MAX_RANKED)
         return err_say(detail, ERR_OUT_OF_RANGE, "max_ranked is at most %d", MAX_RANKED);
     TRY(engine_find_router(t->snapshot, t->in->router, &t->router, detail));
+    t->mode = t->router->config->settings.mode;
+    TRY(find_baseline(t, detail));
     TRY(engine_fill_context(t->w, t->router, t->in, !t->in->dry_run, detail));
     TRY(fill_weights(t, detail));
     utility_init(&t->result.utility, t->router, t->overrides);
@@ -433,7 +610,7 @@ enum err engine_route(struct engine_worker *w, const struct route_in *in, struct
     memset(&t, 0, sizeof t);
     t.w = w;
     t.in = in;
-    t.forced = -1;
+    t.forced = t.baseline = -1;
     t.now_us = clock_unix_us();
     bool answered;
     TRY(begin_id(&t, ret_out, &answered, detail));

@@ -116,6 +116,7 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
         .candidates_n = m->n_candidates,
         .exclude = lists->exclude,
         .exclude_n = m->n_exclude,
+        .baseline = text_slice(m->baseline_arm_id),
         .selector = text_slice(m->selector),
         .stage = text_slice(m->stage),
         .limits = lists->limits,
@@ -141,34 +142,64 @@ static char *unconst(const char *s)
     return u.out;
 }
 
-static enum err put_terms(const struct route_out *out, const struct ranked_arm *arm,
-                          struct arena *arena, Shunt__V1__ScoreTerms **ret_terms,
-                          struct err_detail *detail)
+/* One metric of the two maps. */
+static bool put_term(const struct terms_view *v, uint32_t m, struct arena *arena,
+                     Shunt__V1__ScoreTerms *t)
+{
+    Shunt__V1__ScoreTerms__PredictedEntry *z = arena_alloc(arena, sizeof *z);
+    Shunt__V1__ScoreTerms__ContributionsEntry *part = arena_alloc(arena, sizeof *part);
+    char *key = arena_text(arena, v->names[m], strlen(v->names[m]));
+    if (!z || !part || !key)
+        return false;
+    shunt__v1__score_terms__predicted_entry__init(z);
+    shunt__v1__score_terms__contributions_entry__init(part);
+    z->key = part->key = key;
+    z->has_value = part->has_value = true;
+    z->value = (double)v->terms->predicted[m];
+    part->value = (double)v->terms->contribution[m];
+    t->predicted[t->n_predicted++] = z;
+    t->contributions[t->n_contributions++] = part;
+    return true;
+}
+
+enum err codec_terms_out(const struct terms_view *v, struct arena *arena,
+                         Shunt__V1__ScoreTerms **ret_terms, struct err_detail *detail)
 {
     Shunt__V1__ScoreTerms *t = arena_alloc(arena, sizeof *t);
-    Shunt__V1__ScoreTerms__PredictedEntry *entries =
-        arena_array(arena, MAX_METRICS, sizeof *entries);
-    Shunt__V1__ScoreTerms__PredictedEntry **list = arena_array(arena, MAX_METRICS, sizeof *list);
-    if (!t || !entries || !list)
+    if (!t)
         return arena_error(arena, detail);
     shunt__v1__score_terms__init(t);
-    t->has_mean = t->has_width = t->has_pending = true;
-    t->mean = arm->mean;
-    t->width = arm->width;
-    t->pending = arm->pending;
-    for (uint32_t m = 0; m < out->metrics_n; m++) {
-        if (!(out->weighted_mask >> m & 1))
-            continue;
-        Shunt__V1__ScoreTerms__PredictedEntry *e = &entries[t->n_predicted];
-        shunt__v1__score_terms__predicted_entry__init(e);
-        e->key = unconst(out->metric_names[m]);
-        e->has_value = true;
-        e->value = (double)arm->predicted[m];
-        list[t->n_predicted++] = e;
-    }
-    t->predicted = list;
+    t->predicted = arena_array(arena, v->metrics_n, sizeof *t->predicted);
+    t->contributions = arena_array(arena, v->metrics_n, sizeof *t->contributions);
+    if (!t->predicted || !t->contributions)
+        return arena_error(arena, detail);
+    t->has_mean = t->has_width = t->has_pending = t->has_silence = t->has_charge = true;
+    t->mean = v->mean;
+    t->width = v->width;
+    t->pending = v->pending;
+    t->silence = (double)v->terms->silence;
+    t->charge = (double)v->terms->charge;
+    for (uint32_t m = 0; m < v->metrics_n; m++)
+        if (v->weighted_mask >> m & 1 && !put_term(v, m, arena, t))
+            return arena_error(arena, detail);
     *ret_terms = t;
     return OK;
+}
+
+static enum err put_ranked_terms(const struct route_out *out, const struct ranked_arm *arm,
+                                 struct arena *arena, Shunt__V1__ScoreTerms **ret_terms,
+                                 struct err_detail *detail)
+{
+    const struct terms_view v = {
+        .names = out->metric_names,
+        .metrics_n = out->metrics_n,
+        .weighted_mask = out->weighted_mask,
+        .mean = arm->mean,
+        .width = arm->width,
+        .pending = arm->pending,
+        .terms = &arm->terms,
+    };
+    return codec_terms_out(&v, arena, ret_terms, detail);
 }
 
 static enum err put_ranking(const struct route_out *out, bool explain, struct arena *arena,
@@ -186,7 +217,7 @@ static enum err put_ranking(const struct route_out *out, bool explain, struct ar
         arms[i].propensity = from->propensity;
         arms[i].score = from->mean + from->width;
         if (explain)
-            TRY(put_terms(out, from, arena, &arms[i].terms, detail));
+            TRY(put_ranked_terms(out, from, arena, &arms[i].terms, detail));
         list[i] = &arms[i];
     }
     r->ranking = list;

@@ -19,6 +19,18 @@ struct route_lists {
 MUST_USE enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
                                  struct route_lists *lists, struct route_in *ret_in,
                                  struct err_detail *detail);
+/* The terms of one arm's score, and the names of the metrics they belong to. */
+struct terms_view {
+    const char (*names)[NAME_CAP]; /* (metrics_n) */
+    uint32_t metrics_n;
+    uint16_t weighted_mask; /* Metrics that are shown. */
+    double mean, width;
+    uint64_t pending;
+    const struct shown_terms *terms;
+};
+/* Everything is copied into the arena. */
+MUST_USE enum err codec_terms_out(const struct terms_view *v, struct arena *arena,
+                                  Shunt__V1__ScoreTerms **ret_terms, struct err_detail *detail);
 MUST_USE enum err codec_route_out(const struct route_out *out, bool explain, struct arena *arena,
                                   Shunt__V1__RouteResponse **ret_message,
                                   struct err_detail *detail);

@@ -1,5 +1,6 @@
 #include "server/rpc/codec_info.h"
 
+#include "server/rpc/codec.h"
 #include "server/rpc/codec_spec.h"
 
 #include <math.h>
@@ -110,7 +111,8 @@ enum err codec_router_info(struct engine *e, const struct router_view *router, s
     if (!m->spec || !m->feature_spec || !m->arms || !noise_out(router, arena, m))
         return arena_error(arena, detail);
     m->has_feature_spec_hash = m->has_d = m->has_outcomes_folded = m->has_orphaned = true;
-    m->has_requests = true;
+    m->has_requests = m->has_logged = true;
+    m->logged = router->logged;
     m->feature_spec_hash = router->hash;
     m->d = router->d;
     m->outcomes_folded = router->outcomes_folded;
@@ -191,8 +193,25 @@ enum err codec_stats(struct engine *e, const struct snapshot *snapshot,
     return OK;
 }
 
+/* A router that is gone has no names for its metrics. */
+static enum err explained_terms(const struct explain_out *out, const struct explained_arm *arm,
+                                struct arena *arena, Shunt__V1__ScoreTerms **ret_terms,
+                                struct err_detail *detail)
+{
+    const struct terms_view v = {
+        .names = out->metric_names,
+        .metrics_n = out->weights_n,
+        .weighted_mask = out->weighted_mask,
+        .mean = arm->mean,
+        .width = arm->width,
+        .pending = arm->pending,
+        .terms = &arm->terms,
+    };
+    return arm->has_terms && out->router[0] ? codec_terms_out(&v, arena, ret_terms, detail) : OK;
+}
+
 static bool explained_arms(const struct explain_out *out, struct arena *arena,
-                           Shunt__V1__ExplainResponse *m)
+                           Shunt__V1__ExplainResponse *m, struct err_detail *detail)
 {
     Shunt__V1__ExplainedArm *arms = arena_array(arena, out->arms_n, sizeof *arms);
     m->arms = arena_array(arena, out->arms_n, sizeof *m->arms);
@@ -202,7 +221,7 @@ static bool explained_arms(const struct explain_out *out, struct arena *arena,
         const struct explained_arm *from = &out->arms[i];
         shunt__v1__explained_arm__init(&arms[i]);
         arms[i].arm_id = copy(arena, from->name);
-        if (!arms[i].arm_id)
+        if (!arms[i].arm_id || explained_terms(out, from, arena, &arms[i].terms, detail) != OK)
             return false;
         arms[i].has_propensity = arms[i].has_mean = arms[i].has_width = true;
         arms[i].has_pending = true;
@@ -251,9 +270,12 @@ enum err codec_explained(const struct explain_out *out, struct arena *arena,
     m->router = copy(arena, out->router);
     m->arm_id = copy(arena, out->arm);
     m->policy = copy(arena, out->policy);
+    m->baseline_arm_id = copy(arena, out->baseline);
+    m->policy_arm_id = copy(arena, out->policy_arm);
     m->context = arena_array(arena, d->d, sizeof *m->context);
     if (!m->policy || !m->decision_id || !m->router || !m->arm_id || !m->context ||
-        !explained_arms(out, arena, m) || !explained_weights(out, arena, m))
+        !m->baseline_arm_id || !m->policy_arm_id || !explained_arms(out, arena, m, detail) ||
+        !explained_weights(out, arena, m))
         return arena_error(arena, detail);
     memcpy(m->context, d->x, d->d * sizeof *m->context);
     m->n_context = d->d;
@@ -267,6 +289,9 @@ enum err codec_explained(const struct explain_out *out, struct arena *arena,
     m->feature_spec_hash = d->spec_hash;
     m->evaluable = d->evaluable;
     m->fallback = out->fallback;
+    m->has_mode = m->has_side = true;
+    m->mode = (Shunt__V1__RouterMode)d->mode;
+    m->side = (Shunt__V1__Side)d->side;
     *ret_message = m;
     return OK;
 }

@@ -19,6 +19,8 @@ handler_run handle_update_router;
 handler_run handle_remove_router;
 handler_run handle_list_routers;
 handler_run handle_get_router;
+handler_run handle_get_split;
+handler_run handle_get_agreement;
 handler_run handle_add_arm;
 handler_run handle_update_arm;
 handler_run handle_set_arm_state;

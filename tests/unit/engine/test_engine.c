@@ -424,7 +424,7 @@ static void ranking_is_by_score_and_never_longer_than_asked(void **state)
     assert_string_equal(s.route->ranked[0].name, "b");
     assert_true(s.route->ranked[0].mean + s.route->ranked[0].width >=
                 s.route->ranked[1].mean + s.route->ranked[1].width);
-    assert_true(fabsf(s.route->ranked[0].predicted[0] - .9F) < .1F);
+    assert_true(fabsf(s.route->ranked[0].terms.predicted[0] - .9F) < .1F);
     assert_string_equal(s.route->metric_names[0], "reward");
     in.max_ranked = MAX_RANKED;
     assert_int_equal(served_ask(&s, &in), OK);

@@ -158,7 +158,7 @@ static void a_newcomer_gets_its_pulls_and_no_more_when_it_is_worse(void **state)
 {
     (void)state;
     struct scene c;
-    open_scene(&c, NULL);
+    open_scene(&c, no_floor);
     (void)share_of(&c, 0, 200);
     served_arm(&c.s, "default", "z");
     uint64_t first = 0, newcomer = 0;
@@ -169,7 +169,7 @@ static void a_newcomer_gets_its_pulls_and_no_more_when_it_is_worse(void **state)
         newcomer += is && c.s.route->reason == REASON_NEWCOMER;
         served_tell(&c.s, "reward", is ? .1 : .5, OUTCOME_OK);
     }
-    assert_int_equal(first, 1);
+    assert_in_range(first, 1, 10); /* By its share of a third, not by force. */
     assert_in_range(newcomer, 1, 5);
     assert_true(served_issued(&c.s, "z") < 30);
     served_close(&c.s);

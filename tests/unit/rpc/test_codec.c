@@ -189,7 +189,10 @@ static void a_decision_is_encoded_whole_and_a_dry_run_has_no_token(void **state)
     (void)strcpy(out->ranked[0].name, "arm");
     out->ranked[0].mean = .25;
     out->ranked[0].width = .125;
-    out->ranked[0].predicted[1] = .75F;
+    out->ranked[0].terms.predicted[1] = .75F;
+    out->ranked[0].terms.contribution[1] = -.375F;
+    out->ranked[0].terms.silence = -.5F;
+    out->ranked[0].terms.charge = -.25F;
     out->metrics_n = 2;
     out->weighted_mask = 2;
     (void)strcpy(out->metric_names[1], "quality");
@@ -208,6 +211,11 @@ static void a_decision_is_encoded_whole_and_a_dry_run_has_no_token(void **state)
     assert_int_equal(back->ranking[0]->terms->n_predicted, 1);
     assert_string_equal(back->ranking[0]->terms->predicted[0]->key, "quality");
     assert_true(back->ranking[0]->terms->predicted[0]->value == .75);
+    assert_int_equal(back->ranking[0]->terms->n_contributions, 1);
+    assert_string_equal(back->ranking[0]->terms->contributions[0]->key, "quality");
+    assert_true(back->ranking[0]->terms->contributions[0]->value == -.375);
+    assert_true(back->ranking[0]->terms->silence == -.5);
+    assert_true(back->ranking[0]->terms->charge == -.25);
     shunt__v1__route_response__free_unpacked(back, NULL);
     out->token_len = 0;
     assert_int_equal(codec_route_out(out, false, &w->arena, &r, &w->detail), OK);
