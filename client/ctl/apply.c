@@ -117,6 +117,39 @@ static bool listed(const char *key, const char *const *list)
     return false;
 }
 
+/* The file's table of stages is the whole table: what it lacks is taken away. */
+static void stages_compare(struct apply_plan *plan, json_t *want, json_t *have,
+                           Shunt__V1__UpdateRouterRequest *update)
+{
+    const char *name;
+    json_t *value;
+    struct form_error error;
+    char path[128];
+    json_object_foreach(want, name, value)
+    {
+        snprintf(path, sizeof path, "settings.stages.%.80s", name);
+        const char *selector = json_string_value(value);
+        if (!selector || form_set_field(&update->base, path, selector, &error) != FORM_OK)
+            plan->failed = true;
+    }
+    size_t most = json_object_size(have);
+    update->remove_stages = calloc(most ? most : 1, sizeof *update->remove_stages);
+    if (!update->remove_stages) {
+        plan->failed = true;
+        return;
+    }
+    json_object_foreach(have, name, value)
+    {
+        if (json_object_get(want, name))
+            continue;
+        update->remove_stages[update->n_remove_stages] = strdup(name);
+        if (update->remove_stages[update->n_remove_stages])
+            update->n_remove_stages++;
+        else
+            plan->failed = true;
+    }
+}
+
 /* Settings that are there and differ go into one UpdateRouter; the ridges are part of the
  * statistics. */
 static void settings_compare(struct apply_plan *plan, const char *router, json_t *want,
@@ -130,12 +163,17 @@ static void settings_compare(struct apply_plan *plan, const char *router, json_t
     {
         char detail[DETAIL_CAP], path[128];
         struct form_error error;
-        const json_t *now = json_object_get(have, key);
+        json_t *now = json_object_get(have, key);
         if (now && same(value, now))
             continue;
         change_text(detail, key, now, value);
         if (listed(key, fixed)) {
             line_add(plan, "fixed", router, NULL, detail);
+            continue;
+        }
+        if (strcmp(key, "stages") == 0) {
+            stages_compare(plan, value, now, update);
+            line_add(plan, "change", router, NULL, detail);
             continue;
         }
         char *text = json_is_string(value) ? NULL : form_json_print(value, 0);
@@ -276,7 +314,7 @@ static void arm_add_line(struct apply_plan *plan, const char *router,
               &shunt__v1__arm_info__descriptor);
 }
 
-/* UpdateArm replaces description, tags, priors and descriptors together: what the file leaves out
+/* UpdateArm replaces all that is declared: what the file leaves out
  * is sent as it is. */
 static void arm_change_line(struct apply_plan *plan, const char *router,
                             const Shunt__V1__ArmSpec *want, const json_t *have, const char *detail)
@@ -357,7 +395,8 @@ static void arms_compare(struct apply_plan *plan, const spec_t *want,
 {
     for (size_t i = 0; i < want->n_arms; i++) {
         const Shunt__V1__ArmSpec *there = arm_there(have, want->arms[i]->name);
-        json_t *now = there ? json_of(&there->base, FORM_DEFAULTS) : NULL;
+        /* Without defaults: of a size or of tools, "not declared" is neither 0 nor false. */
+        json_t *now = there ? json_of(&there->base, 0) : NULL;
         if (now)
             arm_compare(plan, want->name, want->arms[i], now);
         else

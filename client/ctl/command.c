@@ -44,6 +44,17 @@ static enum ctl_exit set_pairs(ProtobufCMessage *message, const struct command_o
     return CTL_OK;
 }
 
+static enum ctl_exit set_pair(ProtobufCMessage *message, const struct command_option *option,
+                              const char *text)
+{
+    char path[2 * PATH_CAP];
+    size_t key = strcspn(text, "=");
+    if (key == 0 || strlen(option->path) + 1 + key >= sizeof path)
+        return ctl_fail(CTL_USAGE, "--%s: '%.64s' is not KEY=VALUE", option->name, text);
+    snprintf(path, sizeof path, "%s.%.*s", option->path, (int)key, text);
+    return set(message, option->name, path, text[key] ? text + key + 1 : "");
+}
+
 enum ctl_exit command_setting(ProtobufCMessage *message, const char *settings, const char *spec,
                               const char *text)
 {
@@ -82,6 +93,9 @@ enum ctl_exit command_fill(const struct command_input *in, ProtobufCMessage *mes
             break;
         case COMMAND_PAIRS:
             code = set_pairs(message, option, in->values[i].value);
+            break;
+        case COMMAND_PAIR:
+            code = set_pair(message, option, in->values[i].value);
             break;
         case COMMAND_SETTING:
             code = set_setting(message, option, in->values[i].value);

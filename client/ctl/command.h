@@ -12,9 +12,10 @@
 #define COMMAND_POSITIONALS_MAX 64
 
 enum command_kind {
-    COMMAND_SET,     /* The value goes to the field. */
-    COMMAND_FLAG,    /* "true" goes to the field. */
-    COMMAND_PAIRS,   /* NAME=VALUE[,...]: VALUE goes to the field path.NAME. */
+    COMMAND_SET,   /* The value goes to the field. */
+    COMMAND_FLAG,  /* "true" goes to the field. */
+    COMMAND_PAIRS, /* NAME=VALUE[,...]: VALUE goes to the field path.NAME. */
+    COMMAND_PAIR,  /* KEY=TEXT, or KEY alone for an empty text: TEXT goes to the field path.KEY. */
     COMMAND_SETTING, /* KEY=VALUE: to RouterSettings if it has KEY, else to the spec. */
     COMMAND_LOCAL,   /* The command itself asks for it. */
     COMMAND_SWITCH,  /* The same, without a value. */

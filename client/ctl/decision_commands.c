@@ -210,6 +210,32 @@ static enum ctl_exit print_token(const ProtobufCMessage *response)
     return CTL_OK;
 }
 
+static enum ctl_exit print_excluded(const Shunt__V1__RouteResponse *r)
+{
+    if (!r->n_excluded)
+        return CTL_OK;
+    puts("");
+    struct table *t = table_new();
+    if (t) {
+        table_column(t, "left out", TABLE_LEFT);
+        table_column(t, "why", TABLE_LEFT);
+        table_column(t, "figures", TABLE_LEFT);
+        for (size_t i = 0; i < r->n_excluded; i++) {
+            const Shunt__V1__ExcludedArm *e = r->excluded[i];
+            const ProtobufCEnumValue *why = protobuf_c_enum_descriptor_get_value(
+                &shunt__v1__ineligible__descriptor, (int)e->reason);
+            table_cell(t, "%s", e->arm_id ? e->arm_id : "");
+            table_cell(t, "%s", why ? why->name : "?");
+            table_cell(t, "%s", e->detail ? e->detail : "");
+        }
+    }
+    bool ok = t && table_print(t, stdout, ctl_bold());
+    table_free(t);
+    if (ok && r->excluded_n > r->n_excluded)
+        printf("and %zu more\n", r->excluded_n - r->n_excluded);
+    return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
+}
+
 static enum ctl_exit print_route(const struct ctl *ctl, const ProtobufCMessage *response)
 {
     (void)ctl;
@@ -220,10 +246,12 @@ static enum ctl_exit print_route(const struct ctl *ctl, const ProtobufCMessage *
     if (r->decision_id)
         printf("decision    %s\n", r->decision_id);
     enum ctl_exit code = print_token(response);
-    if (code != CTL_OK || r->n_ranking < 1 || (r->n_ranking == 1 && !r->ranking[0]->terms))
-        return code;
-    puts("");
-    return print_ranking(r);
+    bool ranking = r->n_ranking > 1 || (r->n_ranking == 1 && r->ranking[0]->terms);
+    if (code == CTL_OK && ranking) {
+        puts("");
+        code = print_ranking(r);
+    }
+    return code == CTL_OK ? print_excluded(r) : code;
 }
 
 static enum ctl_exit print_report(const struct ctl *ctl, const ProtobufCMessage *response)
@@ -334,6 +362,18 @@ static const struct command_option route_options[] = {
     {"weights", "METRIC=W,...", "in place of the router's weights", "weights", COMMAND_PAIRS},
     {"candidates", "ARM,...", "choose among these arms", "candidates", COMMAND_SET},
     {"exclude", "ARM,...", "choose none of these arms", "exclude", COMMAND_SET},
+    {"selector", "SELECTOR", "choose among arms with these labels: 'tier in (small,medium),!beta'",
+     "selector", COMMAND_SET},
+    {"stage", "NAME", "a stage of the router: only arms that it allows", "stage", COMMAND_SET},
+    {"input-tokens", "N", "tokens of the prompt (default: a third of its bytes)", "input_tokens",
+     COMMAND_SET},
+    {"modalities", "audio,...", "what the prompt holds beside text and images", "modalities",
+     COMMAND_SET},
+    {"limits", "METRIC=BOUND,...", "bounds on what metrics are expected to be, in their own unit",
+     "limits", COMMAND_PAIRS},
+    {"max-cost-usd", "USD", "limit of cost_usd", "max_cost_usd", COMMAND_SET},
+    {"max-latency-ms", "MS", "limit of latency_ms", "max_latency_ms", COMMAND_SET},
+    {"min-quality", "Q", "limit of quality, from below", "min_quality", COMMAND_SET},
     {"decision-id", "UUID", "your own id for the decision", "decision_id", COMMAND_SET},
     {"max-ranked", "N", "show the N best arms", "max_ranked", COMMAND_SET},
     {"explain", NULL, "show the terms of each ranked arm", "explain", COMMAND_FLAG},

@@ -377,6 +377,24 @@ static Shunt__V1__ArmSpec *spec_copy(const Shunt__V1__ArmSpec *spec)
     return copy;
 }
 
+/* Those of --remove-label; one that is not there is likely a typing mistake. */
+static enum ctl_exit labels_remove(const struct command_input *in, Shunt__V1__ArmSpec *spec)
+{
+    for (size_t i = 0; i < in->values_n; i++) {
+        const char *key = in->values[i].value;
+        size_t at = 0;
+        if (strcmp(in->values[i].option->name, "remove-label") != 0)
+            continue;
+        while (at < spec->n_labels && strcmp(spec->labels[at]->key, key) != 0)
+            at++;
+        if (at == spec->n_labels)
+            return ctl_fail(CTL_USAGE, "--remove-label: the arm has no label '%.64s'", key);
+        protobuf_c_message_free_unpacked(&spec->labels[at]->base, NULL);
+        spec->labels[at] = spec->labels[--spec->n_labels];
+    }
+    return CTL_OK;
+}
+
 /* UpdateArm replaces description, tags, priors and descriptors together; people mean only what they
  * typed, so the others are first read from the server. */
 static enum ctl_exit arm_update(struct ctl *ctl, const struct command_input *in)
@@ -392,6 +410,8 @@ static enum ctl_exit arm_update(struct ctl *ctl, const struct command_input *in)
         request->spec = spec_copy(arm->spec);
     if (!request || !request->spec)
         code = ctl_fail(CTL_REFUSED, "out of memory");
+    if (code == CTL_OK)
+        code = labels_remove(in, request->spec);
     if (code == CTL_OK)
         code = command_fill(in, &request->base);
     if (code == CTL_OK)
@@ -411,28 +431,54 @@ static enum ctl_exit arm_update(struct ctl *ctl, const struct command_input *in)
         "router", "ROUTER", "the router of the arm (default: default)", "router", COMMAND_SET      \
     }
 
+#define STAGE_OPTION(path_)                                                                        \
+    {                                                                                              \
+        "stage", "NAME=SELECTOR", "arms allowed at a stage, by their labels; may be repeated",     \
+            path_, COMMAND_PAIR                                                                    \
+    }
+
 static const struct command_option router_add_options[] = {
     {"set", "KEY=VALUE", "a setting (alpha, explore_floor, ...) or a field of the spec by its path",
      "spec.", COMMAND_SETTING},
     {"arm", "NAME", "an arm to begin with; may be repeated", NULL, COMMAND_LOCAL},
     {"tasks", "LABEL,...", "task labels in the order of their slots", "spec.tasks", COMMAND_SET},
+    STAGE_OPTION("spec.settings.stages"),
     {"ephemeral", NULL, "remove it when the server starts again", "spec.ephemeral", COMMAND_FLAG},
     END};
 static const struct command_option router_update_options[] = {
     {"set", "KEY=VALUE", "a setting: alpha, explore_floor, cooldown_s, ...", "", COMMAND_SETTING},
     {"weights", "METRIC=W,...", "new weights; metrics not named keep theirs", "weights",
      COMMAND_PAIRS},
+    STAGE_OPTION("settings.stages"),
+    {"remove-stage", "NAME,...", "stages to take away", "remove_stages", COMMAND_SET},
     END};
-static const struct command_option arm_edit_options[] = {
-    OF_ROUTER,
-    {"description", "TEXT", "for people", "spec.description", COMMAND_SET},
-    {"tags", "TAG,...", "tags, in place of the present ones", "spec.tags", COMMAND_SET},
-    {"priors", "METRIC=VALUE,...", "what to expect of it before the first outcome", "spec.priors",
-     COMMAND_PAIRS},
-    {"size", "BILLIONS", "its parameters, for routers that are hybrid", "spec.size_b", COMMAND_SET},
-    {"family", "NAME", "arms of one family resemble one another", "spec.family", COMMAND_SET},
-    {"price-in", "USD", "per million input tokens", "spec.price_in_usd", COMMAND_SET},
-    {"price-out", "USD", "per million output tokens", "spec.price_out_usd", COMMAND_SET},
+#define ARM_EDIT_OPTIONS                                                                           \
+    OF_ROUTER, {"description", "TEXT", "for people", "spec.description", COMMAND_SET},             \
+        {"tags", "TAG,...", "tags, in place of the present ones", "spec.tags", COMMAND_SET},       \
+        {"priors", "METRIC=VALUE,...", "what to expect of it before the first outcome",            \
+         "spec.priors", COMMAND_PAIRS},                                                            \
+        {"size", "BILLIONS", "its parameters, for routers that are hybrid", "spec.size_b",         \
+         COMMAND_SET},                                                                             \
+        {"family", "NAME", "arms of one family resemble one another", "spec.family", COMMAND_SET}, \
+        {"price-in", "USD", "per million input tokens", "spec.price_in_usd", COMMAND_SET},         \
+        {"price-out", "USD", "per million output tokens", "spec.price_out_usd", COMMAND_SET},      \
+        {"label", "KEY=VALUE", "a label for selectors; may be repeated", "spec.labels",            \
+         COMMAND_PAIR},                                                                            \
+        {"context-window", "TOKENS", "prompt and answer together; 0: not declared",                \
+         "spec.context_window", COMMAND_SET},                                                      \
+        {"max-output-tokens", "TOKENS", "most it can be asked for; 0: not declared",               \
+         "spec.max_output_tokens", COMMAND_SET},                                                   \
+        {"modalities", "text,image,...", "all that it takes; empty: not declared",                 \
+         "spec.modalities", COMMAND_SET},                                                          \
+        {"tools", "true|false", "whether it can call tools", "spec.tools", COMMAND_SET},           \
+    {                                                                                              \
+        "json", "true|false", "whether it can be held to JSON", "spec.json", COMMAND_SET           \
+    }
+
+static const struct command_option arm_add_options[] = {ARM_EDIT_OPTIONS, END};
+static const struct command_option arm_update_options[] = {
+    ARM_EDIT_OPTIONS,
+    {"remove-label", "KEY", "a label to take away; may be repeated", NULL, COMMAND_LOCAL},
     END};
 static const struct command_option arm_options[] = {OF_ROUTER, END};
 static const struct command_option no_options[] = {END};
@@ -480,7 +526,7 @@ const struct command router_commands[] = {
      ADMIN("RemoveRouter", remove_router_request, remove_router_response)},
     {.words = "arm add",
      .doc = "Add an arm to a router.",
-     .options = arm_edit_options,
+     .options = arm_add_options,
      NAMED("spec.name"),
      .run = command_call,
      .print = print_arm_done,
@@ -497,8 +543,8 @@ const struct command router_commands[] = {
      .positional_max = 1,
      .run = arm_show},
     {.words = "arm update",
-     .doc = "Change an arm's description, tags, priors or descriptors.",
-     .options = arm_edit_options,
+     .doc = "Change what is declared of an arm.",
+     .options = arm_update_options,
      .args = "NAME",
      .positional_min = 1,
      .positional_max = 1,

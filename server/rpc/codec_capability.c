@@ -60,9 +60,8 @@ static bool labels_out(const struct labels *labels, struct arena *arena, Shunt__
 bool codec_capability_out(const struct arm_config *arm, struct arena *arena, Shunt__V1__ArmSpec *m)
 {
     const struct capability *can = &arm->can;
-    m->has_context_window = can->context_window != 0;
+    m->has_context_window = m->has_max_output_tokens = true;
     m->context_window = can->context_window;
-    m->has_max_output_tokens = can->max_output_tokens != 0;
     m->max_output_tokens = can->max_output_tokens;
     m->has_tools = can->tools != DECLARED_NOT;
     m->tools = can->tools == DECLARED_YES;

@@ -109,6 +109,64 @@ class Ctl(unittest.TestCase):
         self.run_ctl("router", "remove", "r1")
         self.assertIn("ROUTER_NOT_FOUND", self.run_ctl("router", "show", "r1", code=1))
 
+    def test_labels_stages_and_capabilities_choose_who_may_serve(self):
+        self.run_ctl("router", "add", "r7", "--stage", "plan=tier=large", "--stage", "any=",
+                     "--set", "explore_floor=0")
+        self.run_ctl("arm", "add", "nano", "--router", "r7", "--label", "tier=small",
+                     "--label", "example.org/eu", "--context-window", "1000", "--tools", "false",
+                     "--modalities", "text")
+        self.run_ctl("arm", "add", "max", "--router", "r7", "--label", "tier=large",
+                     "--max-output-tokens", "4096", "--priors", "cost_usd=.02")
+        spec = self.json_of("arm", "show", "nano", "--router", "r7")["spec"]
+        self.assertEqual(spec["labels"], {"tier": "small", "example.org/eu": ""})
+        self.assertEqual((spec["context_window"], spec["tools"], spec["modalities"]),
+                         (1000, False, ["MODALITY_TEXT"]))
+        self.assertNotIn("max_output_tokens", {k for k, v in spec.items() if v})
+
+        def serves(*asked):
+            return self.json_of("route", "--router", "r7", "--text", "x", *asked)["arm_id"]
+        self.assertEqual(serves("--selector", "tier in (small,medium),example.org/eu"), "nano")
+        self.assertEqual(serves("--stage", "plan"), "max")
+        self.assertEqual(serves("--input-tokens", "1001"), "max")
+        self.assertEqual(serves("--tools-required"), "max")
+        self.assertEqual(serves("--modalities", "audio"), "max")
+        self.assertEqual(serves("--max-cost-usd", "0.001"), "nano")
+        self.assertEqual(serves("--limits", "cost_usd=0.001"), "nano")
+        shown = self.run_ctl("route", "--router", "r7", "--text", "x", "--max-cost-usd", "0.001",
+                             "--dry-run")
+        self.assertRegex(shown, r"max +OVER_LIMIT +cost_usd is declared as 0.02, wanted is at most 0.001")
+        refused = self.run_ctl("route", "--router", "r7", "--stage", "plan", "--selector",
+                               "tier=small", code=1)
+        for part in ("NO_ELIGIBLE_ARM", "nano: NOT_IN_STAGE", "max: NOT_SELECTED"):
+            self.assertIn(part, refused)
+        self.assertIn("position 6", self.run_ctl("route", "--router", "r7", "--selector", "tier (",
+                                                 code=1))
+        self.assertIn("STAGE_NOT_FOUND", self.run_ctl("route", "--router", "r7", "--stage", "no",
+                                                      code=1))
+        self.run_ctl("arm", "update", "nano", "--router", "r7", "--label", "tier=large",
+                     "--remove-label", "example.org/eu", "--context-window", "0")
+        spec = self.json_of("arm", "show", "nano", "--router", "r7")["spec"]
+        self.assertEqual((spec["labels"], spec.get("context_window", 0)), ({"tier": "large"}, 0))
+        self.assertIs(spec["tools"], False)  # Not named: kept.
+        self.assertIn("no label", self.run_ctl("arm", "update", "nano", "--router", "r7",
+                                               "--remove-label", "beta", code=2))
+        self.run_ctl("router", "update", "r7", "--stage", "act=!beta", "--remove-stage", "any")
+        settings = self.json_of("router", "show", "r7")["spec"]["settings"]
+        self.assertEqual(settings["stages"], {"act": "!beta", "plan": "tier=large"})
+        self.assertIn("BAD_SELECTOR", self.run_ctl("router", "update", "r7", "--stage", "act=a==b=c",
+                                                   code=1))
+        wanted = self.path("stages.yaml", "routers:\n  - name: r7\n    settings:\n      stages:\n"
+                           "        plan: tier in (large)\n    arms:\n      - name: nano\n"
+                           "        labels: {tier: tiny}\n      - name: max\n")
+        self.run_ctl("apply", "-f", wanted, "--yes")
+        router = self.json_of("router", "show", "r7")
+        self.assertEqual(router["spec"]["settings"]["stages"], {"plan": "tier in (large)"})
+        self.assertEqual(router["arms"][0]["spec"]["labels"], {"tier": "tiny"})
+        self.assertIs(router["arms"][0]["spec"]["tools"], False)  # Not in the file: kept.
+        self.assertNotIn("tools", self.run_ctl("arm", "show", "max", "--router", "r7"))
+        self.assertIn("nothing to change", self.run_ctl("apply", "-f", wanted))
+        self.run_ctl("router", "remove", "r7")
+
     def test_a_decision_is_reported_once_and_explained(self):
         self.run_ctl("router", "add", "r2", "--arm", "a", "--arm", "b")
         d = self.json_of("route", "-", "--router", "r2", "--max-ranked", "2", "--explain",
