@@ -6,7 +6,8 @@
  * budget), mean cost over budget, its largest value in one order, shares of the arms.
  * Then newcomers at the start of the second half: gemini-2.5-flash (pareto_val_k4), a bad one, one
  * ten times dearer than the dearest, with and without a declared price.
- * Arguments: orders (20). Exits 1 when a promise is broken, 77 without SHUNT_DATA. */
+ * Arguments: orders (20; what is promised is promised of 20, fewer are noise). Exits 1 when a
+ * promise is broken, 77 without SHUNT_DATA. */
 #include "server/route/pacing.h"
 #include "server/route/features.h"
 #include "server/route/policy.h"
