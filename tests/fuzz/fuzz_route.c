@@ -17,6 +17,7 @@ static void check(const struct route_in *in, const uint8_t *data, size_t size)
 {
     const uint8_t *text = in->text.data;
     FUZZ_CHECK(in->max_ranked <= MAX_RANKED && in->weights_n <= MAX_METRICS);
+    FUZZ_CHECK(in->limits_n <= MAX_METRICS && !(in->modalities >> MODALITIES));
     FUZZ_CHECK(!in->text.len || (text >= data && text + in->text.len <= data + size));
     FUZZ_CHECK(in->features_n <= size && in->embedding_n <= size);
     check_names(in->candidates, in->candidates_n);
