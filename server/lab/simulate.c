@@ -20,7 +20,7 @@ void simulate_defaults(struct simulate_settings *ret_settings)
     residency_defaults(&ret_settings->residency);
     ret_settings->residency.slots = 5;
     ret_settings->residency.load_ref_ms = 1263;
-    ret_settings->alpha = 1.5;
+    ret_settings->alpha = 1.25;
     ret_settings->ridge_bias = 1;
     ret_settings->ridge_context = .05;
     ret_settings->request_ms = 100;

@@ -39,7 +39,8 @@ struct simulate_row {
     struct simulate_stat regret, utility, blind;
     double miss_rate, planned_loads, forced, epochs;
     double curve[SIMULATE_POINTS]; /* Means. */
-    double slope; /* Of log regret in log T, least squares over the curve from T / 16 on. */
+    double slope; /* Of log regret in log T, least squares over the curve from T / 16 on; NaN: there
+                     is no regret. */
 };
 
 struct simulate_table {

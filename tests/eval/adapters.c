@@ -1,7 +1,9 @@
 /* adapters [--seeds N] [--horizon T] [--rotations R] [--adapters N] [--tasks M] [--slots K]
  *          [--delay D] [--missing P] [--policy NAME]... [--set NAME=VALUE]... [--json] [--csv]
  *          [--trace FILE]
- * What each cache policy costs on the workload of server/lab/workload.h, as a table. */
+ * What each cache policy costs on the workload of server/lab/workload.h, as a table.
+ * adapters --check: what the README of server/adapters promises, on ten paired seeds; exits 1 when
+ * a line does not hold. */
 #include "server/lab/simulate.h"
 #include "state/math/check.h"
 
@@ -14,7 +16,7 @@ struct options {
     struct simulate_job job;
     const char *policies[SIMULATE_POLICIES_MAX];
     const char *trace;
-    bool json, csv;
+    bool json, csv, check;
 };
 
 static void die(const char *what, const char *why)
@@ -122,6 +124,8 @@ static void read_options(struct options *o, int argc, char **argv)
             o->json = true;
         else if (is(argv[i], "--csv"))
             o->csv = true;
+        else if (is(argv[i], "--check"))
+            o->check = true;
         else {
             read_option(o, argv[i], i + 1 < argc ? argv[i + 1] : NULL);
             i++;
@@ -162,6 +166,65 @@ static void read_trace(const char *path, struct workload *ret)
     buf_done(&text);
 }
 
+static const struct simulate_row *row_of(const struct simulate_table *t, const char *policy)
+{
+    for (uint32_t k = 0; k < t->rows_n; k++)
+        if (is(t->rows[k].policy, policy))
+            return &t->rows[k];
+    die(policy, "not in the table");
+    return NULL;
+}
+
+static void play(struct options *o, uint32_t horizon, uint32_t rotations, struct simulate_table *t)
+{
+    o->job.spec.horizon = horizon;
+    o->job.spec.rotations = rotations;
+    enum err e = simulate_table(&o->job, t);
+    if (e != OK)
+        die("simulation", err_text(e));
+    printf("T=%u, %u rotations, %u seeds\n", horizon, rotations, o->job.seeds);
+    print_table(t);
+}
+
+static int claim(const char *what, double value, double most)
+{
+    bool holds = value <= most;
+    printf("%-4s %-58s %8.3f  at most %g\n", holds ? "ok" : "NOT", what, value, most);
+    return holds ? 0 : 1;
+}
+
+static double ratio(const struct simulate_table *t, const char *policy)
+{
+    return row_of(t, "polar")->regret.mean / row_of(t, policy)->regret.mean;
+}
+
+static int check(struct options *o)
+{
+    struct simulate_table t;
+    int failed = 0;
+    play(o, 20000, 0, &t);
+    failed += claim("T=20k: regret of polar", row_of(&t, "polar")->regret.mean, 77);
+    failed += claim("T=20k: polar over lru", ratio(&t, "lru"), .5);
+    failed += claim("T=20k: polar over lfu", ratio(&t, "lfu"), 1);
+    failed += claim("T=20k: polar over top_k", ratio(&t, "top_k"), 1);
+    failed += claim("T=20k: polar over oblivious", ratio(&t, "oblivious"), .5);
+    failed += claim("T=20k: polar over static", ratio(&t, "static"), .08);
+    play(o, 80000, 0, &t);
+    failed += claim("T=80k: regret of polar", row_of(&t, "polar")->regret.mean, 111);
+    failed += claim("T=80k: polar over lru", ratio(&t, "lru"), .3);
+    failed += claim("T=80k: polar over lfu", ratio(&t, "lfu"), 1);
+    failed += claim("T=80k: polar over top_k", ratio(&t, "top_k"), 1);
+    failed += claim("T=80k: slope of polar", row_of(&t, "polar")->slope, .55);
+    failed += claim("T=80k: slope of polar_plus", row_of(&t, "polar_plus")->slope, .55);
+    play(o, 20000, 3, &t);
+    failed += claim("three rotations: polar over lfu", ratio(&t, "lfu"), .8);
+    o->job.spec.adapters = 24;
+    o->job.spec.tasks = 10;
+    play(o, 20000, 3, &t);
+    failed += claim("24 adapters, 10 tasks, three rotations: polar over lfu", ratio(&t, "lfu"), .8);
+    return failed ? 1 : 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct options o;
@@ -171,6 +234,8 @@ int main(int argc, char **argv)
     read_options(&o, argc, argv);
     if (blas_init() != OK)
         die("OpenBLAS", "the serial build is loaded");
+    if (o.check)
+        return check(&o);
     if (o.trace) {
         read_trace(o.trace, &trace);
         o.job.trace = &trace;
