@@ -313,6 +313,61 @@ static enum ctl_exit print_eligible(const Shunt__V1__ExplainResponse *r)
     return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
 }
 
+static double contribution_of(const Shunt__V1__ScoreTerms *terms, const char *metric)
+{
+    for (size_t i = 0; i < terms->n_contributions; i++)
+        if (strcmp(terms->contributions[i]->key, metric) == 0)
+            return terms->contributions[i]->value;
+    return (double)NAN;
+}
+
+/* What every mean is the sum of; the columns are the metrics with weight, in the table's order. */
+static enum ctl_exit print_terms(const Shunt__V1__ExplainResponse *r)
+{
+    const Shunt__V1__ScoreTerms *first = NULL;
+    for (size_t i = 0; i < r->n_arms && !first; i++)
+        first = r->arms[i]->terms;
+    struct table *t = first ? table_new() : NULL;
+    if (!first)
+        return CTL_OK;
+    if (t) {
+        table_column(t, "terms of the mean", TABLE_LEFT);
+        for (size_t m = 0; m < first->n_contributions; m++)
+            table_column(t, first->contributions[m]->key, TABLE_RIGHT);
+        table_column(t, "silence", TABLE_RIGHT);
+        table_column(t, "charge", TABLE_RIGHT);
+        table_column(t, "= mean", TABLE_RIGHT);
+    }
+    for (size_t i = 0; t && i < r->n_arms; i++) {
+        const Shunt__V1__ExplainedArm *arm = r->arms[i];
+        if (!arm->terms)
+            continue;
+        table_cell(t, "%s", arm->arm_id && *arm->arm_id ? arm->arm_id : "(removed)");
+        for (size_t m = 0; m < first->n_contributions; m++)
+            table_cell(t, "%+.4f", contribution_of(arm->terms, first->contributions[m]->key));
+        table_cell(t, "%+.4f", arm->terms->silence);
+        table_cell(t, "%+.4f", arm->terms->charge);
+        table_cell(t, "%.4f", arm->mean);
+    }
+    puts("");
+    bool ok = t && table_print(t, stdout, ctl_bold());
+    table_free(t);
+    return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
+}
+
+static void print_trial(const Shunt__V1__ExplainResponse *r)
+{
+    if (r->has_mode && r->mode != SHUNT__V1__ROUTER_MODE__MODE_ONLINE)
+        printf("mode        %s\n",
+               r->mode == SHUNT__V1__ROUTER_MODE__MODE_APPRENTICE ? "apprentice" : "logging only");
+    if (r->has_side && r->side != SHUNT__V1__SIDE__SIDE_NONE)
+        printf("side        %c\n", r->side == SHUNT__V1__SIDE__SIDE_A ? 'A' : 'B');
+    if (r->baseline_arm_id && *r->baseline_arm_id)
+        printf("baseline    %s\n", r->baseline_arm_id);
+    if (r->policy_arm_id && *r->policy_arm_id)
+        printf("policy's    %s\n", r->policy_arm_id);
+}
+
 static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage *response)
 {
     (void)ctl;
@@ -323,6 +378,7 @@ static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage
     printf("reason      %s\n", reason_name(r->reason));
     printf("propensity  %.4f%s\n", r->propensity,
            r->evaluable ? "" : "  (not for off-policy estimates)");
+    print_trial(r);
     print_time(r->issued_at_us);
     printf("position    %" PRIu64 "\n", r->position);
     printf("seed        %" PRIu64 "\n", r->seed);
@@ -330,7 +386,8 @@ static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage
         printf("weight      %s %g\n", r->weights[i]->key, r->weights[i]->value);
     print_numbers("context     ", r->context, r->n_context);
     puts("");
-    return print_eligible(r);
+    enum ctl_exit code = print_eligible(r);
+    return code == CTL_OK ? print_terms(r) : code;
 }
 
 #define END                                                                                        \
@@ -374,6 +431,7 @@ static const struct command_option route_options[] = {
     {"max-cost-usd", "USD", "limit of cost_usd", "max_cost_usd", COMMAND_SET},
     {"max-latency-ms", "MS", "limit of latency_ms", "max_latency_ms", COMMAND_SET},
     {"min-quality", "Q", "limit of quality, from below", "min_quality", COMMAND_SET},
+    {"baseline", "ARM", "the arm you would take without shunt", "baseline_arm_id", COMMAND_SET},
     {"decision-id", "UUID", "your own id for the decision", "decision_id", COMMAND_SET},
     {"max-ranked", "N", "show the N best arms", "max_ranked", COMMAND_SET},
     {"explain", NULL, "show the terms of each ranked arm", "explain", COMMAND_FLAG},
