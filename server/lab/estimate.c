@@ -5,8 +5,8 @@
 void estimate_sums_init(struct estimate_sums *s)
 {
     memset(s, 0, sizeof *s);
-    s->r_min = (double)INFINITY;
-    s->r_max = -(double)INFINITY;
+    s->r_min = s->e_min = (double)INFINITY;
+    s->r_max = s->e_max = -(double)INFINITY;
 }
 
 void estimate_add(struct estimate_sums *s, const struct estimate_input *in)
@@ -20,6 +20,8 @@ void estimate_add(struct estimate_sums *s, const struct estimate_input *in)
     s->v += in->v;
     s->r_min = fmin(s->r_min, in->r);
     s->r_max = fmax(s->r_max, in->r);
+    s->e_min = fmin(s->e_min, in->r - in->q);
+    s->e_max = fmax(s->e_max, in->r - in->q);
 }
 
 void estimate_add_replay(struct estimate_sums *s, double r)
@@ -38,13 +40,17 @@ struct shape {
 
 struct frame {
     double w_max, low, high, v;
+    double e_min, e_max; /* By how much an outcome missed its prediction. */
 };
 
 /* The fake datum's y, as extreme as the sign asks for: linear in r, so r is at an end. */
 static double fake_y(const struct frame *f, const struct shape *s, double w, int sign)
 {
     double slope = w - s->logged;
-    double r = slope * sign > 0 ? f->high : f->low;
+    bool up = slope * sign > 0;
+    double r = up ? f->high : f->low;
+    if (s->predicted > 0) /* A prediction that is off by more than the mean one would be. */
+        r = up ? fmax(r, f->v + f->e_max) : fmin(r, f->v + f->e_min);
     return slope * r + s->predicted * f->v * (1 - w);
 }
 
@@ -95,7 +101,8 @@ void estimate_finish(const struct estimate_sums *s, double w_max, double low, do
     if (ret->rows == 0)
         return;
     ret->ess = s->ips.ww > 0 ? s->ips.w * s->ips.w / s->ips.ww : 0;
-    const struct frame f = {w_max, ret->low, ret->high, s->v / (double)ret->rows};
+    const struct frame f = {w_max,    ret->low, ret->high, s->v / (double)ret->rows,
+                            s->e_min, s->e_max};
     ret->ips = (struct estimated){moments_mean(&s->ips), interval_of(&s->ips, &f, &ips)};
     ret->snips = ret->ips;
     ret->snips.value = s->ips.w > 0 ? s->ips.y / s->ips.w : (double)NAN;

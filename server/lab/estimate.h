@@ -7,13 +7,14 @@
  *   SNIPS  sum w r / sum w                                          [Swaminathan & Joachims 2015]
  *   DR     mean of v + w (r - q(a))                                 [Dudik, Langford & Li 2011]
  *   replay mean of r over accepted rows: a draw of the target is the logged arm, and a second draw
- *          is below c / p, c the smallest propensity of the log (never below REPLAY_LEAST). For a
+ *          is below c / p, c the smallest propensity of the log (never below .001). For a
  *          uniform log p = c always, which is [Li et al. 2011] Alg. 2; else every row is accepted
  *          with probability c whatever x is [Dudik et al. 2012]. The replayed target learns from
  *          accepted rows alone.
  * Weights are not cut off: a cut biases towards arms that the log preferred.
  * w_max, for the fake datum of interval.h, is the largest weight that could have been: over used
  * rows max_k pi(k) / p(k) when the row holds the logged mass of every arm, else 1 / p.
+ * DR's fake outcome misses the mean prediction by the most that any row's did, or the range allows.
  * IPS and SNIPS share one interval. Effective sample size: (sum w)^2 / sum w^2.
  * Differences to the logging policy are paired: mean of (w - 1) r, and of v + w (r - q(a)) - r.
  * Owns: plain values. Pure. */
@@ -28,6 +29,7 @@ struct estimate_sums {
     struct moments ips, dr, ips_less_logged, dr_less_logged, logged;
     double v;            /* Sum of v. */
     double r_min, r_max; /* Seen. */
+    double e_min, e_max; /* r - q, seen. */
     uint64_t replay_n;
     double replay, replay_squares; /* Over accepted rows. */
 };

@@ -8,7 +8,7 @@
  * utility is then not known; each metric is still estimated where it was reported). Unreported
  * outcomes must be missing for reasons that do not depend on the arm, else every estimate here is
  * off: `unreported_failures` counts those that are not.
- * Owns: nothing after it returns. Threads: one; polls the watch. Memory: two targets, and 8 bytes
+ * Owns: nothing after it returns. Threads: one; polls the watch. Memory: two targets, and 28 bytes
  * an arm of the table. */
 #pragma once
 
