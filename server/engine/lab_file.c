@@ -13,7 +13,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
-enum { NONE = UINT32_MAX, LOOK_EVERY = 64 };
+static const uint32_t none = UINT32_MAX;
+enum { LOOK_EVERY = 64 };
 
 struct arm_seen {
     char name[NAME_CAP];
@@ -138,7 +139,7 @@ static uint32_t place_of(const struct lab_file *f, const char *name)
 static uint32_t index_of(const struct lab_file *f, const char *name)
 {
     uint32_t at = place_of(f, name);
-    return at < f->arms_n && strcmp(f->seen[at].name, name) == 0 ? at : NONE;
+    return at < f->arms_n && strcmp(f->seen[at].name, name) == 0 ? at : none;
 }
 
 static enum err add_arm(struct lab_file *f, const char *name, struct arm_seen **ret_arm,
@@ -345,13 +346,13 @@ static enum err fill_arms(struct lab_file *f, struct logged_row *ret, struct err
     uint32_t chosen = index_of(f, l->arm);
     if (n > MAX_ARMS)
         return err_say(detail, ERR_LIMIT, "it has more than %d arms", MAX_ARMS);
-    ret->chosen = NONE;
+    ret->chosen = none;
     for (uint32_t i = 0; i < n; i++) {
         const char *name = NULL;
         if (list)
             TRY(listed_name(json_array_get(list, i), &name, detail));
         f->eligible[i] = list ? index_of(f, name) : i;
-        if (f->eligible[i] == NONE)
+        if (f->eligible[i] == none)
             return err_say(detail, ERR_IO, "the file changed while it was read");
         if (f->eligible[i] == chosen)
             ret->chosen = i;
@@ -359,7 +360,7 @@ static enum err fill_arms(struct lab_file *f, struct logged_row *ret, struct err
             f->pmf[i] =
                 (float)json_number_value(json_object_get(json_array_get(list, i), "propensity"));
     }
-    if (ret->chosen == NONE)
+    if (ret->chosen == none)
         return err_say(detail, ERR_INVALID, "its arm is not among those that were eligible");
     ret->arms_n = n;
     ret->arms = f->eligible;

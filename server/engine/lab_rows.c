@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { NONE = UINT32_MAX };
+static const uint32_t none = UINT32_MAX;
 
 struct known {
     uint32_t uid;
@@ -42,7 +42,7 @@ static uint32_t place_of(const struct lab_rows *r, uint32_t uid)
 static uint32_t index_of(const struct lab_rows *r, uint32_t uid)
 {
     uint32_t at = place_of(r, uid);
-    return at < r->arms_n && r->known[at].uid == uid ? at : NONE;
+    return at < r->arms_n && r->known[at].uid == uid ? at : none;
 }
 
 static enum err grow(struct lab_rows *r)
@@ -143,7 +143,7 @@ uint64_t lab_rows_arms_gone(const struct lab_rows *r)
 const char *lab_rows_name(const struct lab_rows *r, uint32_t arm_uid)
 {
     uint32_t at = index_of(r, arm_uid);
-    return at == NONE ? NULL : r->known[at].name;
+    return at == none ? NULL : r->known[at].name;
 }
 
 /* ---- rows ---- */
@@ -151,10 +151,10 @@ const char *lab_rows_name(const struct lab_rows *r, uint32_t arm_uid)
 /* False: it speaks of an arm that the table lacks, or its arm is not among the eligible ones. */
 static bool fill_arms(struct lab_rows *r, const struct audit_record *record, struct logged_row *ret)
 {
-    ret->chosen = NONE;
+    ret->chosen = none;
     for (uint32_t i = 0; i < record->arms_n; i++) {
         uint32_t at = index_of(r, record->arms[i].arm_uid);
-        if (at == NONE)
+        if (at == none)
             return false;
         r->eligible[i] = at;
         r->pmf[i] = record->arms[i].propensity;
@@ -164,7 +164,7 @@ static bool fill_arms(struct lab_rows *r, const struct audit_record *record, str
     ret->arms_n = record->arms_n;
     ret->arms = r->eligible;
     ret->pmf = r->pmf;
-    return ret->chosen != NONE;
+    return ret->chosen != none;
 }
 
 static void fill_outcome(const struct lab_rows *r, const struct lab_logged *logged,

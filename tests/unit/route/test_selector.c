@@ -66,8 +66,7 @@ static void what_kubernetes_parses_is_parsed(void **unused)
         "environment = production", "tier != frontend", "environment=production,tier!=frontend",
         "environment in (production, qa)", "tier notin (frontend, backend)", "partition",
         "!partition", "partition,environment notin (qa)",
-        "environment in (production),tier in "
-        "(frontend)",
+        "environment in (production),tier in (frontend)",
         "environment,environment notin (frontend)"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         if (parse(good[i]) != OK)
