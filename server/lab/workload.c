@@ -231,7 +231,7 @@ static enum err parse_adapter(struct parsing *p, struct workload *w)
 {
     const char *s;
     size_t len;
-    double bytes, load_ms;
+    double bytes = 0, load_ms = 0;
     if (w->horizon)
         return err_say(p->detail, ERR_PARSE, "line %u: adapters must stand before requests",
                        p->line);
@@ -291,7 +291,7 @@ static enum err parse_request(struct parsing *p, struct workload *w, size_t *cap
         *cap = more;
     }
     for (uint32_t i = 0; i < n; i++) {
-        double v;
+        double v = 0;
         bool feature = i < w->d;
         TRY(next_number(p, feature ? "a feature" : "a utility", feature ? -1e6 : 0,
                         feature ? 1e6 : 1, &v));

@@ -177,6 +177,8 @@ static enum err add_widths(struct job *j, enum metric_group group)
 {
     uint32_t n = j->w->n, arms_n = j->router->arms_n;
     uint32_t k = j->router->d * (j->router->d + 1) / 2;
+    if (k == 0)
+        return OK;
     struct widths w = {j,
                        group,
                        k,
