@@ -96,7 +96,7 @@ static bool time_date(const char *text, int64_t *ret_us)
 
 bool args_time(const char *text, int64_t now_us, int64_t *ret_us, struct args_error *error)
 {
-    uint64_t seconds;
+    uint64_t seconds = 0;
     if (text[0] == '@') {
         if (!args_integer(text + 1, 0, INT64_MAX / 1000000, &seconds, error))
             return false;

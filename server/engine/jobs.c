@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 struct job {
@@ -16,6 +17,7 @@ struct job {
     struct job_work work;
     _Atomic bool cancel;
     _Atomic uint64_t done, total;
+    int64_t looked_ns, worked_ns; /* The thread's: clocks at the last look. */
     /* Under the lock of jobs. */
     enum job_state state;
     bool forget, listed;
@@ -299,8 +301,36 @@ void *job_ctx(const struct job *job)
     return job->work.ctx;
 }
 
-bool job_cancelled(const struct job *job)
+static int64_t clock_ns(clockid_t clock)
 {
+    struct timespec t;
+    (void)clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Rests if in the last milliseconds the thread had clearly less of a processor than it wanted. A
+ * tenth of a second at most, so that cancelling stays quick. */
+static void rest(struct job *job)
+{
+    enum { LOOK_EVERY_NS = 2000000, REST_MOST_NS = 100000000, REST_SHARE = 19 };
+    int64_t now = clock_ns(CLOCK_MONOTONIC);
+    if (now - job->looked_ns < LOOK_EVERY_NS)
+        return;
+    int64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    int64_t passed = now - job->looked_ns, worked = cpu - job->worked_ns;
+    if (job->looked_ns && worked < passed - passed / 4) {
+        int64_t ns = REST_SHARE * worked < REST_MOST_NS ? REST_SHARE * worked : REST_MOST_NS;
+        const struct timespec t = {.tv_sec = ns / 1000000000, .tv_nsec = ns % 1000000000};
+        (void)nanosleep(&t, NULL);
+        now = clock_ns(CLOCK_MONOTONIC);
+    }
+    job->looked_ns = now;
+    job->worked_ns = cpu;
+}
+
+bool job_cancelled(struct job *job)
+{
+    rest(job);
     return atomic_load_explicit(&job->cancel, memory_order_relaxed);
 }
 

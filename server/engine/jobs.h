@@ -3,11 +3,13 @@
  * queued, asked after, cancelled, and its result is kept for a while.
  * Owns: its thread, the jobs, and through job_work.free what they work with.
  * Threads: all functions from any; run on the jobs' thread, free on whichever lets go last.
- * Nice 19 and the lowest best-effort priority of disk access, not SCHED_IDLE: the thread takes
- * locks that the decision log's thread wants too, and must get to run to let them go.
- * Limits: waiting_max wait, ended_max that ended are remembered; the oldest is forgotten first.
- * Invariant: a job that jobs_start took ends in one of DONE, FAILED, CANCELLED. Nothing outlives
- * the process. */
+ * Giving way: nice 19 and the lowest best-effort priority of disk access, not SCHED_IDLE: the
+ * thread takes locks that the decision log's thread wants too, and must get to run to let them go.
+ * Where the process shares the machine, what a nice thread uses is still charged to the process; so
+ * a thread that was kept from its processor, which shows that others want it, rests nine times as
+ * long as it worked. Limits: waiting_max wait, ended_max that ended are remembered; the oldest is
+ * forgotten first. Invariant: a job that jobs_start took ends in one of DONE, FAILED, CANCELLED.
+ * Nothing outlives the process. */
 #pragma once
 
 #include "state/base/err.h"
@@ -64,7 +66,7 @@ void job_info(struct jobs *j, struct job *job, struct job_info *ret_info);
 /* ctx of its work. What run writes there may be read by others once the state is DONE. */
 void *job_ctx(const struct job *job);
 
-/* For run. */
-bool job_cancelled(const struct job *job);
+/* For run. The place where the thread rests: cheap enough for every row. */
+bool job_cancelled(struct job *job);
 void job_progress(struct job *job, uint64_t done, uint64_t total);
 uint64_t job_id(const struct job *job);

@@ -202,8 +202,8 @@ static enum err survey_metrics(struct lab_file *f, struct arm_seen *arm, struct 
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)f->current.metrics, name, value)
     {
-        uint32_t m;
-        double raw;
+        uint32_t m = 0;
+        double raw = 0;
         if (!is_metric(name, value))
             continue;
         TRY(metric_of(f, name, value, &m, &raw, detail));
@@ -227,9 +227,9 @@ static enum err survey_line(struct lab_file *f, struct err_detail *detail)
 {
     const struct lab_line *l = &f->current;
     const json_t *list = l->arms ? l->arms : l->candidates;
-    struct arm_seen *arm;
+    struct arm_seen *arm = NULL;
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const char *name;
+        const char *name = NULL;
         TRY(listed_name(json_array_get(list, i), &name, detail));
         TRY(add_arm(f, name, &arm, detail));
     }
@@ -411,8 +411,8 @@ static enum err fill_outcome(struct lab_file *f, struct logged_row *ret, struct 
     ret->has_mask = 0;
     json_object_foreach((json_t *)(uintptr_t)f->current.metrics, name, value)
     {
-        uint32_t m;
-        double raw;
+        uint32_t m = 0;
+        double raw = 0;
         if (!is_metric(name, value))
             continue;
         TRY(metric_of(f, name, value, &m, &raw, detail));

@@ -228,8 +228,7 @@ enum err lab_log_next(struct lab_log *l, struct lab_logged *ret_row, bool *ret_e
             return err_say(detail, ERR_CANCELLED, "the job was cancelled");
         mem_free(l->record.arms);
         l->record.arms = NULL;
-        enum err e =
-            audit_find_at(l->engine->audit, l->rows[i].id, l->rows[i].issued_us, &l->record);
+        enum err e = audit_read(l->engine->audit, l->rows[i].id, l->rows[i].issued_us, &l->record);
         if (e == OK) {
             fill_row(l, i, ret_row);
             return OK;

@@ -366,6 +366,13 @@ static enum err copy_bytes(void *ctx, int64_t hour, const uint8_t *key, struct s
     return buf_error(ctx);
 }
 
+/* On disk. */
+static enum err read_bytes(struct audit *a, const uint8_t *id, int64_t hint, struct buf *ret)
+{
+    struct err_detail unused;
+    return hours_get(a->hours, id, hint, copy_bytes, ret, &unused);
+}
+
 /* The halves first: the thread lets go of one only when it is on disk, so nothing falls between. */
 static enum err find_bytes(struct audit *a, const uint8_t *id, int64_t hint, struct buf *ret)
 {
@@ -374,34 +381,34 @@ static enum err find_bytes(struct audit *a, const uint8_t *id, int64_t hint, str
     if (e == ERR_NOT_FOUND)
         e = half_find(a, a->writing, id, ret);
     pthread_mutex_unlock(&a->lock);
-    if (e != ERR_NOT_FOUND)
-        return e;
-    struct err_detail unused;
-    return hours_get(a->hours, id, hint, copy_bytes, ret, &unused);
+    return e == ERR_NOT_FOUND ? read_bytes(a, id, hint, ret) : e;
 }
 
-static enum err find_record(struct audit *a, const uint8_t *id, int64_t hint,
-                            struct audit_record *ret_record)
+/* Decodes what was found and frees it. */
+static enum err take_record(enum err found, struct buf *bytes, struct audit_record *ret_record)
 {
-    struct buf bytes;
-    buf_init(&bytes);
-    enum err e = find_bytes(a, id, hint, &bytes);
-    if (e == OK)
-        e = audit_decode((struct slice){bytes.data, bytes.len}, ret_record);
-    buf_done(&bytes);
-    return e == ERR_CORRUPT ? ERR_NOT_FOUND : e;
+    if (found == OK)
+        found = audit_decode((struct slice){bytes->data, bytes->len}, ret_record);
+    buf_done(bytes);
+    return found == ERR_CORRUPT ? ERR_NOT_FOUND : found;
 }
 
 enum err audit_find(struct audit *a, const uint8_t id[ID_BYTES], struct audit_record *ret_record)
 {
+    struct buf bytes;
     int64_t ms = id_v7_ms(id);
-    return find_record(a, id, ms < 0 ? -1 : hours_of(ms * 1000), ret_record);
+    buf_init(&bytes);
+    enum err e = find_bytes(a, id, ms < 0 ? -1 : hours_of(ms * 1000), &bytes);
+    return take_record(e, &bytes, ret_record);
 }
 
-enum err audit_find_at(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us,
-                       struct audit_record *ret_record)
+enum err audit_read(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us,
+                    struct audit_record *ret_record)
 {
-    return find_record(a, id, hours_of(issued_us), ret_record);
+    struct buf bytes;
+    buf_init(&bytes);
+    enum err e = read_bytes(a, id, hours_of(issued_us), &bytes);
+    return take_record(e, &bytes, ret_record);
 }
 
 /* ---- all of a time ---- */

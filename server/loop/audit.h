@@ -71,9 +71,11 @@ bool audit_put(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us, s
 /* ERR_NOT_FOUND when the log does not have it (any more), or it is damaged. ret->arms as above. */
 MUST_USE enum err audit_find(struct audit *a, const uint8_t id[ID_BYTES],
                              struct audit_record *ret_record);
-/* The same where the time is known: ids of callers do not tell it. */
-MUST_USE enum err audit_find_at(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us,
-                                struct audit_record *ret_record);
+/* The same for records that audit_iterate has visited and that are therefore on disk; the time is
+ * known there, which ids of callers do not tell. Takes no lock that audit_put takes: a thread that
+ * gives way to all others must not hold one when it is put aside. */
+MUST_USE enum err audit_read(struct audit *a, const uint8_t id[ID_BYTES], int64_t issued_us,
+                             struct audit_record *ret_record);
 
 /* Every record of decisions issued in [from_us, to_us), hour by hour, inside an hour by id; those
  * put before the call are among them. Waits for the log's thread, a second at most. The record is

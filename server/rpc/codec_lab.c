@@ -104,7 +104,7 @@ enum err codec_lab_in(const Shunt__V1__StartJobRequest *m, const struct router_c
                       struct lab_request *ret_request, struct err_detail *detail)
 {
     struct lab_request *q = ret_request;
-    struct slice router;
+    struct slice router = {NULL, 0};
     TRY(codec_lab_router(m, &router, detail));
     memset(q, 0, sizeof *q);
     q->config = *config;

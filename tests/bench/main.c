@@ -3,6 +3,7 @@
  *   shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] [--arms N] [--features N]
  *                   [--text CHARACTERS: a prompt in each request, scalars and text block on]
  *                   [--classifier FILE: and the task classifier, trained from these examples]
+ *                   [--job: RouteRequest once more, while a job evaluates the decision log]
  *                   [--unix] [--no-pin] [--json]
  *   shunt-bench features [--file NAME] [--json]     a prompt's context, see features.h
  *
@@ -38,14 +39,14 @@ enum {
     PROMPTS = 64,
     EXAMPLES_CAP = 4 << 20
 };
-enum phase { ECHO_ROUTE, ROUTE, ECHO_REPORT, REPORT, READY, PHASES };
+enum phase { ECHO_ROUTE, ROUTE, ECHO_REPORT, REPORT, READY, BESIDE, PHASES };
 
 struct options {
     int rounds, in_flight, arms, features;
     int text;               /* Characters of prompt in each request; 0: ready features alone. */
     const char *classifier; /* A file of examples; NULL: no classifier. */
     double seconds;
-    bool unix_socket, pin, json;
+    bool unix_socket, pin, json, job;
 };
 
 struct kept {
@@ -337,7 +338,7 @@ static void run_echo(struct bench *b, size_t request, size_t response, struct lo
 static void run_shuntd(struct bench *b, enum phase phase, struct load_result *ret)
 {
     bool (*next[PHASES])(void *, uint64_t, struct load_message *) = {
-        [ROUTE] = next_route, [READY] = next_ready, [REPORT] = next_report};
+        [ROUTE] = next_route, [READY] = next_ready, [BESIDE] = next_route, [REPORT] = next_report};
     void (*see[PHASES])(void *, uint64_t, const uint8_t *,
                         size_t) = {[ROUTE] = keep_decision, [REPORT] = see_report};
     struct load l = {.channel = b->to_shuntd,
@@ -357,6 +358,61 @@ static void run_shuntd(struct bench *b, enum phase phase, struct load_result *re
     }
 }
 
+/* ---- A job beside ---- */
+
+/* Both targets over every decision so far; as many of them as may wait, one after another. */
+enum { JOBS = 8 };
+
+static uint64_t start_job(struct bench *b)
+{
+    char name[] = "bench";
+    Shunt__V1__StartJobRequest request = SHUNT__V1__START_JOB_REQUEST__INIT;
+    Shunt__V1__EvaluateJob evaluate = SHUNT__V1__EVALUATE_JOB__INIT;
+    request.evaluate = &evaluate;
+    evaluate.router = name;
+    ProtobufCMessage *m =
+        call_admin(b, "/shunt.v1.Admin/StartJob", &request.base, &shunt__v1__job_info__descriptor);
+    uint64_t id = ((const Shunt__V1__JobInfo *)m)->id;
+    protobuf_c_message_free_unpacked(m, NULL);
+    return id;
+}
+
+static Shunt__V1__JobState job_state(struct bench *b, uint64_t id)
+{
+    Shunt__V1__GetJobRequest get = SHUNT__V1__GET_JOB_REQUEST__INIT;
+    get.id = id;
+    ProtobufCMessage *m =
+        call_admin(b, "/shunt.v1.Admin/GetJob", &get.base, &shunt__v1__job_info__descriptor);
+    Shunt__V1__JobState state = ((const Shunt__V1__JobInfo *)m)->state;
+    if (state == SHUNT__V1__JOB_STATE__JOB_STATE_FAILED)
+        die(((const Shunt__V1__JobInfo *)m)->error);
+    protobuf_c_message_free_unpacked(m, NULL);
+    return state;
+}
+
+static void forget_job(struct bench *b, uint64_t id)
+{
+    Shunt__V1__CancelJobRequest cancel = SHUNT__V1__CANCEL_JOB_REQUEST__INIT;
+    cancel.id = id;
+    cancel.has_forget = cancel.forget = 1;
+    protobuf_c_message_free_unpacked(call_admin(b, "/shunt.v1.Admin/CancelJob", &cancel.base,
+                                                &shunt__v1__cancel_job_response__descriptor),
+                                     NULL);
+}
+
+/* Jobs must have run all the while, else the figure is of nothing. */
+static void run_beside(struct bench *b, struct load_result *ret)
+{
+    uint64_t ids[JOBS];
+    for (int i = 0; i < JOBS; i++)
+        ids[i] = start_job(b);
+    run_shuntd(b, BESIDE, ret);
+    if (job_state(b, ids[JOBS - 1]) == SHUNT__V1__JOB_STATE__JOB_STATE_DONE)
+        die("the jobs ended before the phase did: measure shorter phases");
+    for (int i = JOBS - 1; i >= 0; i--)
+        forget_job(b, ids[i]);
+}
+
 static void run_round(struct bench *b, struct load_result results[PHASES])
 {
     b->kept_n = 0;
@@ -364,6 +420,8 @@ static void run_round(struct bench *b, struct load_result results[PHASES])
     run_shuntd(b, ROUTE, &results[ROUTE]);
     if (b->o.text > 0)
         run_shuntd(b, READY, &results[READY]);
+    if (b->o.job)
+        run_beside(b, &results[BESIDE]);
     pack_reports(b);
     run_echo(b, b->report_request, b->report_response, &results[ECHO_REPORT]);
     run_shuntd(b, REPORT, &results[REPORT]);
@@ -411,6 +469,7 @@ static double median(double *values, size_t n)
 struct figures {
     struct load_result phase[PHASES]; /* Medians. */
     double route_to_echo, route_p99_to_echo, report_to_echo, route_cpu_to_echo;
+    double beside_to_route, beside_p99_to_route;
     double text_cpu_us; /* Of RouteRequest with a prompt, less that with ready features. */
 };
 
@@ -427,6 +486,10 @@ static void summarise(const struct bench *b, struct figures *f)
     MEDIAN(b, f->route_p99_to_echo, r[ROUTE].p99_us / r[ECHO_ROUTE].p99_us);
     MEDIAN(b, f->report_to_echo, r[REPORT].calls_per_s / r[ECHO_REPORT].calls_per_s);
     MEDIAN(b, f->route_cpu_to_echo, r[ROUTE].server_cpu_us / r[ECHO_ROUTE].server_cpu_us);
+    if (b->o.job) {
+        MEDIAN(b, f->beside_to_route, r[BESIDE].calls_per_s / r[ROUTE].calls_per_s);
+        MEDIAN(b, f->beside_p99_to_route, r[BESIDE].p99_us / r[ROUTE].p99_us);
+    }
     MEDIAN(b, f->text_cpu_us, r[ROUTE].server_cpu_us - r[READY].server_cpu_us);
 }
 
@@ -448,12 +511,12 @@ static void name_machine(char *ret, size_t cap)
                    u.release);
 }
 
-static const char *const phase_names[PHASES] = {"echo_route", "route", "echo_report", "report",
-                                                "ready"};
+static const char *const phase_names[PHASES] = {"echo_route", "route", "echo_report",
+                                                "report",     "ready", "beside_job"};
 
-static int phases_n(const struct bench *b)
+static bool was_run(const struct bench *b, int phase)
 {
-    return b->o.text > 0 ? PHASES : READY;
+    return phase == READY ? b->o.text > 0 : phase == BESIDE ? b->o.job : true;
 }
 
 static void print_json(const struct bench *b, const struct figures *f, const char *machine)
@@ -466,14 +529,18 @@ static void print_json(const struct bench *b, const struct figures *f, const cha
         b->o.pin ? "true" : "false");
     (void)printf("\"bytes\":{\"route\":[%zu,%zu],\"report\":[%zu,%zu]},", b->route[0].len,
                  b->route_response, b->report_request, b->report_response);
-    for (int p = 0; p < phases_n(b); p++)
-        (void)printf("\"%s\":{\"calls_per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,"
-                     "\"server_cpu_us\":%.2f},",
-                     phase_names[p], f->phase[p].calls_per_s, f->phase[p].p50_us,
-                     f->phase[p].p99_us, f->phase[p].server_cpu_us);
+    for (int p = 0; p < PHASES; p++)
+        if (was_run(b, p))
+            (void)printf("\"%s\":{\"calls_per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,"
+                         "\"server_cpu_us\":%.2f},",
+                         phase_names[p], f->phase[p].calls_per_s, f->phase[p].p50_us,
+                         f->phase[p].p99_us, f->phase[p].server_cpu_us);
     (void)printf("\"route_to_echo\":%.3f,\"route_p99_to_echo\":%.3f,\"report_to_echo\":%.3f,"
                  "\"route_cpu_to_echo\":%.3f",
                  f->route_to_echo, f->route_p99_to_echo, f->report_to_echo, f->route_cpu_to_echo);
+    if (b->o.job)
+        (void)printf(",\"beside_to_route\":%.3f,\"beside_p99_to_route\":%.3f", f->beside_to_route,
+                     f->beside_p99_to_route);
     if (b->o.text > 0)
         (void)printf(",\"text_cpu_us\":%.2f", f->text_cpu_us);
     (void)puts("}");
@@ -488,11 +555,16 @@ static void print_table(const struct bench *b, const struct figures *f, const ch
                  b->route_response, b->report_request, b->report_response);
     (void)printf("%-12s %10s %9s %9s %18s\n", "", "calls/s", "p50 us", "p99 us",
                  "server CPU us/call");
-    for (int p = 0; p < phases_n(b); p++)
-        (void)printf("%-12s %10.0f %9.0f %9.0f %18.2f\n", phase_names[p], f->phase[p].calls_per_s,
-                     f->phase[p].p50_us, f->phase[p].p99_us, f->phase[p].server_cpu_us);
+    for (int p = 0; p < PHASES; p++)
+        if (was_run(b, p))
+            (void)printf("%-12s %10.0f %9.0f %9.0f %18.2f\n", phase_names[p],
+                         f->phase[p].calls_per_s, f->phase[p].p50_us, f->phase[p].p99_us,
+                         f->phase[p].server_cpu_us);
     (void)printf("\nRouteRequest / echo %.3f (p99 %.2f, CPU %.2f); ReportReward / echo %.3f\n",
                  f->route_to_echo, f->route_p99_to_echo, f->route_cpu_to_echo, f->report_to_echo);
+    if (b->o.job)
+        (void)printf("RouteRequest while a job runs / without %.3f (p99 %.2f)\n",
+                     f->beside_to_route, f->beside_p99_to_route);
     if (b->o.text > 0)
         (void)printf("A prompt of %d characters%s / %u ready features: %+.1f us CPU\n", b->o.text,
                      b->o.classifier ? " with the classifier" : "", b->d - 1, f->text_cpu_us);
@@ -545,12 +617,11 @@ static void close_all(struct bench *b)
 
 static void usage(void)
 {
-    (void)fprintf(
-        stderr,
-        "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] "
-        "[--arms N] [--features N] [--text CHARACTERS [--classifier FILE]] [--unix] [--no-pin] "
-        "[--json]\n"
-        "       shunt-bench features [--file NAME] [--json]\n");
+    (void)fprintf(stderr, "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N] "
+                          "[--arms N] [--features N] [--text CHARACTERS [--classifier FILE]] "
+                          "[--job] [--unix] [--no-pin] "
+                          "[--json]\n"
+                          "       shunt-bench features [--file NAME] [--json]\n");
     exit(2);
 }
 
@@ -568,6 +639,7 @@ static struct options read_options(int argc, char **argv)
                                           {"unix", no_argument, NULL, 'u'},
                                           {"no-pin", no_argument, NULL, 'n'},
                                           {"json", no_argument, NULL, 'j'},
+                                          {"job", no_argument, NULL, 'b'},
                                           {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         int n = optarg ? atoi(optarg) : 0;
@@ -581,6 +653,7 @@ static struct options read_options(int argc, char **argv)
         o.unix_socket = o.unix_socket || c == 'u';
         o.pin = o.pin && c != 'n';
         o.json = o.json || c == 'j';
+        o.job = o.job || c == 'b';
         if (c == '?')
             usage();
     }
