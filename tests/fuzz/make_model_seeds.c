@@ -1,7 +1,7 @@
 /* make_model_seeds DIR - writes the seeds of fuzz_model: a checkpoint's form changes with the
  * model, and a seed of an older form teaches the fuzzer nothing. `empty`: no router. `two_arms`:
  * declared, with descriptors, untaught. `learned`: outcomes in pieces, a failure, a fading gamma
- * that was changed, an arm that left, a key. */
+ * that was changed, both sides of a split, an arm that left, a key. */
 #include "state/model/fold.h"
 #include "state/model/model.h"
 
@@ -74,6 +74,8 @@ static void report(struct maker *k, uint32_t arm, uint64_t id, int metric, doubl
     o->decision.issued_us = 1700000000000000;
     o->decision.propensity = .5F;
     o->decision.evaluable = 1;
+    o->decision.epoch = r->trial.epoch;
+    o->decision.side = (uint8_t)(r->trial.epoch ? SIDE_A + id % 2 : SIDE_NONE);
     o->decision.d = (uint16_t)r->d;
     o->decision.x[0] = 1;
     o->decision.x[1 + id % 3] = .5F;
@@ -92,8 +94,11 @@ static void teach(struct maker *k)
     k->event.u.update.router_uid = k->router_uid;
     k->event.u.update.settings = model_router(k->model, k->router_uid)->config.settings;
     k->event.u.update.settings.gamma = .99;
+    (void)snprintf(k->event.u.update.settings.split_policy, NAME_CAP, "random");
     (void)fold(k);
     report(k, k->arms[0], 9, 0, 1);
+    report(k, k->arms[1], 10, 0, .5);
+    report(k, k->arms[1], 10, 2, .25);
     fresh(k, EVENT_ARM_REMOVE);
     k->event.u.state.router_uid = k->router_uid;
     k->event.u.state.arm_uid = k->arms[1];
