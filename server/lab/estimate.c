@@ -40,7 +40,7 @@ struct shape {
 
 struct frame {
     double w_max, low, high, v;
-    double e_min, e_max; /* By how much an outcome missed its prediction. */
+    double e_min, e_max; /* By how much an outcome missed its prediction; 0: by the range. */
 };
 
 /* The fake datum's y, as extreme as the sign asks for: linear in r, so r is at an end. */
@@ -101,8 +101,14 @@ void estimate_finish(const struct estimate_sums *s, double w_max, double low, do
     if (ret->rows == 0)
         return;
     ret->ess = s->ips.ww > 0 ? s->ips.w * s->ips.w / s->ips.ww : 0;
-    const struct frame f = {w_max,    ret->low, ret->high, s->v / (double)ret->rows,
-                            s->e_min, s->e_max};
+    /* An observed range knows no worse outcome, so the worst miss has to do. */
+    bool seen = isnan(low);
+    const struct frame f = {.w_max = w_max,
+                            .low = ret->low,
+                            .high = ret->high,
+                            .v = s->v / (double)ret->rows,
+                            .e_min = seen ? s->e_min : 0,
+                            .e_max = seen ? s->e_max : 0};
     ret->ips = (struct estimated){moments_mean(&s->ips), interval_of(&s->ips, &f, &ips)};
     ret->snips = ret->ips;
     ret->snips.value = s->ips.w > 0 ? s->ips.y / s->ips.w : (double)NAN;

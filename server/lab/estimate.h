@@ -14,7 +14,8 @@
  * Weights are not cut off: a cut biases towards arms that the log preferred.
  * w_max, for the fake datum of interval.h, is the largest weight that could have been: over used
  * rows max_k pi(k) / p(k) when the row holds the logged mass of every arm, else 1 / p.
- * DR's fake outcome misses the mean prediction by the most that any row's did, or the range allows.
+ * DR's fake row has the mean prediction and an outcome at the end of its range; where the range is
+ * only what was seen, its outcome misses the prediction by the most that any row's did.
  * IPS and SNIPS share one interval. Effective sample size: (sum w)^2 / sum w^2.
  * Differences to the logging policy are paired: mean of (w - 1) r, and of v + w (r - q(a)) - r.
  * Owns: plain values. Pure. */
