@@ -142,27 +142,25 @@ static uint32_t index_of(const struct lab_file *f, const char *name)
     return at < f->arms_n && strcmp(f->seen[at].name, name) == 0 ? at : none;
 }
 
-static enum err add_arm(struct lab_file *f, const char *name, struct arm_seen **ret_arm,
-                        struct err_detail *detail)
+static enum err add_arm(struct lab_file *f, const char *name, struct err_detail *detail)
 {
     uint32_t at = place_of(f, name);
-    if (at == f->arms_n || strcmp(f->seen[at].name, name) != 0) {
-        if (f->arms_n == MAX_ARMS)
-            return err_say(detail, ERR_LIMIT, "there are more than %d arms", MAX_ARMS);
-        if (f->arms_n == f->arms_cap) {
-            uint32_t cap = f->arms_cap ? 2 * f->arms_cap : 64;
-            struct arm_seen *seen = mem_realloc(f->seen, cap * sizeof *seen);
-            if (!seen)
-                return err_say(detail, ERR_NOMEM, "no memory for the arms of the file");
-            f->seen = seen;
-            f->arms_cap = cap;
-        }
-        memmove(&f->seen[at + 1], &f->seen[at], (f->arms_n - at) * sizeof *f->seen);
-        f->arms_n++;
-        memset(&f->seen[at], 0, sizeof f->seen[at]);
-        (void)snprintf(f->seen[at].name, NAME_CAP, "%s", name);
+    if (at < f->arms_n && strcmp(f->seen[at].name, name) == 0)
+        return OK;
+    if (f->arms_n == MAX_ARMS)
+        return err_say(detail, ERR_LIMIT, "there are more than %d arms", MAX_ARMS);
+    if (f->arms_n == f->arms_cap) {
+        uint32_t cap = f->arms_cap ? 2 * f->arms_cap : 64;
+        struct arm_seen *seen = mem_realloc(f->seen, cap * sizeof *seen);
+        if (!seen)
+            return err_say(detail, ERR_NOMEM, "no memory for the arms of the file");
+        f->seen = seen;
+        f->arms_cap = cap;
     }
-    *ret_arm = &f->seen[at];
+    memmove(&f->seen[at + 1], &f->seen[at], (f->arms_n - at) * sizeof *f->seen);
+    f->arms_n++;
+    memset(&f->seen[at], 0, sizeof f->seen[at]);
+    (void)snprintf(f->seen[at].name, NAME_CAP, "%s", name);
     return OK;
 }
 
@@ -196,8 +194,9 @@ static bool is_metric(const char *name, const json_t *value)
     return strcmp(name, "status") != 0 && !json_is_null(value);
 }
 
-static enum err survey_metrics(struct lab_file *f, struct arm_seen *arm, struct err_detail *detail)
+static enum err survey_metrics(struct lab_file *f, struct err_detail *detail)
 {
+    struct arm_seen *arm = &f->seen[place_of(f, f->current.arm)]; /* It was added. */
     const char *name;
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)f->current.metrics, name, value)
@@ -227,16 +226,15 @@ static enum err survey_line(struct lab_file *f, struct err_detail *detail)
 {
     const struct lab_line *l = &f->current;
     const json_t *list = l->arms ? l->arms : l->candidates;
-    struct arm_seen *arm = NULL;
     for (size_t i = 0; i < json_array_size(list); i++) {
         const char *name = NULL;
         TRY(listed_name(json_array_get(list, i), &name, detail));
-        TRY(add_arm(f, name, &arm, detail));
+        TRY(add_arm(f, name, detail));
     }
-    TRY(add_arm(f, l->arm, &arm, detail));
+    TRY(add_arm(f, l->arm, detail));
     if (l->task)
         learn_label(f->config, l->task);
-    return l->metrics ? survey_metrics(f, arm, detail) : OK;
+    return l->metrics ? survey_metrics(f, detail) : OK;
 }
 
 static void measure_metrics(struct lab_file *f)

@@ -122,9 +122,10 @@ static void times_are_dates_or_ages(void **unused)
                 {"999999d", 0}, /* Before everything. */
                 {"@1795327200", now},
                 {"1970-01-01", 0}};
-    static const char *const bad[] = {"",     "now",        "12",          "12w",       "-3d",
-                                      "h",    "2026-13-01", "2026-11-22T", "2026-11-22x",
-                                      "@1.5", "@-1",        "2026-11-22T06:00:00Zz", "9999999999d"};
+    static const char *const bad[] = {
+        "",           "now",         "12",          "12w",  "-3d", "h",
+        "2026-13-01", "2026-11-22T", "2026-11-22x", "@1.5", "@-1", "2026-11-22T06:00:00Zz",
+        "9999999999d"};
     struct args_error error;
     int64_t us = -1;
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
