@@ -6,6 +6,8 @@
 
 /* One-sided 95 % of a normal. */
 static const double doubt = 1.645;
+/* Outcomes of a served metric before its uncertainty counts. */
+enum { TRIAL_OUTCOMES = 20 };
 
 const char *ineligible_code(enum ineligible why)
 {
@@ -87,11 +89,12 @@ struct estimate {
 };
 
 /* Whether anything is known at all. */
-static bool estimate_of(const struct arm_view *arm, const struct guess *guess, uint32_t m,
-                        struct estimate *ret)
+static bool estimate_of(const struct metric_def *def, const struct arm_view *arm,
+                        const struct guess *guess, uint32_t m, struct estimate *ret)
 {
+    bool trial = def->group == METRIC_SERVED && arm->n[m] < TRIAL_OUTCOMES;
     if (arm->n[m] > 0)
-        *ret = (struct estimate){guess->z[m], guess->deviation[m], arm->recent_raw[m]};
+        *ret = (struct estimate){guess->z[m], trial ? 0 : guess->deviation[m], arm->recent_raw[m]};
     else if (arm->config->prior_mask >> m & 1)
         *ret = (struct estimate){arm->config->prior_z[m], 0, arm->config->prior_raw[m]};
     else
@@ -120,9 +123,9 @@ enum ineligible eligible_limits(const struct demand *demand, const struct router
 {
     for (uint32_t i = 0; i < demand->limits_n; i++) {
         const struct limit *l = &demand->limits[i];
+        const struct metric_def *def = &router->config->metrics[l->metric];
         struct estimate e;
-        if (estimate_of(arm, guess, l->metric, &e) &&
-            breaks(&router->config->metrics[l->metric], &e, l->raw)) {
+        if (estimate_of(def, arm, guess, l->metric, &e) && breaks(def, &e, l->raw)) {
             *ret_limit = i;
             return OVER_LIMIT;
         }
@@ -146,7 +149,7 @@ static void say_limit(const struct limit *limit, const struct router_view *route
 {
     const struct metric_def *def = &router->config->metrics[limit->metric];
     struct estimate e = {0};
-    (void)estimate_of(arm, guess, limit->metric, &e);
+    (void)estimate_of(def, arm, guess, limit->metric, &e);
     const char *bound = def->lower_is_better ? "at most" : "at least";
     if (arm->n[limit->metric] == 0)
         (void)snprintf(ret_text, cap, "%s is declared as %.3g, wanted is %s %.6g", def->name, e.raw,

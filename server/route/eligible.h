@@ -6,7 +6,9 @@
  * Limits. A caller bounds the expected value of a metric in its own unit: from above where lower is
  * better, else from below. With z the prediction and s its standard deviation (score_guess):
  *   served (cost, latency): a limit is a promise; an arm is left out unless z + 1.645 s keeps it
- *     (95 %, one-sided);
+ *     (95 %, one-sided). Its first 20 outcomes only z must keep it: uncertainty shrinks by being
+ *     served alone, and where every request has a limit an arm that was tried once would stay out
+ *     for ever;
  *   rated (quality): a limit is a hope; an arm is left out only when even z + 1.645 s, towards the
  *     better, does not reach it. Else nothing new could ever be tried.
  * An arm that never showed the metric is judged by its declared prior, at its word; without one it

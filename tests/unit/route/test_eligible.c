@@ -217,20 +217,27 @@ static void a_served_limit_is_kept_with_its_uncertainty(void **unused)
     struct scene c;
     open_scene(&c, false);
     uint32_t a = given_arm(&c.g, "a");
-    teach(&c, a, 4, 1 << REWARD | 1 << COST, .3);
+    teach(&c, a, 19, 1 << REWARD | 1 << COST, .3);
+    look(&c);
+    /* On trial: the prediction alone. */
+    assert_int_equal(judge(&c, 0, COST, .05), OVER_LIMIT);
+    assert_int_equal(judge(&c, 0, COST, c.guess.z[COST] - 1e-6), OVER_LIMIT);
+    assert_int_equal(judge(&c, 0, COST, c.guess.z[COST] + 1e-6), ELIGIBLE);
+    teach(&c, a, 1, 1 << REWARD | 1 << COST, .3);
     look(&c);
     assert_int_equal(judge(&c, 0, COST, .05), OVER_LIMIT);
     double z = c.guess.z[COST], edge = z + 1.645 * c.guess.deviation[COST];
-    assert_true(edge > z + .01 && edge < 1);
+    assert_true(edge > z + .005 && edge < 1);
     assert_int_equal(judge(&c, 0, COST, z + .5 * (edge - z)), OVER_LIMIT);
     assert_int_equal(judge(&c, 0, COST, edge - 1e-6), OVER_LIMIT);
     assert_int_equal(judge(&c, 0, COST, edge + 1e-6), ELIGIBLE);
-    /* What becomes known with outcomes lets in what the doubt kept out. */
-    double half = z + .5 * (edge - z);
+    /* Outcomes shrink the doubt. */
+    double before = edge - z;
     teach(&c, a, 400, 1 << REWARD | 1 << COST, .3);
     look(&c);
-    assert_int_equal(judge(&c, 0, COST, half), ELIGIBLE);
     assert_int_equal(judge(&c, 0, COST, .2), OVER_LIMIT);
+    assert_true(1.645 * c.guess.deviation[COST] < .5 * before);
+    assert_int_equal(judge(&c, 0, COST, c.guess.z[COST] + .5 * before), ELIGIBLE);
     close_scene(&c);
 }
 
@@ -239,7 +246,7 @@ static void a_rated_limit_leaves_out_only_what_cannot_reach_it(void **unused)
     (void)unused;
     struct scene c;
     open_scene(&c, false);
-    teach(&c, given_arm(&c.g, "a"), 20, 1 << REWARD | 1 << QUALITY, .5);
+    teach(&c, given_arm(&c.g, "a"), 10, 1 << REWARD | 1 << QUALITY, .5);
     look(&c);
     assert_int_equal(judge(&c, 0, QUALITY, .3), ELIGIBLE);
     double edge = c.guess.z[QUALITY] + 1.645 * c.guess.deviation[QUALITY];
