@@ -410,7 +410,7 @@ static enum ctl_exit arm_update(struct ctl *ctl, const struct command_input *in)
         request->spec = spec_copy(arm->spec);
     if (!request || !request->spec)
         code = ctl_fail(CTL_REFUSED, "out of memory");
-    if (code == CTL_OK)
+    if (code == CTL_OK && request) /* The analyzer cannot see that the one implies the other. */
         code = labels_remove(in, request->spec);
     if (code == CTL_OK)
         code = command_fill(in, &request->base);
