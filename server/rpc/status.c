@@ -20,6 +20,7 @@ grpc_status_code status_of(enum err e)
     case ERR_ARM_NOT_FOUND:
     case ERR_METRIC_NOT_FOUND:
     case ERR_STAGE_NOT_FOUND:
+    case ERR_TENANT_NOT_FOUND:
     case ERR_PROJECTION_NOT_FOUND:
     case ERR_DECISION_NOT_FOUND:
     case ERR_JOB_NOT_FOUND:

@@ -9,7 +9,7 @@
  *
  * Decoding checks form, not the ranges of settings_check: a range that gets narrower in a later
  * release must not make an acknowledged journal unreadable. */
-enum { EVENT_VERSION = 2, DECISION_VERSION = 2 };
+enum { EVENT_VERSION = 3, DECISION_VERSION = 3 };
 
 static void put_bool(struct buf *b, bool v)
 {
@@ -56,25 +56,42 @@ static uint32_t get_count(struct reader *r, uint32_t max)
     return get_below(r, reader_u32(r), max + 1);
 }
 
-/* flags: bit 0 evaluable, 1-2 side, 3-4 mode, 5 a trial's epoch follows, 6 the policy's arm does.
- */
-enum { FLAG_EPOCH = 1 << 5, FLAG_POLICY_ARM = 1 << 6, FLAGS = 1 << 7 };
+/* flags: bit 0 evaluable, 1-2 side, 3-4 mode, 5 a trial's epoch follows, 6 the policy's arm, 7 what
+ * a budget was charged. */
+enum { FLAG_EPOCH = 1 << 5, FLAG_POLICY_ARM = 1 << 6, FLAG_PACED = 1 << 7 };
 
 static uint8_t decision_flags(const struct decision *d)
 {
     uint32_t flags = (d->evaluable ? 1u : 0) | (uint32_t)d->side << 1 | (uint32_t)d->mode << 3;
     flags |= (d->epoch ? FLAG_EPOCH : 0) | (d->policy_arm_uid ? FLAG_POLICY_ARM : 0);
+    flags |= d->paced ? FLAG_PACED : 0;
     return (uint8_t)flags;
+}
+
+static void get_charge(struct reader *r, struct decision *ret)
+{
+    ret->budget_metric = (uint8_t)get_below(r, reader_u8(r), MAX_METRICS);
+    ret->charge = reader_f32(r);
+    get_text(r, ret->tenant, sizeof ret->tenant);
+    size_t len = strnlen(ret->tenant, NAME_CAP);
+    if (!(isfinite(ret->charge) && ret->charge >= 0) || (len && !name_valid(ret->tenant, len)))
+        r->failed = true;
 }
 
 static void get_flags(struct reader *r, struct decision *ret)
 {
-    uint32_t flags = get_below(r, reader_u8(r), FLAGS);
+    uint32_t flags = reader_u8(r);
     ret->evaluable = flags & 1;
     ret->side = (uint8_t)get_below(r, flags >> 1 & 3, SIDE_B + 1);
     ret->mode = (uint8_t)get_below(r, flags >> 3 & 3, MODE_LOGGING_ONLY + 1);
     ret->epoch = flags & FLAG_EPOCH ? reader_u32(r) : 0;
     ret->policy_arm_uid = flags & FLAG_POLICY_ARM ? reader_u32(r) : 0;
+    ret->paced = flags & FLAG_PACED ? 1 : 0;
+    ret->budget_metric = 0;
+    ret->charge = 0;
+    memset(ret->tenant, 0, sizeof ret->tenant);
+    if (ret->paced)
+        get_charge(r, ret);
     if (decision_flags(ret) != flags)
         r->failed = true; /* A 0 that was spelled out. */
 }
@@ -95,11 +112,16 @@ void decision_encode(const struct decision *d, struct buf *out)
         buf_put_u32(out, d->epoch);
     if (d->policy_arm_uid)
         buf_put_u32(out, d->policy_arm_uid);
+    if (d->paced) {
+        buf_put_u8(out, d->budget_metric);
+        buf_put_f32(out, d->charge);
+        buf_put_str(out, d->tenant);
+    }
     buf_put_u16(out, d->d);
     buf_put(out, d->x, (size_t)d->d * sizeof *d->x);
 }
 
-static_assert(57 <= DECISION_BYTES_MAX - 4 * MAX_D, "the head of a decision is 49 to 57 bytes");
+static_assert(128 <= DECISION_BYTES_MAX - 4 * MAX_D, "the head of a decision is 49 to 128 bytes");
 
 enum err decision_decode(struct reader *r, struct decision *ret)
 {
@@ -211,6 +233,9 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_u8(out, (uint8_t)s->mode);
     buf_put_str(out, s->baseline_arm);
     stages_encode(&s->stages, out);
+    buf_put_str(out, s->budget_metric);
+    buf_put_f64(out, s->budget_per_request);
+    buf_put_f64(out, s->budget_ceiling);
 }
 
 /* fold's arithmetic counts on more than finite: evidence must fade, and not at once. */
@@ -254,6 +279,9 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     ret->mode = (enum router_mode)get_below(r, reader_u8(r), MODE_LOGGING_ONLY + 1);
     get_text(r, ret->baseline_arm, sizeof ret->baseline_arm);
     stages_decode(r, &ret->stages);
+    get_text(r, ret->budget_metric, sizeof ret->budget_metric);
+    ret->budget_per_request = get_finite(r);
+    ret->budget_ceiling = get_finite(r);
 }
 
 static void put_metric(const struct metric_def *m, struct buf *out)
@@ -435,6 +463,30 @@ enum err event_get_arm(struct reader *r, struct arm_config *ret)
     return r->failed ? ERR_CORRUPT : OK;
 }
 
+static void put_accounts(const struct event_accounts *a, struct buf *out)
+{
+    assert(a->n <= ACCOUNTS_MAX);
+    buf_put_u8(out, (uint8_t)a->n);
+    for (uint32_t i = 0; i < a->n; i++) {
+        buf_put_u32(out, a->rows[i].router_uid);
+        buf_put_u8(out, a->rows[i].metric);
+        buf_put_str(out, a->rows[i].tenant);
+        account_encode(&a->rows[i].account, out);
+    }
+}
+
+static void get_accounts(struct reader *r, struct event_accounts *ret)
+{
+    ret->n = get_below(r, reader_u8(r), ACCOUNTS_MAX + 1);
+    for (uint32_t i = 0; i < ret->n && !r->failed; i++) {
+        struct account_row *row = &ret->rows[i];
+        row->router_uid = reader_u32(r);
+        row->metric = (uint8_t)get_below(r, reader_u8(r), MAX_METRICS);
+        get_text(r, row->tenant, sizeof row->tenant);
+        account_decode(r, &row->account);
+    }
+}
+
 void event_encode(const struct event *event, struct buf *out)
 {
     buf_put_u8(out, EVENT_VERSION);
@@ -473,6 +525,13 @@ void event_encode(const struct event *event, struct buf *out)
         return;
     case EVENT_KEY_ADD:
         buf_put(out, event->u.key, KEY_BYTES);
+        return;
+    case EVENT_TENANT_SET:
+        buf_put_u32(out, event->u.tenant.router_uid);
+        tenant_encode(&event->u.tenant.tenant, out);
+        return;
+    case EVENT_ACCOUNTS:
+        put_accounts(&event->u.accounts, out);
         return;
     }
     assert(0 && "an event of no kind");
@@ -519,6 +578,13 @@ static void get_body(struct reader *r, struct event *ret)
         return;
     case EVENT_KEY_ADD:
         reader_copy(r, ret->u.key, KEY_BYTES);
+        return;
+    case EVENT_TENANT_SET:
+        ret->u.tenant.router_uid = reader_u32(r);
+        tenant_decode(r, &ret->u.tenant.tenant);
+        return;
+    case EVENT_ACCOUNTS:
+        get_accounts(r, &ret->u.accounts);
         return;
     }
     r->failed = true; /* A kind that this release does not know. */

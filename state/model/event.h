@@ -8,6 +8,7 @@
 
 #include "state/base/err.h"
 #include "state/base/slice.h"
+#include "state/model/budget.h"
 #include "state/model/settings.h"
 
 enum event_kind {
@@ -22,6 +23,8 @@ enum event_kind {
     EVENT_ARM_STATE = 9,
     EVENT_ARM_REMOVE = 10,
     EVENT_KEY_ADD = 11,
+    EVENT_TENANT_SET = 12,
+    EVENT_ACCOUNTS = 13,
 };
 
 enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
@@ -57,6 +60,11 @@ struct decision {
     uint8_t mode;            /* enum router_mode that it was decided in. */
     uint32_t epoch;          /* Of the trial that it counts in (trial.h); 0: in none. */
     uint32_t policy_arm_uid; /* MODE_APPRENTICE: what the policy would have chosen; else 0. */
+    /* A budget paid for it: `charge` was taken from the account of this metric and tenant (empty:
+     * the router's own). Else 0. */
+    uint8_t paced, budget_metric;
+    float charge; /* Raw unit, as predicted. */
+    char tenant[NAME_CAP];
     uint16_t d;
     float x[MAX_D]; /* The context, d values. */
 };
@@ -106,6 +114,17 @@ struct event_arm_state {
     bool paused;
 };
 
+struct event_tenant {
+    uint32_t router_uid;
+    struct tenant tenant; /* per_request 0: it spends from the router's budget again. */
+};
+
+/* Cumulative, as of now; the last one counts. */
+struct event_accounts {
+    uint32_t n;
+    struct account_row rows[ACCOUNTS_MAX];
+};
+
 enum { KEY_BYTES = 32 };
 
 struct event {
@@ -121,6 +140,8 @@ struct event {
         struct event_arm arm;         /* ARM_ADD, ARM_UPDATE */
         struct event_arm_state state; /* ARM_STATE, ARM_REMOVE (paused unused) */
         uint8_t key[KEY_BYTES];       /* KEY_ADD; its id is given by fold. */
+        struct event_tenant tenant;
+        struct event_accounts accounts;
     } u;
 };
 
@@ -145,4 +166,4 @@ void event_put_arm(const struct arm_config *config, struct buf *out);
 MUST_USE enum err event_get_arm(struct reader *r, struct arm_config *ret_config);
 
 /* Largest byte form of a decision. */
-enum { DECISION_BYTES_MAX = 64 + 4 * MAX_D };
+enum { DECISION_BYTES_MAX = 144 + 4 * MAX_D };

@@ -342,6 +342,8 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
     memcpy(next.ridge, r->config.settings.ridge, sizeof next.ridge);
     if (next.gamma != r->config.settings.gamma)
         end_gamma(m, r);
+    if (strcmp(next.budget_metric, r->config.settings.budget_metric) != 0)
+        memset(&r->account, 0, sizeof r->account); /* Another unit. */
     r->config.settings = next;
     for (uint32_t i = 0; i < u->metrics_n && i < r->config.metrics_n; i++)
         r->config.metrics[i].weight = u->weights[i];
@@ -475,6 +477,74 @@ static void fold_key(struct model *m, const struct event *ev, struct fold_result
     memcpy(k->secret, ev->u.key, KEY_BYTES);
 }
 
+static enum err check_tenant(const struct model *m, const struct event *ev)
+{
+    const struct event_tenant *e = &ev->u.tenant;
+    const struct router *r = model_router(m, e->router_uid);
+    if (!r)
+        return ERR_ROUTER_NOT_FOUND;
+    if (e->tenant.metric >= r->config.metrics_n)
+        return ERR_METRIC_NOT_FOUND;
+    uint32_t n = 0;
+    if (tenants_find(r->tenants, e->tenant.name))
+        return OK;
+    if (!(e->tenant.per_request > 0))
+        return ERR_TENANT_NOT_FOUND;
+    for (uint32_t i = 0; i < m->routers_n; i++)
+        n += m->routers[i]->tenants ? m->routers[i]->tenants->n : 0;
+    return n >= MAX_TENANTS ? ERR_LIMIT : OK;
+}
+
+static void fold_tenant(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    ret->err = check_tenant(m, ev);
+    if (ret->err != OK)
+        return;
+    const struct tenant *next = &ev->u.tenant.tenant;
+    struct router *r = model_router(m, ev->u.tenant.router_uid);
+    bool there, keep = next->per_request > 0;
+    uint32_t n = r->tenants ? r->tenants->n : 0, at = tenants_place(r->tenants, next->name, &there);
+    struct budget_account *a = r->tenant_accounts + at;
+    bool same = there && keep && r->tenants->rows[at].metric == next->metric;
+    if (there != keep)
+        memmove(a + keep, a + there, (n - at - there) * sizeof *a);
+    if (keep && !same)
+        memset(a, 0, sizeof *a);
+    tenants_release(r->tenants);
+    r->tenants = m->spare_tenants;
+    m->spare_tenants = NULL;
+    r->touched = true;
+}
+
+/* The account that a row is about, if there is a budget of that metric. */
+static struct budget_account *find_account(const struct model *m, const struct account_row *row)
+{
+    struct router *r = model_router(m, row->router_uid);
+    if (!r)
+        return NULL;
+    const char *own = r->config.settings.budget_metric;
+    if (!row->tenant[0]) {
+        int metric = settings_metric_index(&r->config, own, strlen(own));
+        return metric == row->metric ? &r->account : NULL;
+    }
+    bool there;
+    uint32_t at = tenants_place(r->tenants, row->tenant, &there);
+    return there && r->tenants->rows[at].metric == row->metric ? &r->tenant_accounts[at] : NULL;
+}
+
+/* No snapshot shows an account: server/live has those of now. */
+static void fold_accounts(struct model *m, const struct event *ev)
+{
+    for (uint32_t i = 0; i < ev->u.accounts.n; i++) {
+        const struct account_row *row = &ev->u.accounts.rows[i];
+        struct budget_account *a = find_account(m, row);
+        if (a)
+            *a = row->account;
+        else
+            m->ignored++;
+    }
+}
+
 enum err fold_check(const struct model *model, const struct event *event,
                     struct fold_result *ret_result)
 {
@@ -489,6 +559,9 @@ enum err fold_check(const struct model *model, const struct event *event,
         return check_arm(model, event);
     case EVENT_LABEL_ADD:
         return check_label(model, event, ret_result);
+    case EVENT_TENANT_SET:
+        return check_tenant(model, event);
+    case EVENT_ACCOUNTS:
     case EVENT_TALLY:
     case EVENT_ROUTER_UPDATE:
     case EVENT_ROUTER_REMOVE:
@@ -535,6 +608,12 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
         break;
     case EVENT_KEY_ADD:
         fold_key(model, event, ret_result);
+        break;
+    case EVENT_TENANT_SET:
+        fold_tenant(model, event, ret_result);
+        break;
+    case EVENT_ACCOUNTS:
+        fold_accounts(model, event);
         break;
     }
 }

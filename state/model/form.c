@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const uint32_t form_magic = 0x4d4e4853; /* "SHNM" */
-static const uint32_t form_version = 2;
+static const uint32_t form_version = 3;
 
 static void put_event(const struct event *ev, struct buf *out)
 {
@@ -202,6 +202,39 @@ static void take_pooled(struct router *r, struct reader *in)
     reader_copy(in, p->block, p->block_n * sizeof *p->block);
 }
 
+static void put_budgets(const struct router *r, struct buf *out)
+{
+    uint32_t n = r->tenants ? r->tenants->n : 0;
+    account_encode(&r->account, out);
+    buf_put_u32(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        tenant_encode(&r->tenants->rows[i], out);
+        account_encode(&r->tenant_accounts[i], out);
+    }
+}
+
+static enum err take_budgets(struct router *r, struct reader *in)
+{
+    account_decode(in, &r->account);
+    uint32_t n = reader_u32(in);
+    if (in->failed || n > MAX_TENANTS)
+        return ERR_CORRUPT;
+    TRY(router_reserve_accounts(r, n));
+    r->tenants = tenants_new(n);
+    if (!r->tenants)
+        return ERR_NOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        struct tenant *t = &r->tenants->rows[r->tenants->n];
+        tenant_decode(in, t);
+        account_decode(in, &r->tenant_accounts[i]);
+        bool ordered = i == 0 || strcmp(t[-1].name, t->name) < 0;
+        if (in->failed || !ordered || !(t->per_request > 0) || t->metric >= r->config.metrics_n)
+            return ERR_CORRUPT;
+        r->tenants->n++;
+    }
+    return OK;
+}
+
 static void put_router(const struct router *r, struct event *scratch, struct buf *out)
 {
     scratch->kind = EVENT_ROUTER_CREATE;
@@ -218,6 +251,7 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u64(out, r->logged_requests);
     buf_put_u64(out, r->logged);
     trial_encode(&r->trial, r->config.metrics_n, out);
+    put_budgets(r, out);
     buf_put_f64(out, r->gamma_before);
     buf_put_u64(out, r->gamma_since);
     buf_put_u32(out, r->names_n);
@@ -266,6 +300,7 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->logged_requests = reader_u64(in);
     r->logged = reader_u64(in);
     TRY(trial_decode(in, r->config.metrics_n, &r->trial));
+    TRY(take_budgets(r, in));
     r->gamma_before = take_share(in);
     r->gamma_since = reader_u64(in);
     TRY(take_names(r, in));

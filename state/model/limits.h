@@ -13,6 +13,7 @@ enum {
     MAX_STAGES = 16,          /* Of a router. */
     STAGE_SELECTOR_CAP = 257, /* 256 bytes and the NUL. */
     SELECTOR_BYTES = 1024,    /* Of a request's label selector. */
+    MAX_TENANTS = 10000,      /* With a budget of their own, over all routers. */
     MAX_D = 512,
     MAX_EMBEDDING = 8192,
     MAX_CANDIDATES = 256,

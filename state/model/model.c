@@ -47,6 +47,8 @@ void router_free(struct router *r)
     mem_free(r->names);
     pooled_free(r->pooled);
     dedup_done(&r->dedup);
+    tenants_release(r->tenants);
+    mem_free(r->tenant_accounts);
     mem_free(r);
 }
 
@@ -78,6 +80,7 @@ void model_free(struct model *m)
     mem_free(m->routers);
     router_free(m->spare_router);
     arm_free(m->spare_arm);
+    tenants_release(m->spare_tenants);
     if (m->keys)
         explicit_bzero(m->keys, MAX_KEYS * sizeof *m->keys);
     mem_free(m->keys);
@@ -160,6 +163,30 @@ enum err router_reserve_arm(struct router *r)
     return e;
 }
 
+enum err router_reserve_accounts(struct router *r, uint32_t n)
+{
+    if (n <= r->accounts_cap)
+        return OK;
+    uint32_t cap = n < 8 ? 8 : 2 * n;
+    struct budget_account *accounts = mem_realloc(r->tenant_accounts, cap * sizeof *accounts);
+    if (!accounts)
+        return ERR_NOMEM;
+    r->tenant_accounts = accounts;
+    r->accounts_cap = cap;
+    return OK;
+}
+
+static enum err reserve_tenants(struct model *m, const struct event_tenant *e)
+{
+    struct router *r = model_router(m, e->router_uid);
+    if (!r)
+        return OK;
+    TRY(router_reserve_accounts(r, (r->tenants ? r->tenants->n : 0) + 1));
+    tenants_release(m->spare_tenants);
+    m->spare_tenants = tenants_with(r->tenants, &e->tenant);
+    return m->spare_tenants ? OK : ERR_NOMEM;
+}
+
 enum err model_reserve(struct model *m, const struct event *event, uint64_t ahead)
 {
     if (event->kind == EVENT_ROUTER_CREATE) {
@@ -180,6 +207,8 @@ enum err model_reserve(struct model *m, const struct event *event, uint64_t ahea
             return ERR_NOMEM;
         return router_reserve_arm(r);
     }
+    if (event->kind == EVENT_TENANT_SET)
+        return reserve_tenants(m, &event->u.tenant);
     if (event->kind == EVENT_OUTCOME) {
         struct router *r = model_router(m, event->u.outcome.decision.router_uid);
         if (r)

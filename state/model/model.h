@@ -5,6 +5,7 @@
 #pragma once
 
 #include "state/base/slice.h"
+#include "state/model/budget.h"
 #include "state/model/dedup.h"
 #include "state/model/event.h"
 #include "state/model/stats.h"
@@ -32,7 +33,11 @@ struct router {
     uint64_t sides[2], logged_requests; /* Of the requests: by side of a split, logging only. */
     uint64_t logged;                    /* Decisions answered that taught nobody, by mode. */
     struct trial trial;
-    bool touched; /* Since the last snapshot. Not state. */
+    struct tenants *tenants; /* NULL: none has a budget. */
+    struct budget_account *tenant_accounts;
+    uint32_t accounts_cap;
+    struct budget_account account; /* Of settings.budget_metric. */
+    bool touched;                  /* Since the last snapshot. Not state. */
 };
 
 struct model {
@@ -49,6 +54,7 @@ struct model {
     size_t scratch_n;
     struct router *spare_router; /* Taken beforehand by model_reserve. Not state. */
     struct arm *spare_arm;
+    struct tenants *spare_tenants;
 };
 
 MUST_USE enum err model_new(struct model **ret_model);

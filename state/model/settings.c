@@ -1,6 +1,7 @@
 #include "state/model/settings.h"
 
 #include "state/base/hash.h"
+#include "state/model/budget.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -63,6 +64,7 @@ void settings_defaults(struct router_config *ret_config, const char *name)
         .split_alpha = -1,
         .split_epsilon = -1,
         .gamma = 1,
+        .budget_ceiling = 2,
     };
     settings_default_metrics(c);
 }
@@ -253,7 +255,11 @@ enum err settings_check(const struct router_config *config, struct err_detail *d
     TRY(check_spec(&config->spec, detail));
     TRY(check_tasks(config, detail));
     TRY(check_metrics(config, detail));
-    return check_settings(&config->settings, detail);
+    TRY(check_settings(&config->settings, detail));
+    const struct router_settings *s = &config->settings;
+    return s->budget_metric[0] ? budget_check(config, "settings.budget_", s->budget_metric,
+                                              s->budget_per_request, s->budget_ceiling, detail)
+                               : OK;
 }
 
 /* Control characters could steer the terminal of whoever lists the arms. */

@@ -66,6 +66,10 @@ struct router_settings {
     enum router_mode mode;
     char baseline_arm[NAME_CAP]; /* Empty: every request must name its own. */
     struct stages stages;
+    /* What may be spent (server/route/pacing.h). Empty: no budget; the rest is meaningless then. */
+    char budget_metric[NAME_CAP];
+    double budget_per_request; /* Mean a request, raw unit. */
+    double budget_ceiling;     /* Of the breaker, in budgets. */
 };
 
 /* Which numbers make x, and in which order; server/route/features.h says what each one means.

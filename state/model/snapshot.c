@@ -34,6 +34,7 @@ static void router_view_release(struct router_view *v)
         return;
     for (uint32_t i = 0; i < v->arms_n; i++)
         arm_view_release(v->arms[i]);
+    tenants_release(v->tenants);
     mem_free(v->storage);
 }
 
@@ -283,6 +284,9 @@ static void fill_router(const struct router *r, struct router_view *v)
     v->orphaned = r->orphaned;
     v->requests_tallied = r->requests;
     v->logged = r->logged;
+    const char *budget = r->config.settings.budget_metric;
+    v->tenants = tenants_hold(r->tenants);
+    v->budget_metric = settings_metric_index(&r->config, budget, strlen(budget));
     if (r->trial.epoch) /* Kilobytes: only where there is one. */
         v->trial = r->trial;
     v->learned[METRIC_RATED] = r->pooled->matrix.n;

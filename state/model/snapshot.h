@@ -6,6 +6,7 @@
  * Invariant: nothing reachable from a published snapshot ever changes. */
 #pragma once
 
+#include "state/model/budget.h"
 #include "state/model/trial.h"
 
 #include <stdatomic.h>
@@ -66,6 +67,8 @@ struct router_view {
         requests_tallied;            /* The first is the clock of forgetting. */
     uint64_t logged;                 /* Decisions answered that taught nobody, by mode. */
     struct trial trial;              /* All zero while its epoch is 0. */
+    struct tenants *tenants;         /* With budgets of their own; NULL: none. */
+    int budget_metric;               /* Of the router's own budget; -1: it has none. */
     uint64_t learned[METRIC_GROUPS]; /* Decisions in each matrix, over all arms. */
     void *storage;
 };

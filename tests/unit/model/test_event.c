@@ -23,6 +23,10 @@ static void fill_decision(struct decision *d, uint16_t len)
     d->evaluable = 1;
     d->side = SIDE_B;
     d->epoch = 77;
+    d->paced = 1;
+    d->budget_metric = 2;
+    d->charge = .125F;
+    strcpy(d->tenant, "acme/eu");
     d->d = len;
     for (uint16_t i = 0; i < len; i++)
         d->x[i] = (float)i / 8 - 1;
@@ -60,7 +64,31 @@ static void put_stages(struct stages *s)
     assert_int_equal(stages_put(s, (struct slice){"act/1", 5}, (struct slice){"", 0}, NULL), OK);
 }
 
-/* One event of each kind; kinds are 1..11. Zeroed first, so that equal events have equal bytes. */
+static void fill_accounts(struct event_accounts *a)
+{
+    a->n = 2;
+    for (uint32_t i = 0; i < a->n; i++) {
+        struct budget_account *to = &a->rows[i].account;
+        a->rows[i].router_uid = 3 + i;
+        a->rows[i].metric = 2;
+        to->budget = 1e-3;
+        to->bank = -4.5;
+        to->spend = 1.25;
+        to->charged = 80;
+        to->cost = 81;
+        to->lambda = .0625;
+        to->tripped = i == 1;
+        to->requests = 1000;
+        to->corrected = 900;
+        to->breaker = 3;
+        to->predicted = .9;
+        to->paid = 1.1;
+        to->allowed = 1;
+    }
+    strcpy(a->rows[1].tenant, "acme/eu");
+}
+
+/* One event of each kind; kinds are 1..13. Zeroed first, so that equal events have equal bytes. */
 static void fill_event(struct event *e, enum event_kind kind)
 {
     memset(e, 0, sizeof *e);
@@ -100,6 +128,9 @@ static void fill_event(struct event *e, enum event_kind kind)
         strcpy(e->u.router.settings.split_fixed_arm, "b");
         e->u.router.settings.mode = MODE_LOGGING_ONLY;
         strcpy(e->u.router.settings.baseline_arm, "a");
+        strcpy(e->u.router.settings.budget_metric, "cost_usd");
+        e->u.router.settings.budget_per_request = 2e-4;
+        e->u.router.settings.budget_ceiling = 3;
         put_stages(&e->u.router.settings.stages);
         return;
     case EVENT_ROUTER_UPDATE:
@@ -130,6 +161,16 @@ static void fill_event(struct event *e, enum event_kind kind)
     case EVENT_KEY_ADD:
         memset(e->u.key, 0xa5, KEY_BYTES);
         return;
+    case EVENT_TENANT_SET:
+        e->u.tenant.router_uid = 3;
+        strcpy(e->u.tenant.tenant.name, "acme/eu");
+        e->u.tenant.tenant.metric = 2;
+        e->u.tenant.tenant.per_request = 1e-3;
+        e->u.tenant.tenant.ceiling = 1.5;
+        return;
+    case EVENT_ACCOUNTS:
+        fill_accounts(&e->u.accounts);
+        return;
     }
 }
 
@@ -150,7 +191,7 @@ static void every_kind_comes_back_as_it_went(void **unused)
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_KEY_ADD; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACCOUNTS; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
@@ -186,7 +227,7 @@ static void a_record_cut_anywhere_or_too_long_is_corrupt(void **unused)
 {
     (void)unused;
     static struct event e;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_KEY_ADD; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACCOUNTS; kind++) {
         struct buf b;
         buf_init(&b);
         fill_event(&e, (enum event_kind)kind);
@@ -203,7 +244,7 @@ static void a_record_with_any_byte_changed_never_crashes_and_stays_canonical(voi
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_KEY_ADD; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACCOUNTS; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
@@ -311,8 +352,9 @@ static void counts_past_their_arrays_are_corrupt(void **unused)
     static struct event e;
     fill_event(&e, EVENT_OUTCOME);
     event_encode(&e, &b);
-    /* Head 10, decision 49 + epoch 4 + 4 d: d stands at 61, metrics_n after x and the status. */
-    const size_t d_at = 61, metrics_at = 10 + 53 + 4 * 26 + 1;
+    /* Head 10, decision 49 + epoch 4 + charge 14 + 4 d: d stands at 75, metrics_n after x and the
+     * status. */
+    const size_t d_at = 75, metrics_at = 10 + 67 + 4 * 26 + 1;
     assert_int_equal(b.data[d_at], 26);
     assert_int_equal(b.data[metrics_at], 2);
     struct buf longer;
@@ -346,6 +388,10 @@ static void flags_of_a_decision_come_back_or_are_corrupt(void **unused)
                 d->side = (uint8_t)side;
                 d->epoch = fields & 1 ? UINT32_MAX : 0;
                 d->policy_arm_uid = fields & 2 ? 5 : 0;
+                d->paced = 0;
+                d->budget_metric = 0;
+                d->charge = 0;
+                memset(d->tenant, 0, sizeof d->tenant);
                 event_encode(&e, &b);
                 memset(&again, 0, sizeof again);
                 assert_int_equal(decode_exact(b.data, b.len), OK);
@@ -356,13 +402,51 @@ static void flags_of_a_decision_come_back_or_are_corrupt(void **unused)
                 assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
                 b.data[flags_at] = was | 24; /* Mode 3. */
                 assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
-                b.data[flags_at] = was | 128;
-                assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
                 b.data[flags_at] = was;
                 memset(b.data + flags_at + 1, 0, fields ? 4 : 0); /* A 0 that is spelled out. */
                 assert_int_equal(decode_exact(b.data, b.len), fields ? ERR_CORRUPT : OK);
                 buf_done(&b);
             }
+}
+
+static void a_charge_that_no_account_could_take_is_corrupt(void **unused)
+{
+    (void)unused;
+    static struct event e;
+    const float charges[] = {-1, (float)NAN, (float)INFINITY, 0};
+    for (size_t i = 0; i < 4; i++) {
+        fill_event(&e, EVENT_OUTCOME);
+        e.u.outcome.decision.charge = charges[i];
+        assert_int_equal(decode_again(&e), i < 3 ? ERR_CORRUPT : OK);
+    }
+    fill_event(&e, EVENT_OUTCOME);
+    strcpy(e.u.outcome.decision.tenant, "no name");
+    assert_int_equal(decode_again(&e), ERR_CORRUPT);
+    e.u.outcome.decision.tenant[0] = '\0'; /* The router's own. */
+    assert_int_equal(decode_again(&e), OK);
+    e.u.outcome.decision.budget_metric = MAX_METRICS;
+    assert_int_equal(decode_again(&e), ERR_CORRUPT);
+}
+
+static void an_account_with_amounts_that_cannot_be_is_corrupt(void **unused)
+{
+    (void)unused;
+    static struct event e;
+    const double wrong[] = {-1, (double)NAN, (double)INFINITY, -0.};
+    for (size_t i = 0; i < 4; i++) {
+        fill_event(&e, EVENT_ACCOUNTS);
+        e.u.accounts.rows[1].account.spend = wrong[i];
+        assert_int_equal(decode_again(&e), ERR_CORRUPT);
+        fill_event(&e, EVENT_ACCOUNTS);
+        e.u.accounts.rows[0].account.bank = wrong[i];
+        assert_int_equal(decode_again(&e), isfinite(wrong[i]) ? OK : ERR_CORRUPT);
+        fill_event(&e, EVENT_TENANT_SET);
+        e.u.tenant.tenant.per_request = wrong[i];
+        assert_int_equal(decode_again(&e), ERR_CORRUPT);
+    }
+    fill_event(&e, EVENT_TENANT_SET);
+    e.u.tenant.tenant.name[0] = '\0';
+    assert_int_equal(decode_again(&e), ERR_CORRUPT);
 }
 
 /* Labels stand as key, NUL, value, NUL in order of key: the same ones in another order, or one
@@ -445,6 +529,8 @@ int main(void)
         cmocka_unit_test(a_projection_is_kept_with_its_hash),
         cmocka_unit_test(counts_past_their_arrays_are_corrupt),
         cmocka_unit_test(flags_of_a_decision_come_back_or_are_corrupt),
+        cmocka_unit_test(a_charge_that_no_account_could_take_is_corrupt),
+        cmocka_unit_test(an_account_with_amounts_that_cannot_be_is_corrupt),
         cmocka_unit_test(labels_and_stages_out_of_order_are_corrupt),
         cmocka_unit_test(the_widest_context_fits_a_decision),
         cmocka_unit_test(a_failed_allocation_is_told_at_the_end),

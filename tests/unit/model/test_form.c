@@ -5,6 +5,7 @@
 #include "tests/unit/model/given.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -67,7 +68,28 @@ static void live_admin(struct life *l, uint64_t s)
     struct event *ev;
     uint8_t pairs[12];
     uint64_t issued = rng_below(s, 30, 1000);
-    switch (rng_below(s, 31, 4)) {
+    switch (rng_below(s, 31, 6)) {
+    case 4:
+        ev = fresh(l, EVENT_TENANT_SET);
+        ev->u.tenant.router_uid = r->uid;
+        ev->u.tenant.tenant.name[0] = (char)('t' + rng_below(s, 38, 5));
+        ev->u.tenant.tenant.metric = (uint8_t)rng_below(s, 39, 2);
+        ev->u.tenant.tenant.per_request = (double)rng_below(s, 50, 3);
+        ev->u.tenant.tenant.ceiling = 2;
+        break;
+    case 5:
+        ev = fresh(l, EVENT_ACCOUNTS);
+        ev->u.accounts.n = 2;
+        for (uint32_t i = 0; i < 2; i++) {
+            struct account_row *row = &ev->u.accounts.rows[i];
+            row->router_uid = r->uid;
+            row->metric = (uint8_t)rng_below(s, 51, 2);
+            row->tenant[0] = i ? (char)('t' + rng_below(s, 52, 5)) : '\0';
+            row->account.budget = 1;
+            row->account.bank = given_z(s, 53) - .5;
+            row->account.requests = rng_below(s, 54, 100);
+        }
+        break;
     case 0:
         ev = fresh(l, EVENT_KEY_ADD);
         memset(ev->u.key, (int)issued & 0xff, KEY_BYTES);
@@ -97,6 +119,8 @@ static void live_admin(struct life *l, uint64_t s)
             ev->u.update.settings.gamma = 1 - .02 * given_z(s, 35);
         ev->u.update.settings.mode = (enum router_mode)(rng_below(s, 36, 8) % 3);
         ev->u.update.settings.split_policy[0] = rng_below(s, 37, 2) ? 'p' : '\0';
+        (void)snprintf(ev->u.update.settings.budget_metric, NAME_CAP, "%s",
+                       rng_below(s, 55, 2) ? "reward" : "quality");
         ev->u.update.metrics_n = 5;
         ev->u.update.weights[0] = given_z(s, 34);
     }
