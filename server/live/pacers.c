@@ -19,6 +19,7 @@ struct account {
     struct pacer_id id;
     int64_t used_us;
     bool is_moved;
+    struct pacer_totals totals;
     struct pacing pacing;
     struct pacing_slot slots[];
 };
@@ -130,7 +131,7 @@ struct place {
 
 static struct place lock_place(struct pacers *p, const struct pacer_id *id)
 {
-    uint64_t seed = p->seed + id->router_uid;
+    uint64_t seed = p->seed + ((uint64_t)id->metric << 32 | id->router_uid);
     uint64_t hash = hash_seeded(id->key, strnlen(id->key, NAME_CAP), seed);
     struct shard *s = &p->shards[hash % SHARDS];
     pthread_mutex_lock(&s->lock);
@@ -141,7 +142,8 @@ static struct account *find(struct place at, const struct pacer_id *id)
 {
     struct account *a;
     LIST_FOREACH(a, at.bucket, chain)
-    if (a->id.router_uid == id->router_uid && strncmp(a->id.key, id->key, NAME_CAP) == 0)
+    if (a->id.router_uid == id->router_uid && a->id.metric == id->metric &&
+        strncmp(a->id.key, id->key, NAME_CAP) == 0)
         return a;
     return NULL;
 }
@@ -224,6 +226,11 @@ void pacers_charge(struct pacers *p, const struct pacer_id *id, const struct pac
     struct place at = lock_place(p, id);
     struct account *a = find(at, id);
     if (a) {
+        a->totals.requests++;
+        a->totals.breaker += a->pacing.tripped;
+        a->totals.predicted += cost;
+        a->totals.paid += cost;
+        a->totals.allowed += a->pacing.budget;
         pacing_charge(&a->pacing, menu, cost);
         mark_moved(at.shard, a);
     }
@@ -235,10 +242,39 @@ void pacers_correct(struct pacers *p, const struct pacer_id *id, double charged,
     struct place at = lock_place(p, id);
     struct account *a = find(at, id);
     if (a) {
+        a->totals.corrected++;
+        a->totals.paid += cost - charged;
+        if (!(a->totals.paid > 0)) /* A crash took the charge. */
+            a->totals.paid = 0;
         pacing_correct(&a->pacing, charged, cost);
         mark_moved(at.shard, a);
     }
     pthread_mutex_unlock(&at.shard->lock);
+}
+
+void pacers_close(struct pacers *p, const struct pacer_id *id)
+{
+    struct place at = lock_place(p, id);
+    struct account *a = find(at, id);
+    if (a)
+        remove_account(at.shard, a);
+    pthread_mutex_unlock(&at.shard->lock);
+}
+
+static struct pacer_saved save(const struct account *a)
+{
+    return (struct pacer_saved){a->id, pacing_keep(&a->pacing), a->totals};
+}
+
+bool pacers_read(struct pacers *p, const struct pacer_id *id, struct pacer_report *ret_report)
+{
+    struct place at = lock_place(p, id);
+    const struct account *a = find(at, id);
+    if (a)
+        *ret_report =
+            (struct pacer_report){save(a), pacing_terms(&a->pacing), pacing_rate(&a->pacing)};
+    pthread_mutex_unlock(&at.shard->lock);
+    return a != NULL;
 }
 
 static void forget_account(struct shard *s, struct account *a)
@@ -269,11 +305,22 @@ uint32_t pacers_collect(struct pacers *p, struct pacer_saved *ret_saved, uint32_
         while (got < n && (a = TAILQ_FIRST(&s->moved))) {
             TAILQ_REMOVE(&s->moved, a, moved);
             a->is_moved = false;
-            ret_saved[got++] = (struct pacer_saved){a->id, pacing_keep(&a->pacing)};
+            ret_saved[got++] = save(a);
         }
         pthread_mutex_unlock(&s->lock);
     }
     return got;
+}
+
+void pacers_return(struct pacers *p, const struct pacer_saved *saved, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct place at = lock_place(p, &saved[i].id);
+        struct account *a = find(at, &saved[i].id);
+        if (a)
+            mark_moved(at.shard, a);
+        pthread_mutex_unlock(&at.shard->lock);
+    }
 }
 
 enum err pacers_restore(struct pacers *p, const struct pacer_saved *saved, double ceiling,
@@ -285,8 +332,10 @@ enum err pacers_restore(struct pacers *p, const struct pacer_saved *saved, doubl
     struct place at = lock_place(p, &saved->id);
     struct account *a = find(at, &saved->id);
     enum err e = a ? OK : add(p, at, &saved->id, &budget, now_us, &a);
-    if (e == OK)
+    if (e == OK) {
         pacing_restore(&a->pacing, &saved->kept);
+        a->totals = saved->totals;
+    }
     pthread_mutex_unlock(&at.shard->lock);
     return e;
 }

@@ -25,19 +25,35 @@
 
 struct pacers;
 
-/* Which account: an empty key is the router's own. */
+/* Which account: an empty key is the router's own. A budget on another metric is another account.
+ */
 struct pacer_id {
     uint32_t router_uid;
     char key[NAME_CAP];
+    uint8_t metric;
 };
 /* As declared now; an account under another one is converted on its next use. */
 struct pacer_budget {
     double per_request; /* Raw unit of the metric, > 0. */
     double ceiling;     /* Of the breaker, in budgets, > 1. */
 };
+/* Since the account began; for people. */
+struct pacer_totals {
+    uint64_t requests, corrected; /* Charged; of those, with a true cost. */
+    uint64_t breaker;             /* Charged while the breaker held. */
+    double predicted, paid;       /* Raw unit: charged; the same, put right where it is known. */
+    double allowed;               /* Raw unit: a budget for each request. */
+};
 struct pacer_saved {
     struct pacer_id id;
     struct pacing_kept kept;
+    struct pacer_totals totals;
+};
+/* An account as it stands. */
+struct pacer_report {
+    struct pacer_saved saved;
+    struct pacing_terms terms;
+    double rate; /* Raw unit a request. */
 };
 struct pacers_count {
     uint64_t keys, evicted, evicted_in_debt, refused;
@@ -59,9 +75,15 @@ void pacers_correct(struct pacers *p, const struct pacer_id *id, double charged,
 void pacers_forget(struct pacers *p, uint32_t router_uid);
 /* A router removed: its accounts go. */
 void pacers_drop(struct pacers *p, uint32_t router_uid);
+/* A budget removed: its account goes. */
+void pacers_close(struct pacers *p, const struct pacer_id *id);
+/* False: there is no such account (yet). */
+bool pacers_read(struct pacers *p, const struct pacer_id *id, struct pacer_report *ret_report);
 
 /* At most n accounts that moved since they were last collected; returns how many. */
 uint32_t pacers_collect(struct pacers *p, struct pacer_saved *ret_saved, uint32_t n);
+/* What was collected could not be kept: it is collected again. */
+void pacers_return(struct pacers *p, const struct pacer_saved *saved, uint32_t n);
 /* At start, before the first request. ERR_LIMIT, ERR_NOMEM as pacers_terms; ceiling as declared. */
 MUST_USE enum err pacers_restore(struct pacers *p, const struct pacer_saved *saved, double ceiling,
                                  int64_t now_us);

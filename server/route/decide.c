@@ -147,6 +147,9 @@ static uint32_t fill_policy(const struct decide_input *in, const struct census *
     utility_init(&r->utility, in->router, in->weights);
     score_arms(in->router, &r->utility, in->x, in->arms, in->n, in->answer_share, scratch->scores);
     player_init(&drawn, in, s);
+    if (in->cost) /* Under a split the menu is side A's, whose window it enters. */
+        pacing_apply(in->lambda, in->cost, in->n, drawn.policy == &policy_linucb ? 1 : 0,
+                     scratch->scores, &r->menu);
     player_fill(&drawn, in, c, scratch, scratch->policy[0]);
     r->side = SIDE_NONE;
     if (has_split(s))

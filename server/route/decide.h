@@ -19,9 +19,12 @@
  * arm's on probe, is not evaluable: no other arm had support.
  * Reasons: EXPLOIT, the policy's arm has the best mean; FIXED, it is the one that `fixed` names;
  * EXPLORE, any other arm of the policy's, and every draw of the floor.
+ * A budget (server/route/pacing.h) takes price times cost off the means before any policy sees
+ * them, so that a mean here and in a reason is one with the price; its arms were filtered before.
  * Pure; scratch is the caller's. */
 #pragma once
 
+#include "server/route/pacing.h"
 #include "server/route/policy.h"
 
 struct decide_input {
@@ -31,7 +34,9 @@ struct decide_input {
     const struct eligible *arms;
     uint32_t n; /* >= 1 */
     double answer_share;
-    uint64_t seed; /* Of this decision. */
+    uint64_t seed;     /* Of this decision. */
+    const float *cost; /* (n), predicted, raw unit; NULL: no budget. */
+    double lambda;     /* Its price. */
 };
 
 struct decide_scratch {
@@ -50,6 +55,7 @@ struct decide_result {
     enum side side;                  /* SIDE_NONE: there is no split. */
     const struct policy_ops *policy; /* Of the side that was drawn. */
     bool fallback;                   /* The arm it names was not eligible. */
+    struct pacing_menu menu;         /* Only with a budget. */
     uint32_t policy_choice; /* What that policy draws (draw 2) without newcomers and floor. */
 };
 

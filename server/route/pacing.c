@@ -72,13 +72,24 @@ static void count_slot(struct pacing *p, const struct pacing_slot *s, uint64_t s
     }
 }
 
+/* In B, of predictions: they are charged, and worth `proved` of what is true. */
+static double rate_of(const struct pacing *p)
+{
+    double rate = 1 + (p->bank - reserve) / horizon;
+    double proved = (p->charged + proof_prior) / (p->cost + proof_prior);
+    return (rate > 0 ? rate : 0) * proved;
+}
+
+double pacing_rate(const struct pacing *p)
+{
+    return rate_of(p) * p->budget;
+}
+
 /* The price: the cursor rests on the bin in which the steps stop fitting into what may be spent on
  * them; within it they are taken to lie evenly. */
 static void solve(struct pacing *p)
 {
-    double rate = 1 + (p->bank - reserve) / horizon;
-    double proved = (p->charged + proof_prior) / (p->cost + proof_prior);
-    double room = (rate > 0 ? rate : 0) * proved * unit * p->used - (double)p->base;
+    double room = rate_of(p) * unit * p->used - (double)p->base;
     while (p->cursor > 0 && (double)(p->above + p->bin[p->cursor]) <= room)
         p->above += p->bin[p->cursor--];
     while (p->cursor < PACING_BINS - 1 && (double)p->above > room)

@@ -93,6 +93,8 @@ struct pacing_kept pacing_keep(const struct pacing *p);
 void pacing_restore(struct pacing *p, const struct pacing_kept *kept);
 
 struct pacing_terms pacing_terms(const struct pacing *p);
+/* What a request may cost now, on average, raw unit: the rate that lambda is solved for. */
+double pacing_rate(const struct pacing *p);
 /* ret_cost (n), raw unit: what a pull of each arm is predicted to cost. Scaled so that an arm's
  * prediction at its mean is its measured raw mean (a metric's interval saturates, and the mean of a
  * logarithm is not the logarithm of a mean), within [.2, 5] x that mean. All 0 while nothing is

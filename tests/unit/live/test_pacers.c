@@ -221,6 +221,69 @@ static void another_budget_holds_from_the_next_request_on(void **unused)
     pacers_free(p);
 }
 
+static void what_was_spent_is_summed_and_put_right(void **unused)
+{
+    (void)unused;
+    struct pacers *p = make(16), *q = make(16);
+    struct pacer_id id = id_of(7, "a"), other = id;
+    other.metric = 3; /* Another unit: another account. */
+    struct pacer_report r;
+    assert_false(pacers_read(p, &id, &r));
+    for (int i = 0; i < 4; i++)
+        spend(p, id, 2, 0);
+    pacers_correct(p, &id, 2, 5);
+    pacers_correct(p, &other, 2, 50); /* Nobody's. */
+    assert_true(pacers_read(p, &id, &r));
+    assert_int_equal(r.saved.totals.requests, 4);
+    assert_int_equal(r.saved.totals.corrected, 1);
+    assert_true(r.saved.totals.predicted == 8 && r.saved.totals.paid == 11);
+    assert_true(r.saved.totals.allowed == 4 && r.saved.kept.bank == -7);
+    assert_true(r.rate > 0 && r.rate < 1 && r.terms.budget == 1);
+    assert_false(pacers_read(p, &other, &r));
+    struct pacer_saved saved = only_moved(p);
+    assert_int_equal(pacers_restore(q, &saved, 2, 0), OK);
+    assert_true(pacers_read(q, &id, &r));
+    assert_true(r.saved.totals.paid == 11 && r.saved.kept.bank == -7);
+    pacers_correct(q, &id, 100, 0); /* A charge that a crash took. */
+    assert_true(pacers_read(q, &id, &r) && r.saved.totals.paid == 0);
+    pacers_free(p);
+    pacers_free(q);
+}
+
+static void what_could_not_be_kept_is_collected_again(void **unused)
+{
+    (void)unused;
+    struct pacers *p = make(16);
+    struct pacer_saved saved[2];
+    spend(p, id_of(1, ""), 2, 0);
+    saved[0] = only_moved(p);
+    assert_int_equal(pacers_collect(p, &saved[1], 1), 0);
+    pacers_return(p, saved, 1);
+    assert_true(only_moved(p).kept.bank == -1);
+    pacers_close(p, &saved[0].id);
+    pacers_return(p, saved, 1);
+    assert_int_equal(pacers_collect(p, saved, 2), 0);
+    pacers_free(p);
+}
+
+static void the_breaker_counts_the_requests_it_holds(void **unused)
+{
+    (void)unused;
+    struct pacers *p = make(16);
+    struct pacer_id id = id_of(1, "");
+    const struct pacer_budget tight = {1, 1.5};
+    struct pacing_terms t;
+    struct pacer_report r;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(pacers_terms(p, &id, &tight, 0, &t), OK);
+        assert_int_equal(t.cheapest_only, i > 0);
+        pacers_charge(p, &id, &flat, 500);
+    }
+    assert_true(pacers_read(p, &id, &r));
+    assert_int_equal(r.saved.totals.breaker, 2);
+    pacers_free(p);
+}
+
 static void *spend_much(void *arg)
 {
     struct pacers *p = arg;
@@ -293,6 +356,9 @@ int main(void)
         cmocka_unit_test(the_routers_own_account_is_never_evicted_and_goes_with_the_router),
         cmocka_unit_test(a_restart_goes_on_with_bank_and_price),
         cmocka_unit_test(another_budget_holds_from_the_next_request_on),
+        cmocka_unit_test(what_was_spent_is_summed_and_put_right),
+        cmocka_unit_test(what_could_not_be_kept_is_collected_again),
+        cmocka_unit_test(the_breaker_counts_the_requests_it_holds),
         cmocka_unit_test(no_charge_of_eight_threads_is_lost),
         cmocka_unit_test(failed_allocations_leave_nothing_behind),
     };

@@ -413,6 +413,54 @@ static void the_same_seed_makes_the_same_choice(void **state)
     close_scene(&c);
 }
 
+/* Arm k is rated k/8 and costs k + 1: at a price of 1/4 a unit the cheapest is worth most. */
+static void a_price_turns_the_choice_and_the_reason_is_one_of_priced_means(void **state)
+{
+    (void)state;
+    struct scene c;
+    const float cost[] = {1, 2, 3, 4};
+    open_scene(&c, 4, false, 0, 0);
+    set_policy(&c, "greedy", 0, "");
+    run(&c, 1);
+    assert_int_equal(c.result.chosen, 3);
+    float before[4];
+    for (int i = 0; i < 4; i++)
+        before[i] = c.scratch->scores[i].mean;
+    c.in.cost = cost;
+    c.in.lambda = .25;
+    run(&c, 1);
+    assert_int_equal(c.result.chosen, 0);
+    assert_int_equal(c.result.reason, REASON_EXPLOIT);
+    for (int i = 0; i < 4; i++)
+        assert_true(fabsf(c.scratch->scores[i].mean - (before[i] - .25F * cost[i])) < 1e-6F);
+    assert_true(c.result.menu.base == 1);
+    assert_true(c.result.menu.n > 0); /* Made before the price came off. */
+    c.in.lambda = 0;
+    run(&c, 1);
+    assert_int_equal(c.result.chosen, 3);
+    close_scene(&c);
+}
+
+/* Widths move linucb up the hull, and nobody else. */
+static void the_menu_holds_what_the_policy_in_force_compares(void **state)
+{
+    (void)state;
+    struct scene c;
+    const float cost[] = {1, 2};
+    open_scene(&c, 2, false, 0, 0);
+    c.in.cost = cost;
+    set_policy(&c, "greedy", 0, "");
+    run(&c, 1);
+    const struct score *s = c.scratch->scores;
+    assert_int_equal(c.result.menu.n, 1);
+    assert_true(fabs(c.result.menu.price[0] - (double)(s[1].mean - s[0].mean)) < 1e-6);
+    set_policy(&c, "linucb", 0, "");
+    run(&c, 1);
+    double rise = (double)(s[1].mean + s[1].width - s[0].mean - s[0].width);
+    assert_true(fabs(c.result.menu.price[0] - rise) < 1e-6);
+    close_scene(&c);
+}
+
 static void a_single_arm_is_the_only_one_eligible(void **state)
 {
     (void)state;
@@ -460,6 +508,8 @@ int main(void)
         cmocka_unit_test(fixed_takes_its_arm_and_says_so_or_falls_to_the_best_mean),
         cmocka_unit_test(an_unknown_policy_of_a_later_build_decides_as_linucb),
         cmocka_unit_test(the_same_seed_makes_the_same_choice),
+        cmocka_unit_test(a_price_turns_the_choice_and_the_reason_is_one_of_priced_means),
+        cmocka_unit_test(the_menu_holds_what_the_policy_in_force_compares),
         cmocka_unit_test(a_single_arm_is_the_only_one_eligible),
         cmocka_unit_test(the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates),
     };
