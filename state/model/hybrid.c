@@ -9,9 +9,11 @@
 #include <string.h>
 
 /* Variances of the effects, on the unit interval: what one standard deviation of a number, a family
- * and a tag may do. Within a factor of four they change next to nothing. */
+ * and a tag may do. README.md has what was measured with others. */
 static const double var_level = .25, var_number = .01, var_family = .02, var_tag = .005;
 static const double tau2_start = .02, tau2_least = .0025;
+/* What the variances above make of two numbers and a family. */
+static const double spread2_start = .02 + .02 + 2 * .01;
 static const double weight_most = 10;
 enum { ROUNDS = 4, AT_SIZE = 1, AT_PRICE = 2, AT_FAMILY = 3, AT_TAG = AT_FAMILY + HYBRID_FAMILIES };
 
@@ -29,6 +31,7 @@ struct fit {
     double P[HYBRID_F * (HYBRID_F + 1) / 2]; /* Posterior variance of beta. */
     double beta[HYBRID_F];
     double level, sigma2, tau2;
+    double spread2; /* Variance of the arms around their level, explained or not. */
 };
 
 /* ---- From configurations to numbers ---- */
@@ -229,22 +232,40 @@ static double measure_tau2(const struct fit *t)
     return fmax(sum / n, tau2_least);
 }
 
+/* The same of the level alone: what there is to explain. */
+static double measure_spread2(const struct fit *t)
+{
+    double sum = 2 * spread2_start, n = 2;
+    for (uint32_t i = 0; i < t->r->arms_n; i++) {
+        const struct described *k = &t->arms[i];
+        if (!(k->n > 0) || !k->any)
+            continue;
+        double miss = k->y - t->level, explained = t->sigma2 / k->n;
+        double g = tau2_start / (tau2_start + explained);
+        sum += g * (miss * miss - explained);
+        n += g;
+    }
+    return fmax(sum / n, tau2_least);
+}
+
 static void fit_metric(struct fit *t, uint32_t m, struct hybrid_prior *ret)
 {
     uint32_t metrics_n = t->r->config.metrics_n;
     t->sigma2 = t->r->pooled->noise[m * metrics_n + m];
     t->tau2 = tau2_start;
+    t->spread2 = measure_spread2(t);
     for (int round = 0; round < ROUNDS; round++) {
         solve(t);
         t->tau2 = measure_tau2(t);
     }
     solve(t);
+    double explained = fmax(1 - t->tau2 / t->spread2, 0);
     for (uint32_t i = 0; i < t->r->arms_n; i++) {
         double mean, variance;
         if (!t->arms[i].any || t->r->arms[i]->metrics[m].has_prior)
             continue;
         leave_out(t, &t->arms[i], &mean, &variance);
-        double weight = t->sigma2 / (t->tau2 + variance);
+        double weight = explained * t->sigma2 / (t->tau2 + variance);
         struct hybrid_prior *p = &ret[(size_t)i * metrics_n + m];
         p->mean = (float)fmin(fmax(mean, 0), 1);
         p->weight = (float)fmin(weight, weight_most);

@@ -10,15 +10,20 @@
  *
  * Per rated metric, over the K arms that have shown it. y_k: mean of z over the arm's outcomes,
  * less what the shared slopes say of their contexts; n_k: how many; sigma^2: the router's measured
- * noise. y_k = ybar + f_k' beta + e_k,   beta ~ N(0, V),   e_k ~ N(0, tau^2 + sigma^2 / n_k) f_k
- * (HYBRID_F): 1 | log size | log price | family, one-hot | tags. tau^2, the part of arms that
- * descriptors do not explain, is measured by how well each arm is predicted from the others.
+ * noise. f_k (HYBRID_F): 1 | log size | log price | family, one-hot | tags.
+ *
+ *   y_k = ybar + f_k' beta + e_k,   beta ~ N(0, V),   e_k ~ N(0, tau^2 + sigma^2 / n_k)
+ *
+ * tau^2, the part of arms that descriptors do not explain, is measured by how well each arm is
+ * predicted from the others; s^2 is how much arms differ at all.
  * Arm k's prior is what the others say of it (its own outcomes left out): mean ybar + f_k' beta
- * with variance v; it weighs sigma^2 / (tau^2 + v) outcomes, at most 10, beside the optimism at the
- * best end of the range, which keeps its ridge_bias outcomes. Where descriptors explain nothing
- * tau^2 is large and the prior light; an arm without descriptors has none. Cost: O(K HYBRID_F^2) a
- * metric and fit; 16 arms 15 us. Above 64 arms a fit serves arms_n / 64 outcomes. Allocates its own
- * scratch. Threads: the writer, when a snapshot is built. */
+ * with variance v. It weighs c sigma^2 / (tau^2 + v) outcomes, at most 10, beside the optimism at
+ * the best end of the range, which keeps its ridge_bias outcomes. c = 1 - tau^2 / s^2 is the part
+ * of s^2 that descriptors explain: where that is nothing, optimism alone decides, as without them;
+ * and nearly so for an arm that resembles none, whose v is large.
+ *
+ * Cost: O(K HYBRID_F^2) a metric, four rounds a fit; above 64 arms one fit serves arms_n / 64
+ * outcomes. Allocates its own scratch. Threads: the writer, when a snapshot is built. */
 #pragma once
 
 #include "state/base/err.h"

@@ -167,7 +167,10 @@ static int real_rows(uint32_t orders)
             snprintf(what, sizeof what, "llmrouter9 %s%s%s", mix ? "quality - .3 cost" : "quality",
                      newcomer < 0 ? "" : ", new: ", newcomer < 0 ? "" : rows->arms.name[newcomer]);
             print_result(what, &r, orders, newcomer >= 0 ? WINDOW : 0);
-            broken += newcomer < 0 && r.mean[1] < r.mean[0] - .004;
+            /* No harm: not worse by more than .004, beyond two standard errors. */
+            double gain = r.mean[1] - r.mean[0];
+            double error = sqrt(fmax(0, r.square - gain * gain) / orders);
+            broken += newcomer < 0 && gain + 2 * error < -.004;
         }
         free(w.x);
         free(w.order);

@@ -50,7 +50,8 @@ static void reference_settle(struct reference *f, uint32_t arm)
 }
 
 /* What a row's part in group g counts where the sums of `arm` stand. */
-static double weight_of(const struct reference *f, const struct row *row, int g, uint32_t arm)
+static double weight_of(const struct reference *f, const struct row *row, enum metric_group g,
+                        uint32_t arm)
 {
     return pow(f->config->settings.gamma, (double)(f->at[arm] - row->learned[g]));
 }
