@@ -10,6 +10,7 @@
 #include "state/model/fold.h"
 #include "state/model/model.h"
 #include "tests/eval/play.h"
+#include "tests/eval/verdict.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -103,7 +104,7 @@ static struct spans run(struct world *w, int from, int to, uint64_t seed)
     return s;
 }
 
-static int change_row(struct world *w, int from, int to, uint32_t orders)
+static void change_row(struct verdicts *v, struct world *w, int from, int to, uint32_t orders)
 {
     double soon = 0, end = 0, squares = 0;
     for (uint64_t o = 0; o < orders; o++) {
@@ -114,14 +115,15 @@ static int change_row(struct world *w, int from, int to, uint32_t orders)
         squares += pow(changed.end - all_along.end, 2) / orders;
     }
     /* Better than the router that knew is no failure. */
-    bool kept = soon >= -soon_limit && end >= -end_limit;
-    printf("%s weights change, %s, %s: %d-%d %+.4f (limit %.3f), %d-end %+.4f +- %.4f (limit "
-           "%.3f)\n",
-           kept ? "pass" : "FAIL", w->name, to ? "quality to mix" : "mix to quality", SETTLED, SOON,
-           soon, -soon_limit, SETTLED, end, sqrt(fmax(0, squares - end * end) / orders),
-           -end_limit);
+    char name[128];
+    const char *way = to ? "quality to mix" : "mix to quality";
+    snprintf(name, sizeof name, "weights change, %s, %s: %d-%d", w->name, way, SETTLED, SOON);
+    verdict_at_least(v, name, soon, -soon_limit);
+    snprintf(name, sizeof name, "weights change, %s, %s: %d-end", w->name, way, SETTLED);
+    verdict_at_least(v, name, end, -end_limit);
+    printf("  one standard error of the latter: %.4f\n",
+           sqrt(fmax(0, squares - end * end) / orders));
     (void)fflush(stdout);
-    return !kept;
 }
 
 /* ---- theta under weights ---- */
@@ -243,31 +245,30 @@ static double largest_gap(const struct world *w, double gamma)
     return worst;
 }
 
-static int theta_row(const struct world *w, double gamma)
+static void theta_row(struct verdicts *v, const struct world *w, double gamma)
 {
-    double worst = largest_gap(w, gamma);
-    bool kept = worst <= theta_limit;
-    printf("%s theta under weights, %s, gamma %g: largest difference %.1e (limit %.0e)\n",
-           kept ? "pass" : "FAIL", w->name, gamma, worst, theta_limit);
-    return !kept;
+    char name[128];
+    snprintf(name, sizeof name, "theta under weights, %s, gamma %g: largest difference", w->name,
+             gamma);
+    verdict_at_most(v, name, largest_gap(w, gamma), theta_limit);
 }
 
 int main(int argc, char **argv)
 {
     static const char *const files[] = {"messplus3_energy", "llmrouter9_train"};
     uint32_t orders = argc > 1 ? (uint32_t)atoi(argv[1]) : ORDERS;
-    int broken = 0, rows = 0;
+    struct verdicts v = {0};
     for (size_t f = 0; f < sizeof files / sizeof *files; f++) {
         struct world w = {0};
         if (!world_open(&w, files[f])) {
             printf("skipped: SHUNT_DATA names no folder with %s\n", files[f]);
             return 77;
         }
-        broken += theta_row(&w, 1) + theta_row(&w, .999);
-        broken += change_row(&w, 0, 1, orders) + change_row(&w, 1, 0, orders);
-        rows += 4;
+        theta_row(&v, &w, 1);
+        theta_row(&v, &w, .999);
+        change_row(&v, &w, 0, 1, orders);
+        change_row(&v, &w, 1, 0, orders);
         world_close(&w);
     }
-    printf("%d passed, %d failed\n", rows - broken, broken);
-    return broken > 0;
+    return verdict_end(&v);
 }

@@ -78,6 +78,7 @@ static void open_scene(struct scene *s)
     settings_defaults(&ev->u.router, "r");
     ev->u.router.spec = (struct feature_spec){.features_n = D - 1};
     ev->u.router.settings.seed = 1;
+    ev->u.router.settings.gamma = .98; /* What is recovered and verified has faded. */
     s->hash = spec_hash(&ev->u.router.spec);
     s->router = commit_one(s).result.uid;
     ev = fresh(s, EVENT_ARM_ADD);
