@@ -1,0 +1,250 @@
+/* OUTCOME: how a report changes the arm that it speaks of. */
+#include "state/model/fold_parts.h"
+
+#include "state/math/power.h"
+
+#include <string.h>
+
+static const int64_t second_us = 1000000;
+static const int64_t grace_us = 86400 * 1000000LL; /* Entries outlive reward_wait by a day. */
+enum { COOLDOWN_LEVEL_MAX = 4 };                   /* 16 times the first. */
+
+static int64_t seconds_us(double s)
+{
+    return (int64_t)(s * (double)second_us);
+}
+
+static bool too_late(const struct router *r, const struct event *ev)
+{
+    const struct decision *d = &ev->u.outcome.decision;
+    return d->issued_us < r->late_before_us ||
+           ev->at_us - d->issued_us > seconds_us(r->config.settings.reward_wait_s);
+}
+
+static uint16_t metrics_mask(const struct event_outcome *o)
+{
+    uint16_t mask = 0;
+    for (uint8_t i = 0; i < o->metrics_n; i++)
+        mask = (uint16_t)(mask | 1u << o->metrics[i].index);
+    return mask;
+}
+
+/* Why an outcome cannot change this router, or OK. Also says what would be a plain duplicate. */
+enum err fold_check_outcome(const struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    const struct event_outcome *o = &ev->u.outcome;
+    const struct router *r = model_router(m, o->decision.router_uid);
+    if (!r)
+        return ERR_DECISION_NOT_FOUND;
+    if (o->decision.spec_hash != r->hash || o->decision.d != r->d)
+        return ERR_SPEC_MISMATCH;
+    uint16_t mask = metrics_mask(o);
+    if (mask >> r->config.metrics_n)
+        return ERR_METRIC_NOT_FOUND;
+    const struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
+    if (entry && !(mask & ~entry->reported)) {
+        ret->duplicate = true;
+        return OK;
+    }
+    return too_late(r, ev) ? ERR_DECISION_LATE : OK;
+}
+
+static uint32_t failures_within(const struct arm *a, uint32_t window)
+{
+    if (window > a->recent_n)
+        window = a->recent_n;
+    uint64_t bits = window < 64 ? a->recent & ((1ULL << window) - 1) : a->recent;
+    return (uint32_t)__builtin_popcountll(bits);
+}
+
+static void end_cooldown(struct arm *a)
+{
+    a->cooldown_until_us = 0;
+    a->cooldown_level = 0;
+    a->recent = 0;
+    a->recent_n = 0;
+}
+
+/* n failures within the last m answers start a cooldown; a probe that succeeds ends it, one that
+ * fails doubles it. Answers to requests sent before the cooldown began say nothing new. */
+static void learn_health(struct arm *a, const struct router_settings *s,
+                         const struct event_outcome *o, int64_t at_us)
+{
+    bool failed = o->status == OUTCOME_ERROR || o->status == OUTCOME_TIMEOUT;
+    a->answered++;
+    a->failures += failed;
+    if (a->cooldown_until_us) {
+        bool probe = o->decision.reason == REASON_COOLDOWN_PROBE ||
+                     o->decision.reason == REASON_ALL_COOLING ||
+                     o->decision.reason == REASON_BASELINE;
+        if (probe && !failed) {
+            end_cooldown(a);
+        } else if (probe) {
+            a->cooldown_level += a->cooldown_level < COOLDOWN_LEVEL_MAX;
+            a->cooldown_until_us = at_us + (seconds_us(s->cooldown_s) << a->cooldown_level);
+        }
+        return;
+    }
+    a->recent = a->recent << 1 | failed;
+    a->recent_n += a->recent_n < 64;
+    if (s->cooldown_failures && failures_within(a, s->cooldown_window) >= s->cooldown_failures) {
+        a->cooldowns++;
+        a->cooldown_until_us = at_us + seconds_us(s->cooldown_s);
+        a->recent = 0;
+        a->recent_n = 0;
+    }
+}
+
+/* Decisions issued up to this one's time are refused from now on: what was known of them goes. */
+void fold_forget_oldest(struct router *r, int64_t at_most_us)
+{
+    int64_t before_us = dedup_oldest(&r->dedup)->issued_us + 1;
+    if (before_us > at_most_us)
+        before_us = at_most_us;
+    if (before_us > r->late_before_us)
+        r->late_before_us = before_us;
+    dedup_drop_oldest(&r->dedup);
+}
+
+static struct dedup_entry *remember(struct router *r, const struct event *ev)
+{
+    const struct decision *d = &ev->u.outcome.decision;
+    struct dedup *t = &r->dedup;
+    int64_t wait_us = seconds_us(r->config.settings.reward_wait_s);
+    /* By age: such decisions are late already, and stay it if reward_wait_s grows. One that a clock
+     * set wrong issued in the future must not make all that is issued until then late. */
+    while (t->n > 0 && dedup_oldest(t)->at_us + wait_us + grace_us < ev->at_us)
+        fold_forget_oldest(r, ev->at_us - wait_us);
+    while (t->n > 0 && t->n >= r->config.settings.dedup_max)
+        fold_forget_oldest(r, INT64_MAX);
+    struct dedup_entry *entry = dedup_add(t, d->id);
+    entry->at_us = ev->at_us;
+    entry->issued_us = d->issued_us;
+    entry->arm_uid = d->arm_uid;
+    entry->status = (uint8_t)ev->u.outcome.status;
+    return entry;
+}
+
+/* What a decision learned at that clock (modulo 2^32) counts now. Exact unless gamma was changed
+ * twice since. */
+static double faded_since(const struct router *r, uint32_t learned)
+{
+    double gamma = r->config.settings.gamma;
+    uint64_t ticks = (uint32_t)r->outcomes_folded - learned;
+    uint64_t under_this = r->outcomes_folded - r->gamma_since;
+    if (ticks <= under_this)
+        return gamma == 1 ? 1 : power_of(gamma, ticks);
+    return power_of(gamma, under_this) * power_of(r->gamma_before, ticks - under_this);
+}
+
+/* The clock ticks. Arms that nobody pulls are brought up to date in turn, one at each tick: exactly
+ * where they stand, while a snapshot widens them in between (router_view.fade). */
+static void tick(struct model *m, struct router *r)
+{
+    r->outcomes_folded++;
+    if (r->config.settings.gamma == 1)
+        return;
+    pooled_settle(r->pooled, &r->config, r->outcomes_folded, m->scratch);
+    stats_settle(r->arms[r->outcomes_folded % r->arms_n], &r->config, r->outcomes_folded,
+                 m->scratch);
+}
+
+static void learn_metrics(struct model *m, struct router *r, struct arm *a,
+                          struct dedup_entry *entry, const struct event_outcome *o, uint16_t fresh)
+{
+    double z[MAX_METRICS] = {0}, raw[MAX_METRICS] = {0};
+    for (uint8_t i = 0; i < o->metrics_n; i++) {
+        z[o->metrics[i].index] = o->metrics[i].z;
+        raw[o->metrics[i].index] = o->metrics[i].raw;
+    }
+    for (uint32_t i = 0; i < r->d; i++)
+        m->vector[i] = (double)o->decision.x[i];
+    stats_settle(a, &r->config, r->outcomes_folded, m->scratch);
+    pooled_settle(r->pooled, &r->config, r->outcomes_folded, m->scratch);
+    for (int g = 0; g < METRIC_GROUPS; g++) {
+        uint16_t has = fresh & stats_group_mask(&r->config, (enum metric_group)g);
+        if (!has)
+            continue;
+        struct stats_input in = {m->vector, has, z, raw};
+        struct stats_memory memory = {entry->fills, &entry->pooled, 1};
+        if (entry->groups >> g & 1) {
+            memory.weight = faded_since(r, entry->learned[g]);
+            stats_amend(a, r->pooled, &r->config, &in, &memory);
+        } else {
+            stats_learn(a, r->pooled, &r->config, (enum metric_group)g, &in, m->scratch, &memory);
+            entry->groups = (uint8_t)(entry->groups | 1u << g);
+            entry->learned[g] = (uint32_t)r->outcomes_folded;
+        }
+    }
+}
+
+/* The trial that the decision was part of; arms count only for an apprentice. */
+static void learn_trial(struct router *r, struct dedup_entry *entry, const struct event_outcome *o,
+                        bool first, uint16_t fresh)
+{
+    double z[MAX_METRICS] = {0}, raw[MAX_METRICS] = {0};
+    for (uint8_t i = 0; i < o->metrics_n; i++) {
+        z[o->metrics[i].index] = o->metrics[i].z;
+        raw[o->metrics[i].index] = o->metrics[i].raw;
+    }
+    const struct trial_report report = {&o->decision, first, (uint16_t)(entry->reported & ~fresh),
+                                        fresh,        z,     raw};
+    bool counted = trial_learn(&r->trial, r->config.metrics_n, &report, entry->fills);
+    if (!counted || !first || o->decision.mode != MODE_APPRENTICE)
+        return;
+    struct arm *served = router_arm(r, entry->arm_uid);
+    struct arm *chosen = router_arm(r, o->decision.policy_arm_uid);
+    if (served) {
+        served->trial_served++;
+        served->touched = true;
+    }
+    if (chosen) {
+        chosen->trial_chosen++;
+        chosen->touched = true;
+    }
+}
+
+/* What the arm of a decision learns from a report. */
+static void learn_arm(struct model *m, struct router *r, struct dedup_entry *entry,
+                      const struct event *ev, bool first, struct fold_result *ret)
+{
+    const struct event_outcome *o = &ev->u.outcome;
+    /* The arm of the first report holds: an id names one decision. */
+    struct arm *a = router_arm(r, entry->arm_uid);
+    if (!a) {
+        ret->orphaned = true;
+        r->orphaned += first;
+        return;
+    }
+    a->touched = true;
+    if (first) {
+        tick(m, r);
+        learn_health(a, &r->config.settings, o, ev->at_us);
+    }
+    learn_metrics(m, r, a, entry, o, ret->counted_mask);
+}
+
+void fold_outcome(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    const struct event_outcome *o = &ev->u.outcome;
+    ret->err = fold_check_outcome(m, ev, ret);
+    if (ret->err != OK || ret->duplicate) {
+        m->ignored += ret->err != OK;
+        return;
+    }
+    struct router *r = model_router(m, o->decision.router_uid);
+    struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
+    bool first = !entry;
+    if (first)
+        entry = remember(r, ev);
+    ret->counted_mask = (uint16_t)(metrics_mask(o) & ~entry->reported);
+    entry->reported |= ret->counted_mask;
+    r->touched = true;
+    if (o->decision.mode == MODE_LOGGING_ONLY) {
+        r->logged += first;
+        return;
+    }
+    learn_arm(m, r, entry, ev, first, ret);
+    /* After the statistics: what they filled in for a metric of this report is used up. */
+    learn_trial(r, entry, o, first, ret->counted_mask);
+}
