@@ -23,9 +23,12 @@ grpc_status_code status_of(enum err e)
     case ERR_TENANT_NOT_FOUND:
     case ERR_PROJECTION_NOT_FOUND:
     case ERR_DECISION_NOT_FOUND:
+    case ERR_SESSION_NOT_FOUND:
     case ERR_JOB_NOT_FOUND:
     case ERR_NOT_FOUND:
         return GRPC_STATUS_NOT_FOUND;
+    case ERR_SESSION_BUDGET:
+    case ERR_BUDGET_EXHAUSTED:
     case ERR_DECISION_LATE:
     case ERR_NO_ELIGIBLE_ARM:
     case ERR_BASELINE_REQUIRED:

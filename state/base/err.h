@@ -40,6 +40,11 @@
     X(ERR_FIXED_AT_CREATION, "FIXED_AT_CREATION", "create a new router for this")                  \
     X(ERR_SPEC_MISMATCH, "SPEC_MISMATCH", "the statistics belong to another feature spec")         \
     X(ERR_LIMIT, "LIMIT", "a documented limit is reached; remove something first")                 \
+    X(ERR_SESSION_NOT_FOUND, "SESSION_NOT_FOUND", "it was ended, expired, or never opened here")   \
+    X(ERR_SESSION_BUDGET, "SESSION_BUDGET",                                                        \
+      "send the budget that the session was opened with, or take another session_id")              \
+    X(ERR_BUDGET_EXHAUSTED, "BUDGET_EXHAUSTED",                                                    \
+      "report what was spent to release the rest of its bounds, or open another session")          \
     X(ERR_JOB_NOT_FOUND, "JOB_NOT_FOUND", "list the jobs; old ones are forgotten")                 \
     X(ERR_JOBS_FULL, "JOBS_FULL", "cancel a job that waits, or retry when one has ended")          \
     X(ERR_QUEUE_FULL, "QUEUE_FULL", "the writer's queue is full; retry after a pause")             \

@@ -236,6 +236,7 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_str(out, s->budget_metric);
     buf_put_f64(out, s->budget_per_request);
     buf_put_f64(out, s->budget_ceiling);
+    buf_put_f64(out, s->session_ttl_s);
 }
 
 /* fold's arithmetic counts on more than finite: evidence must fade, and not at once. */
@@ -282,6 +283,7 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     get_text(r, ret->budget_metric, sizeof ret->budget_metric);
     ret->budget_per_request = get_finite(r);
     ret->budget_ceiling = get_finite(r);
+    ret->session_ttl_s = get_finite(r);
 }
 
 static void put_metric(const struct metric_def *m, struct buf *out)
@@ -440,6 +442,10 @@ void event_put_arm(const struct arm_config *c, struct buf *out)
     put_descriptors(c, out);
     labels_encode(&c->labels, out);
     capability_encode(&c->can, out);
+    buf_put_u16(out, c->cap_mask);
+    for (uint32_t m = 0; m < MAX_METRICS; m++)
+        if (c->cap_mask >> m & 1)
+            buf_put_f64(out, c->cap_raw[m]);
 }
 
 enum err event_get_arm(struct reader *r, struct arm_config *ret)
@@ -460,6 +466,10 @@ enum err event_get_arm(struct reader *r, struct arm_config *ret)
     get_descriptors(r, ret);
     labels_decode(r, &ret->labels);
     capability_decode(r, &ret->can);
+    ret->cap_mask = reader_u16(r);
+    for (uint32_t m = 0; m < MAX_METRICS; m++)
+        if (ret->cap_mask >> m & 1)
+            ret->cap_raw[m] = get_finite(r);
     return r->failed ? ERR_CORRUPT : OK;
 }
 
@@ -533,6 +543,12 @@ void event_encode(const struct event *event, struct buf *out)
     case EVENT_ACCOUNTS:
         put_accounts(&event->u.accounts, out);
         return;
+    case EVENT_SESSION:
+        session_event_encode(&event->u.session, out);
+        return;
+    case EVENT_SESSION_END:
+        session_end_encode(&event->u.session_end, out);
+        return;
     }
     assert(0 && "an event of no kind");
 }
@@ -585,6 +601,12 @@ static void get_body(struct reader *r, struct event *ret)
         return;
     case EVENT_ACCOUNTS:
         get_accounts(r, &ret->u.accounts);
+        return;
+    case EVENT_SESSION:
+        session_event_decode(r, &ret->u.session);
+        return;
+    case EVENT_SESSION_END:
+        session_end_decode(r, &ret->u.session_end);
         return;
     }
     r->failed = true; /* A kind that this release does not know. */

@@ -9,6 +9,7 @@
 #include "state/base/err.h"
 #include "state/base/slice.h"
 #include "state/model/budget.h"
+#include "state/model/session.h"
 #include "state/model/settings.h"
 
 enum event_kind {
@@ -25,6 +26,8 @@ enum event_kind {
     EVENT_KEY_ADD = 11,
     EVENT_TENANT_SET = 12,
     EVENT_ACCOUNTS = 13,
+    EVENT_SESSION = 14,
+    EVENT_SESSION_END = 15,
 };
 
 enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
@@ -142,6 +145,8 @@ struct event {
         uint8_t key[KEY_BYTES];       /* KEY_ADD; its id is given by fold. */
         struct event_tenant tenant;
         struct event_accounts accounts;
+        struct event_session session;
+        struct event_session_end session_end;
     } u;
 };
 

@@ -295,6 +295,29 @@ static void fold_accounts(struct model *m, const struct event *ev)
     }
 }
 
+static enum err check_session(const struct model *m, const struct event *ev,
+                              struct fold_result *ret)
+{
+    const struct event_session *e = &ev->u.session;
+    const struct router *r = model_router(m, e->router_uid);
+    if (!r)
+        return ERR_ROUTER_NOT_FOUND;
+    if (e->metric >= r->config.metrics_n)
+        return ERR_METRIC_NOT_FOUND;
+    enum err err = sessions_check(m->sessions, e, ev->at_us, &ret->session);
+    ret->has_session = ret->session.budget > 0;
+    return err;
+}
+
+static void fold_session(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    ret->err = check_session(m, ev, ret);
+    if (ret->err == OK)
+        ret->err = sessions_hold(m->sessions, &ev->u.session, ev->at_us, &ret->session);
+    ret->has_session = ret->session.budget > 0;
+    m->ignored += ret->err != OK;
+}
+
 enum err fold_check(const struct model *model, const struct event *event,
                     struct fold_result *ret_result)
 {
@@ -311,6 +334,9 @@ enum err fold_check(const struct model *model, const struct event *event,
         return check_label(model, event, ret_result);
     case EVENT_TENANT_SET:
         return check_tenant(model, event);
+    case EVENT_SESSION:
+        return check_session(model, event, ret_result);
+    case EVENT_SESSION_END:
     case EVENT_ACCOUNTS:
     case EVENT_TALLY:
     case EVENT_ROUTER_UPDATE:
@@ -364,6 +390,13 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
         break;
     case EVENT_ACCOUNTS:
         fold_accounts(model, event);
+        break;
+    case EVENT_SESSION:
+        fold_session(model, event, ret_result);
+        break;
+    case EVENT_SESSION_END:
+        ret_result->has_session =
+            sessions_end(model->sessions, &event->u.session_end, &ret_result->session);
         break;
     }
 }

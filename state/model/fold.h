@@ -16,6 +16,8 @@ struct fold_result {
     bool duplicate;        /* OUTCOME: nothing in it was new. */
     bool orphaned;         /* OUTCOME: its arm version is gone. */
     uint16_t counted_mask; /* OUTCOME: bit m, metric m was counted by this event. */
+    bool has_session;      /* The account of a session is as it follows. */
+    struct session_account session;
 };
 
 /* What fold would say, without changing anything: lets the writer refuse before journalling.

@@ -217,11 +217,17 @@ static void learn_arm(struct model *m, struct router *r, struct dedup_entry *ent
         return;
     }
     a->touched = true;
-    if (first) {
-        tick(m, r);
-        learn_health(a, &r->config.settings, o, ev->at_us);
-    }
-    learn_metrics(m, r, a, entry, o, ret->counted_mask);
+    learn_metrics(m, r, a, entry, &ev->u.outcome, ret->counted_mask);
+}
+
+/* The true cost takes the place of what was reserved for the decision. */
+static void settle_session(struct model *m, const struct event_outcome *o, struct fold_result *ret)
+{
+    double raw[MAX_METRICS] = {0};
+    for (uint8_t i = 0; i < o->metrics_n; i++)
+        raw[o->metrics[i].index] = o->metrics[i].raw;
+    ret->has_session = sessions_settle(m->sessions, o->decision.router_uid, o->decision.id,
+                                       ret->counted_mask, raw, &ret->session);
 }
 
 void fold_outcome(struct model *m, const struct event *ev, struct fold_result *ret)
@@ -240,6 +246,7 @@ void fold_outcome(struct model *m, const struct event *ev, struct fold_result *r
     ret->counted_mask = (uint16_t)(metrics_mask(o) & ~entry->reported);
     entry->reported |= ret->counted_mask;
     r->touched = true;
+    settle_session(m, o, ret);
     if (o->decision.mode == MODE_LOGGING_ONLY) {
         r->logged += first;
         return;

@@ -358,6 +358,7 @@ void model_encode(const struct model *m, struct buf *out)
         uint64_t len = out->len - at - 8;
         memcpy(out->data + at, &len, sizeof len);
     }
+    sessions_encode(m->sessions, out);
     mem_free(scratch);
 }
 
@@ -386,6 +387,7 @@ static enum err take_model(struct model *m, struct event *scratch, struct reader
         if (left - reader_left(in) != len)
             return ERR_CORRUPT;
     }
+    TRY(sessions_decode(in, m->sessions));
     return in->failed || reader_left(in) ? ERR_CORRUPT : OK;
 }
 
@@ -420,16 +422,22 @@ void model_describe_offset(struct slice bytes, size_t offset, char *ret_text, si
     uint32_t keys = reader_u32(&in);
     (void)reader_take(&in, (size_t)keys * (4 + KEY_BYTES));
     uint32_t routers = reader_u32(&in);
+    size_t end = 0;
     for (uint32_t i = 0; i < routers && !in.failed; i++) {
         uint64_t len = reader_u64(&in);
         size_t start = (size_t)(in.p - (const uint8_t *)bytes.data);
         if (!reader_take(&in, len) || offset < start)
             break;
-        if (offset < start + len) {
+        end = start + len;
+        if (offset < end) {
             (void)snprintf(ret_text, cap, "router %u of %u, byte %zu of its %llu", i + 1, routers,
                            offset - start, (unsigned long long)len);
             return;
         }
+    }
+    if (end && offset >= end) {
+        (void)snprintf(ret_text, cap, "the sessions, byte %zu", offset - end);
+        return;
     }
     (void)snprintf(ret_text, cap, "the head, byte %zu", offset);
 }

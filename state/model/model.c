@@ -27,7 +27,7 @@ enum err model_new(struct model **ret_model)
         return ERR_NOMEM;
     m->keys = mem_calloc(MAX_KEYS, sizeof *m->keys);
     m->vector = mem_calloc(MAX_D, sizeof *m->vector);
-    if (!m->keys || !m->vector) {
+    if (!m->keys || !m->vector || sessions_new(&m->sessions) != OK) {
         model_free(m);
         return ERR_NOMEM;
     }
@@ -81,6 +81,7 @@ void model_free(struct model *m)
     router_free(m->spare_router);
     arm_free(m->spare_arm);
     tenants_release(m->spare_tenants);
+    sessions_free(m->sessions);
     if (m->keys)
         explicit_bzero(m->keys, MAX_KEYS * sizeof *m->keys);
     mem_free(m->keys);
@@ -207,6 +208,8 @@ enum err model_reserve(struct model *m, const struct event *event, uint64_t ahea
             return ERR_NOMEM;
         return router_reserve_arm(r);
     }
+    if (event->kind == EVENT_SESSION)
+        return sessions_make_room(m->sessions, ahead + 1);
     if (event->kind == EVENT_TENANT_SET)
         return reserve_tenants(m, &event->u.tenant);
     if (event->kind == EVENT_OUTCOME) {

@@ -8,6 +8,7 @@
 #include "state/model/budget.h"
 #include "state/model/dedup.h"
 #include "state/model/event.h"
+#include "state/model/session.h"
 #include "state/model/stats.h"
 #include "state/model/trial.h"
 
@@ -47,10 +48,11 @@ struct model {
     struct router **routers; /* In order of uid. */
     uint32_t routers_n, routers_cap;
     uint32_t keys_n, next_key;
-    struct key_view *keys; /* (MAX_KEYS), oldest first. */
-    uint64_t ignored;      /* Events that meant nothing to this model. */
-    double *scratch;       /* stats_scratch_n of the largest router. Not state. */
-    double *vector;        /* (MAX_D), x as double. Not state. */
+    struct key_view *keys;     /* (MAX_KEYS), oldest first. */
+    uint64_t ignored;          /* Events that meant nothing to this model. */
+    struct sessions *sessions; /* Under strict budgets. */
+    double *scratch;           /* stats_scratch_n of the largest router. Not state. */
+    double *vector;            /* (MAX_D), x as double. Not state. */
     size_t scratch_n;
     struct router *spare_router; /* Taken beforehand by model_reserve. Not state. */
     struct arm *spare_arm;

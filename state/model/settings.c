@@ -54,6 +54,7 @@ void settings_defaults(struct router_config *ret_config, const char *name)
         .cooldown_window = 10,
         .cooldown_s = 10,
         .reward_wait_s = 86400,
+        .session_ttl_s = 3600,
         .dedup_max = 2000000,
         .decision_log = DECISION_LOG_KEEP_ALL,
         .decision_log_sample = .01,
@@ -132,6 +133,7 @@ static enum err check_settings(const struct router_settings *s, struct err_detai
         {"settings.cooldown_window", s->cooldown_window, 1, 64, false},
         {"settings.cooldown_s", s->cooldown_s, 0, 86400, true},
         {"settings.reward_wait_s", s->reward_wait_s, 1, 2592000, false},
+        {"settings.session_ttl_s", s->session_ttl_s, 1, 604800, false},
         {"settings.dedup_max", (double)s->dedup_max, 1000, 50000000, false},
         {"settings.decision_log", s->decision_log, DECISION_LOG_KEEP_ALL, DECISION_LOG_KEEP_NONE,
          false},
@@ -313,6 +315,12 @@ enum err settings_check_arm(const struct arm_config *arm, struct err_detail *det
         char field[64];
         snprintf(field, sizeof field, "priors: metric %u on the unit interval", m);
         TRY(check_range(&(struct range){field, arm->prior_z[m], 0, 1, false}, detail));
+    }
+    for (uint32_t m = 0; m < MAX_METRICS; m++) {
+        char field[32];
+        snprintf(field, sizeof field, "caps: metric %u", m);
+        if (arm->cap_mask >> m & 1)
+            TRY(check_range(&(struct range){field, arm->cap_raw[m], 0, 1e9, false}, detail));
     }
     TRY(check_descriptors(arm, detail));
     return capability_check(&arm->can, detail);

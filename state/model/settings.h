@@ -70,6 +70,7 @@ struct router_settings {
     char budget_metric[NAME_CAP];
     double budget_per_request; /* Mean a request, raw unit. */
     double budget_ceiling;     /* Of the breaker, in budgets. */
+    double session_ttl_s;      /* A session without a request for so long is over. */
 };
 
 /* Which numbers make x, and in which order; server/route/features.h says what each one means.
@@ -119,6 +120,8 @@ struct arm_config {
     char family[NAME_CAP];              /* Empty: none. */
     struct labels labels;
     struct capability can;
+    uint16_t cap_mask;           /* Bit m: the next one holds for metric m. */
+    double cap_raw[MAX_METRICS]; /* Most that one request can cost, raw unit. */
 };
 
 /* Defaults of a router named `name`: the default metric table; ctx.v1 with 16 task slots, scalars

@@ -55,6 +55,8 @@ static void fill_arm(struct arm_config *a)
         OK);
     a->can = (struct capability){128000, 4096, 1 << MODALITY_TEXT | 1 << MODALITY_FILE,
                                  DECLARED_YES, DECLARED_NO};
+    a->cap_mask = 4;
+    a->cap_raw[2] = .25;
 }
 
 static void put_stages(struct stages *s)
@@ -171,6 +173,19 @@ static void fill_event(struct event *e, enum event_kind kind)
     case EVENT_ACCOUNTS:
         fill_accounts(&e->u.accounts);
         return;
+    case EVENT_SESSION:
+        e->u.session.router_uid = 3;
+        strcpy(e->u.session.name, "run-17");
+        e->u.session.metric = 2;
+        e->u.session.budget = 50000000;
+        e->u.session.ttl_us = 3600000000;
+        e->u.session.amount = 1200000;
+        memset(e->u.session.id, 0x5a, ID_BYTES);
+        return;
+    case EVENT_SESSION_END:
+        e->u.session_end.router_uid = 3;
+        strcpy(e->u.session_end.name, "run-17");
+        return;
     }
 }
 
@@ -191,7 +206,7 @@ static void every_kind_comes_back_as_it_went(void **unused)
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACCOUNTS; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_SESSION_END; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
@@ -227,7 +242,7 @@ static void a_record_cut_anywhere_or_too_long_is_corrupt(void **unused)
 {
     (void)unused;
     static struct event e;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACCOUNTS; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_SESSION_END; kind++) {
         struct buf b;
         buf_init(&b);
         fill_event(&e, (enum event_kind)kind);
@@ -244,7 +259,7 @@ static void a_record_with_any_byte_changed_never_crashes_and_stays_canonical(voi
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACCOUNTS; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_SESSION_END; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);

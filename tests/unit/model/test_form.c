@@ -68,7 +68,23 @@ static void live_admin(struct life *l, uint64_t s)
     struct event *ev;
     uint8_t pairs[12];
     uint64_t issued = rng_below(s, 30, 1000);
-    switch (rng_below(s, 31, 6)) {
+    switch (rng_below(s, 31, 9)) {
+    case 6:
+    case 7:
+        ev = fresh(l, EVENT_SESSION);
+        ev->u.session.router_uid = r->uid;
+        ev->u.session.name[0] = (char)('p' + rng_below(s, 55, 4));
+        ev->u.session.metric = 1;
+        ev->u.session.budget = 1000;
+        ev->u.session.ttl_us = 1000000 * (int64_t)rng_below(s, 56, 60);
+        ev->u.session.amount = rng_below(s, 57, 300);
+        memcpy(ev->u.session.id, &s, sizeof s);
+        break;
+    case 8:
+        ev = fresh(l, EVENT_SESSION_END);
+        ev->u.session_end.router_uid = r->uid;
+        ev->u.session_end.name[0] = (char)('p' + rng_below(s, 58, 4));
+        break;
     case 4:
         ev = fresh(l, EVENT_TENANT_SET);
         ev->u.tenant.router_uid = r->uid;
@@ -282,8 +298,10 @@ static void describe_offset_names_the_router_of_a_byte(void **state)
     char text[128];
     model_describe_offset((struct slice){b.data, b.len}, 3, text, sizeof text);
     assert_non_null(strstr(text, "head"));
-    model_describe_offset((struct slice){b.data, b.len}, b.len - 1, text, sizeof text);
+    model_describe_offset((struct slice){b.data, b.len}, b.len / 2, text, sizeof text);
     assert_non_null(strstr(text, "router 1 of 1"));
+    model_describe_offset((struct slice){b.data, b.len}, b.len - 1, text, sizeof text);
+    assert_non_null(strstr(text, "the sessions, byte "));
     buf_done(&b);
 }
 
