@@ -217,7 +217,11 @@ static void learn_arm(struct model *m, struct router *r, struct dedup_entry *ent
         return;
     }
     a->touched = true;
-    learn_metrics(m, r, a, entry, &ev->u.outcome, ret->counted_mask);
+    if (first) {
+        tick(m, r);
+        learn_health(a, &r->config.settings, o, ev->at_us);
+    }
+    learn_metrics(m, r, a, entry, o, ret->counted_mask);
 }
 
 /* The true cost takes the place of what was reserved for the decision. */
