@@ -14,8 +14,9 @@ const char *shunt_version(void)
 
 bool shunt_has(const char *feature)
 {
-    static const char *const features[] = {"json", "queue",       "block",       "flush",
-                                           "unix", "text-window", "default-arm", "agent"};
+    static const char *const features[] = {"json",        "queue", "block",
+                                           "flush",       "unix",  "text-window",
+                                           "default-arm", "agent", "served-arm"};
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (feature && strcmp(feature, features[i]) == 0)
             return true;
@@ -348,6 +349,8 @@ static void report_borrow(const struct shunt_report *r,
     }
     m->metrics = metrics;
     m->n_metrics = r->metrics_n;
+    if (r->served_arm && r->served_arm[0])
+        m->served_arm_id = handle_text(r->served_arm);
 }
 
 static void outcome_fill(struct shunt_outcome *o, const Shunt__V1__ReportRewardResponse *m)

@@ -217,8 +217,10 @@ struct shunt_report {
     const struct shunt_value *metrics; /* Finite; at most 64. */
     size_t metrics_n;
     enum shunt_status status;
-    double timeout_s; /* 0: that of the options. */
-    bool later;       /* Do not wait for the server at all: queue it. */
+    double timeout_s;       /* 0: that of the options. */
+    bool later;             /* Do not wait for the server at all: queue it. */
+    const char *served_arm; /* The arm that answered in place of the chosen one, whose metrics these
+                               are; the status stays the chosen arm's. NULL: none did. */
 };
 #define SHUNT_REPORT_INIT                                                                          \
     {                                                                                              \
@@ -310,7 +312,7 @@ SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *
 /* "0.1.0". */
 SHUNT_API const char *shunt_version(void);
 /* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
- * "default-arm", "agent"; later versions add names ("tls", "batch"). */
+ * "default-arm", "agent", "served-arm"; later versions add names ("tls", "batch"). */
 SHUNT_API bool shunt_has(const char *feature);
 
 #ifdef __cplusplus

@@ -452,6 +452,8 @@ static const struct command_option report_options[] = {
     {"metric", "NAME=VALUE,...", "what was measured; may be repeated", "metrics", COMMAND_PAIRS},
     {"status", "ok|error|refused|timeout", "how the call ended (default: ok)", "status",
      COMMAND_SET},
+    {"served-arm", "ARM", "the arm that answered in place of the chosen one", "served_arm_id",
+     COMMAND_SET},
     END};
 static const struct command_option no_options[] = {END};
 

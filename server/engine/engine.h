@@ -139,7 +139,8 @@ struct report_in {
     struct slice token;       /* May be empty: joined through the decision log. */
     const struct engine_weight *metrics;
     size_t metrics_n;
-    int status; /* enum outcome_status. */
+    int status;              /* enum outcome_status. */
+    struct slice served_arm; /* Empty: the chosen arm. */
 };
 
 struct report_out {

@@ -110,6 +110,25 @@ void report_call_done(struct report_call *call)
     buf_done(&call->record);
 }
 
+/* The arm that stood in for the chosen one; naming the chosen one says that none did. */
+static enum err fill_served(struct engine_worker *w, const struct report_in *in,
+                            const struct router_view *r, struct err_detail *detail)
+{
+    struct event_outcome *o = &w->event.u.outcome;
+    char name[NAME_CAP];
+    o->served_uid = 0;
+    if (in->served_arm.len == 0)
+        return OK;
+    TRY(engine_name(in->served_arm, "served_arm_id", name, detail));
+    int k = router_view_arm(r, in->served_arm.data, in->served_arm.len);
+    if (k < 0)
+        return err_say(detail, ERR_ARM_NOT_FOUND, "served_arm_id: router `%s` has no arm `%s`",
+                       r->config->name, name);
+    if (r->arms[k]->uid != o->decision.arm_uid)
+        o->served_uid = r->arms[k]->uid;
+    return OK;
+}
+
 static enum err build(struct engine_worker *w, const struct report_in *in, struct report_call *call,
                       const struct snapshot *s, struct err_detail *detail)
 {
@@ -117,6 +136,7 @@ static enum err build(struct engine_worker *w, const struct report_in *in, struc
     const struct router_view *r = snapshot_router_uid(s, d->router_uid);
     if (!r || r->hash != d->spec_hash || r->d != d->d)
         return engine_unknown_decision(detail);
+    TRY(fill_served(w, in, r, detail));
     return fill_metrics(w, in, r, call, detail);
 }
 

@@ -64,7 +64,8 @@ static enum err mark_candidates(struct routing *t, struct err_detail *detail)
 static void add_arm(struct routing *t, uint32_t index)
 {
     const struct arm_view *arm = t->router->arms[index];
-    uint64_t issued = engine_issued(t->w->engine, arm->uid), learned = arm->folded[t->group];
+    uint64_t issued = engine_issued(t->w->engine, arm->uid);
+    uint64_t learned = arm->folded[t->group] - arm->stood_in[t->group];
     t->w->arms[t->arms_n++] = (struct eligible){
         .index = index,
         .issued = issued,

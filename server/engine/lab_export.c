@@ -56,9 +56,10 @@ static const char *reason_name(uint8_t reason)
     return reason < sizeof names / sizeof *names ? names[reason] : NULL;
 }
 
-static void put_head(const struct audit_record *r, const struct router_view *view,
+static void put_head(const struct lab_logged *row, const struct router_view *view,
                      const struct lab_rows *names, struct buf *out)
 {
+    const struct audit_record *r = row->record;
     const struct decision *d = &r->decision;
     char id[ID_TEXT_CAP];
     id_format(d->id, id);
@@ -75,7 +76,8 @@ static void put_head(const struct audit_record *r, const struct router_view *vie
     put(out, ",\"policy\":\"%s\",\"fallback\":%s,\"propensity\":", r->policy,
         r->fallback ? "true" : "false");
     put_float(out, d->propensity);
-    put(out, ",\"evaluable\":%s,\"issued_at_us\":%" PRId64, d->evaluable ? "true" : "false",
+    bool evaluable = d->evaluable && !row->replaced;
+    put(out, ",\"evaluable\":%s,\"issued_at_us\":%" PRId64, evaluable ? "true" : "false",
         d->issued_us);
     put_u64(out, "seed", r->seed);
     put_u64(out, "position", r->position);
@@ -133,7 +135,7 @@ void lab_export_line(const struct lab_logged *row, const struct router_view *vie
                      const struct lab_rows *names, struct buf *out)
 {
     const struct audit_record *r = row->record;
-    put_head(r, view, names, out);
+    put_head(row, view, names, out);
     put(out, ",\"context\":[");
     for (uint32_t i = 0; i < r->decision.d; i++) {
         put(out, "%s", i ? "," : "");

@@ -16,7 +16,7 @@ struct row {
     int64_t issued_us, reported_us;
     uint16_t mask;
     uint8_t status;
-    bool has_outcome;
+    bool has_outcome, replaced;
 };
 
 struct lab_log {
@@ -137,8 +137,11 @@ static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
         l->counts.outcomes++;
         row->has_outcome = true;
         row->status = (uint8_t)o->status;
+        row->replaced = o->served_uid != 0;
         row->reported_us = event->at_us;
     }
+    if (row->replaced) /* What another arm earned says nothing of the one that was chosen. */
+        return OK;
     for (uint32_t i = 0; i < o->metrics_n; i++) {
         uint32_t m = o->metrics[i].index;
         if (m >= l->metrics_n || row->mask >> m & 1)
@@ -212,6 +215,7 @@ static void fill_row(const struct lab_log *l, size_t i, struct lab_logged *ret)
     const struct row *row = &l->rows[i];
     *ret = (struct lab_logged){.record = &l->record,
                                .has_outcome = row->has_outcome,
+                               .replaced = row->replaced,
                                .reported_us = row->reported_us,
                                .status = (enum outcome_status)row->status,
                                .mask = row->mask};

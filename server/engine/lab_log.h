@@ -22,6 +22,7 @@ struct lab_log;
 struct lab_logged {
     const struct audit_record *record;
     bool has_outcome;
+    bool replaced; /* Another arm answered than the chosen one: a status and no metric. */
     int64_t reported_us; /* When its first report came. */
     enum outcome_status status;
     uint16_t mask; /* Bit m: metric m was counted. */

@@ -199,7 +199,7 @@ static enum err next_row(void *self, struct logged_row *ret, bool *ret_end,
         ret->issued_us = record->decision.issued_us;
         ret->x = record->decision.x;
         ret->propensity = (double)record->decision.propensity;
-        ret->evaluable = record->decision.evaluable;
+        ret->evaluable = record->decision.evaluable && !logged.replaced;
         ret->weights = record->weights_n == r->view->config->metrics_n ? record->weights : NULL;
         ret->truth = NULL;
         fill_outcome(r, &logged, ret);

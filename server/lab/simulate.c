@@ -299,6 +299,7 @@ static enum err learn(struct game *g, uint64_t t)
     g->event.at_us = (int64_t)t + 2;
     o->decision = wait->decision;
     o->status = OUTCOME_OK;
+    o->served_uid = 0;
     o->metrics_n = 1;
     o->metrics[0] = (struct outcome_metric){0, wait->reward, wait->reward};
     TRY(fold(g, &r));

@@ -173,7 +173,7 @@ static enum err fill_row(struct redo *r, const struct router_view *view, struct 
     row->x = o->decision.x;
     row->arms = r->row_arms;
     row->propensity = (double)o->decision.propensity;
-    row->evaluable = o->decision.evaluable;
+    row->evaluable = o->decision.evaluable && !o->served_uid;
     row->status = o->status;
     for (uint8_t i = 0; i < o->metrics_n; i++) {
         const struct outcome_metric *m = &o->metrics[i];
@@ -283,7 +283,7 @@ static enum err survey(struct redo *r)
             break;
         r->result.events++;
         const struct decision *d = &r->event.u.outcome.decision;
-        if (r->event.kind == EVENT_OUTCOME && d->evaluable) {
+        if (r->event.kind == EVENT_OUTCOME && d->evaluable && !r->event.u.outcome.served_uid) {
             uint32_t at;
             TRY(whatif_arms_at(&r->arms, d->arm_uid, &at));
             r->arms.logged_n[at]++;

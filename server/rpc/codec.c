@@ -295,6 +295,7 @@ enum err codec_report_in(const Shunt__V1__ReportRewardRequest *m, struct engine_
         .metrics = metrics,
         .metrics_n = n,
         .status = status,
+        .served_arm = text_slice(m->served_arm_id),
     };
     return OK;
 }

@@ -9,7 +9,7 @@
  *
  * Decoding checks form, not the ranges of settings_check: a range that gets narrower in a later
  * release must not make an acknowledged journal unreadable. */
-enum { EVENT_VERSION = 3, DECISION_VERSION = 3 };
+enum { EVENT_VERSION = 4, DECISION_VERSION = 3 };
 
 static void put_bool(struct buf *b, bool v)
 {
@@ -145,6 +145,14 @@ enum err decision_decode(struct reader *r, struct decision *ret)
     return r->failed ? ERR_CORRUPT : OK;
 }
 
+/* What follows the metrics, each only where it is. */
+enum { OUTCOME_SERVED = 1 };
+
+static uint8_t outcome_flags(const struct event_outcome *o)
+{
+    return o->served_uid ? OUTCOME_SERVED : 0;
+}
+
 static void put_outcome(const struct event_outcome *o, struct buf *out)
 {
     assert(o->metrics_n <= MAX_METRICS);
@@ -156,6 +164,9 @@ static void put_outcome(const struct event_outcome *o, struct buf *out)
         buf_put_f64(out, o->metrics[i].raw);
         buf_put_f64(out, o->metrics[i].z);
     }
+    buf_put_u8(out, outcome_flags(o));
+    if (o->served_uid)
+        buf_put_u32(out, o->served_uid);
 }
 
 static void get_outcome(struct reader *r, struct event_outcome *ret)
@@ -174,6 +185,10 @@ static void get_outcome(struct reader *r, struct event_outcome *ret)
             r->failed = true; /* Twice in one report, or off the unit interval. */
         seen |= 1U << m->index;
     }
+    uint32_t flags = reader_u8(r);
+    ret->served_uid = flags & OUTCOME_SERVED ? reader_u32(r) : 0;
+    if (outcome_flags(ret) != flags)
+        r->failed = true;
 }
 
 /* Bytes of one (arm uid, issued) pair. */

@@ -83,6 +83,9 @@ struct event_outcome {
     enum outcome_status status;
     uint8_t metrics_n;
     struct outcome_metric metrics[MAX_METRICS];
+    /* The arm that answered in place of the chosen one, and whose metrics these are; 0: none did.
+     * The status stays the chosen arm's. */
+    uint32_t served_uid;
 };
 
 /* Cumulative counters of server/live; folding takes the larger value, so order does not matter. */

@@ -120,7 +120,7 @@ static struct dedup_entry *remember(struct router *r, const struct event *ev)
     struct dedup_entry *entry = dedup_add(t, d->id);
     entry->at_us = ev->at_us;
     entry->issued_us = d->issued_us;
-    entry->arm_uid = d->arm_uid;
+    entry->arm_uid = ev->u.outcome.served_uid ? ev->u.outcome.served_uid : d->arm_uid;
     entry->status = (uint8_t)ev->u.outcome.status;
     return entry;
 }
@@ -174,6 +174,7 @@ static void learn_metrics(struct model *m, struct router *r, struct arm *a,
             stats_learn(a, r->pooled, &r->config, (enum metric_group)g, &in, m->scratch, &memory);
             entry->groups = (uint8_t)(entry->groups | 1u << g);
             entry->learned[g] = (uint32_t)r->outcomes_folded;
+            a->stood_in[g] += a->uid != o->decision.arm_uid;
         }
     }
 }
@@ -192,7 +193,7 @@ static void learn_trial(struct router *r, struct dedup_entry *entry, const struc
     bool counted = trial_learn(&r->trial, r->config.metrics_n, &report, entry->fills);
     if (!counted || !first || o->decision.mode != MODE_APPRENTICE)
         return;
-    struct arm *served = router_arm(r, entry->arm_uid);
+    struct arm *served = router_arm(r, o->decision.arm_uid);
     struct arm *chosen = router_arm(r, o->decision.policy_arm_uid);
     if (served) {
         served->trial_served++;
@@ -204,24 +205,33 @@ static void learn_trial(struct router *r, struct dedup_entry *entry, const struc
     }
 }
 
-/* What the arm of a decision learns from a report. */
-static void learn_arm(struct model *m, struct router *r, struct dedup_entry *entry,
-                      const struct event *ev, bool first, struct fold_result *ret)
+/* How the chosen arm fared: that another answered in its place changes nothing of it. */
+static void learn_status(struct router *r, const struct event *ev)
 {
-    const struct event_outcome *o = &ev->u.outcome;
+    struct arm *chosen = router_arm(r, ev->u.outcome.decision.arm_uid);
+    if (!chosen)
+        return;
+    chosen->touched = true;
+    learn_health(chosen, &r->config.settings, &ev->u.outcome, ev->at_us);
+}
+
+/* What a report teaches: its status the arm that was chosen, its metrics the one that answered. */
+static void learn_arms(struct model *m, struct router *r, struct dedup_entry *entry,
+                       const struct event *ev, bool first, struct fold_result *ret)
+{
     /* The arm of the first report holds: an id names one decision. */
     struct arm *a = router_arm(r, entry->arm_uid);
+    if (first && r->arms_n > 0 && (a || ev->u.outcome.served_uid)) {
+        tick(m, r);
+        learn_status(r, ev);
+    }
     if (!a) {
         ret->orphaned = true;
         r->orphaned += first;
         return;
     }
     a->touched = true;
-    if (first) {
-        tick(m, r);
-        learn_health(a, &r->config.settings, o, ev->at_us);
-    }
-    learn_metrics(m, r, a, entry, o, ret->counted_mask);
+    learn_metrics(m, r, a, entry, &ev->u.outcome, ret->counted_mask);
 }
 
 /* The true cost takes the place of what was reserved for the decision. */
@@ -255,7 +265,7 @@ void fold_outcome(struct model *m, const struct event *ev, struct fold_result *r
         r->logged += first;
         return;
     }
-    learn_arm(m, r, entry, ev, first, ret);
+    learn_arms(m, r, entry, ev, first, ret);
     /* After the statistics: what they filled in for a metric of this report is used up. */
     learn_trial(r, entry, o, first, ret->counted_mask);
 }

@@ -109,6 +109,8 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     buf_put_u64(out, a->answered);
     buf_put_u64(out, a->failures);
     buf_put_u64(out, a->cooldowns);
+    buf_put_u64(out, a->stood_in[METRIC_RATED]);
+    buf_put_u64(out, a->stood_in[METRIC_SERVED]);
     buf_put_u64(out, a->trial_served);
     buf_put_u64(out, a->trial_chosen);
     buf_put_u64(out, a->recent);
@@ -147,6 +149,8 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
     a->answered = reader_u64(in);
     a->failures = reader_u64(in);
     a->cooldowns = reader_u64(in);
+    a->stood_in[METRIC_RATED] = reader_u64(in);
+    a->stood_in[METRIC_SERVED] = reader_u64(in);
     a->trial_served = reader_u64(in);
     a->trial_chosen = reader_u64(in);
     a->recent = reader_u64(in);
@@ -484,9 +488,12 @@ static enum err check_arm(const struct router *r, const struct arm *a, double *s
                            "router %s, arm %s: the %s matrix is not positive definite or its "
                            "inverse has drifted",
                            r->config.name, a->config.name, g == METRIC_RATED ? "rated" : "served");
-    if (a->groups[METRIC_RATED].n > a->answered || a->groups[METRIC_SERVED].n > a->answered)
-        return err_say(detail, ERR_CORRUPT, "router %s, arm %s: more learned than answered",
-                       r->config.name, a->config.name);
+    for (int g = 0; g < METRIC_GROUPS; g++) {
+        uint64_t others = a->stood_in[g];
+        if (others > a->groups[g].n || a->groups[g].n - others > a->answered)
+            return err_say(detail, ERR_CORRUPT, "router %s, arm %s: more learned than answered",
+                           r->config.name, a->config.name);
+    }
     return OK;
 }
 

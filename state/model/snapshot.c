@@ -102,6 +102,7 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
     v->metrics_n = r->config.metrics_n;
     for (int g = 0; g < METRIC_GROUPS; g++) {
         v->folded[g] = a->groups[g].n;
+        v->stood_in[g] = a->stood_in[g];
         v->evidence[g] = a->groups[g].evidence;
         v->ridge[g] = (float)a->groups[g].ridge;
     }

@@ -22,7 +22,8 @@ struct arm_view {
     int64_t cooldown_until_us; /* 0: not in cooldown. */
     uint64_t answered, failures, cooldowns;
     uint64_t trial_served, trial_chosen; /* As in struct arm. */
-    uint64_t folded[METRIC_GROUPS];      /* Decisions in each matrix. */
+    uint64_t folded[METRIC_GROUPS];      /* Decisions in each matrix, */
+    uint64_t stood_in[METRIC_GROUPS];    /* of those, issued for another arm (fold.h). */
     uint64_t clock;                 /* Of the router, at which the sums behind this view stand. */
     double evidence[METRIC_GROUPS]; /* folded, faded by then. */
     float ridge[METRIC_GROUPS];     /* Part of the ridge that P holds, (0, 1]. */

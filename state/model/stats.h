@@ -69,6 +69,8 @@ struct arm {
     uint64_t issued; /* By TALLY. */
     uint64_t clock;  /* Of the router, at which the faded sums stand. */
     uint64_t answered, failures, cooldowns;
+    /* Decisions in each matrix that had chosen another arm, in whose place this one answered. */
+    uint64_t stood_in[METRIC_GROUPS];
     /* Of an apprentice's trial: answers by this arm, the policy's choices of it. */
     uint64_t trial_served, trial_chosen;
     uint64_t recent;           /* Bit i: the i-th latest answer was a failure. */

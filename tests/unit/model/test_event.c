@@ -90,7 +90,7 @@ static void fill_accounts(struct event_accounts *a)
     strcpy(a->rows[1].tenant, "acme/eu");
 }
 
-/* One event of each kind; kinds are 1..13. Zeroed first, so that equal events have equal bytes. */
+/* One event of each kind; kinds are 1..15. Zeroed first, so that equal events have equal bytes. */
 static void fill_event(struct event *e, enum event_kind kind)
 {
     memset(e, 0, sizeof *e);
@@ -103,6 +103,7 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.outcome.metrics_n = 2;
         e->u.outcome.metrics[0] = (struct outcome_metric){.index = 15, .raw = -1e300, .z = 0};
         e->u.outcome.metrics[1] = (struct outcome_metric){.index = 0, .raw = .125, .z = 1};
+        e->u.outcome.served_uid = 70000;
         return;
     case EVENT_TALLY:
         e->u.tally = (struct event_tally){
