@@ -1,0 +1,396 @@
+#include "server/live/session_table.h"
+
+#include "state/base/hash.h"
+#include "state/base/mem.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum { SHARDS = 64, STEPS_FIRST = 4 };
+
+struct entry {
+    struct session_key key;
+    bool strict;
+    uint8_t metric;
+    uint64_t budget, folded, moving; /* Known to the journal; on its way. */
+    uint32_t held_arm;
+    uint64_t steps;
+    int64_t expires_us;
+    uint8_t (*ids)[ID_BYTES]; /* A ring: step k stands at k % ids_cap once it is full. */
+    uint32_t ids_n, ids_cap, ids_at;
+    struct entry *chain;          /* Of its bucket. */
+    struct entry *before, *after; /* By last use, in the shard. */
+};
+
+struct shard {
+    pthread_mutex_t mutex;
+    struct entry **buckets; /* (buckets_n of the table) */
+    struct entry *oldest, *newest;
+};
+
+struct session_table {
+    struct shard shards[SHARDS];
+    uint32_t max, buckets_n;
+    uint64_t seed;
+    _Atomic uint32_t n;
+    _Atomic int64_t ids_room;
+};
+
+enum err session_table_new(uint32_t max, struct session_table **ret_table)
+{
+    struct session_table *t = mem_calloc(1, sizeof *t);
+    if (!t)
+        return ERR_NOMEM;
+    t->max = max;
+    t->ids_room = SESSION_STEPS_ALL;
+    for (t->buckets_n = 16; t->buckets_n < max / SHARDS; t->buckets_n *= 2)
+        continue;
+    bool room = getrandom(&t->seed, sizeof t->seed, 0) == sizeof t->seed;
+    for (int i = 0; i < SHARDS; i++) {
+        pthread_mutex_init(&t->shards[i].mutex, NULL);
+        t->shards[i].buckets = mem_calloc(t->buckets_n, sizeof(struct entry *));
+        room = room && t->shards[i].buckets;
+    }
+    if (!room) {
+        session_table_free(t);
+        return ERR_NOMEM;
+    }
+    *ret_table = t;
+    return OK;
+}
+
+void session_table_free(struct session_table *t)
+{
+    if (!t)
+        return;
+    for (int i = 0; i < SHARDS; i++) {
+        struct shard *s = &t->shards[i];
+        while (s->oldest) {
+            struct entry *e = s->oldest;
+            s->oldest = e->after;
+            mem_free(e->ids);
+            mem_free(e);
+        }
+        mem_free(s->buckets);
+        pthread_mutex_destroy(&s->mutex);
+    }
+    mem_free(t);
+}
+
+/* ---- one shard, its mutex held ---- */
+
+static uint64_t hash_of(const struct session_table *t, const struct session_key *key)
+{
+    return hash_seeded(key->name, strnlen(key->name, NAME_CAP), t->seed + key->router_uid);
+}
+
+static struct shard *lock(struct session_table *t, uint64_t hash)
+{
+    struct shard *s = &t->shards[hash % SHARDS];
+    pthread_mutex_lock(&s->mutex);
+    return s;
+}
+
+static struct entry **bucket(const struct session_table *t, struct shard *s, uint64_t hash)
+{
+    return &s->buckets[hash / SHARDS & (t->buckets_n - 1)];
+}
+
+static struct entry *find(const struct session_table *t, struct shard *s, uint64_t hash,
+                          const struct session_key *key)
+{
+    struct entry *e = *bucket(t, s, hash);
+    while (e && (e->key.router_uid != key->router_uid || strcmp(e->key.name, key->name) != 0))
+        e = e->chain;
+    return e;
+}
+
+static void unlink_use(struct shard *s, struct entry *e)
+{
+    *(e->before ? &e->before->after : &s->oldest) = e->after;
+    *(e->after ? &e->after->before : &s->newest) = e->before;
+}
+
+static void link_newest(struct shard *s, struct entry *e)
+{
+    e->before = s->newest;
+    e->after = NULL;
+    *(s->newest ? &s->newest->after : &s->oldest) = e;
+    s->newest = e;
+}
+
+static void drop(struct session_table *t, struct shard *s, struct entry *e)
+{
+    struct entry **at = bucket(t, s, hash_of(t, &e->key));
+    while (*at != e)
+        at = &(*at)->chain;
+    *at = e->chain;
+    unlink_use(s, e);
+    atomic_fetch_add(&t->ids_room, e->ids_cap);
+    atomic_fetch_sub(&t->n, 1);
+    mem_free(e->ids);
+    mem_free(e);
+}
+
+/* Whoever is on his way to the journal keeps it. */
+static bool is_over(const struct entry *e, int64_t now_us)
+{
+    return e->expires_us < now_us && e->moving == 0;
+}
+
+static void show(const struct entry *e, struct session_view *ret)
+{
+    *ret = (struct session_view){
+        .strict = e->strict,
+        .metric = e->metric,
+        .budget = e->budget,
+        .used = e->folded + e->moving,
+        .held_arm = e->held_arm,
+        .steps = e->steps,
+        .expires_us = e->expires_us,
+    };
+}
+
+/* Expired ones go, a few at a time; in a full table the oldest without a budget does. */
+static void make_room(struct session_table *t, struct shard *s, int64_t now_us)
+{
+    for (int i = 0; i < 4 && s->oldest && is_over(s->oldest, now_us); i++)
+        drop(t, s, s->oldest);
+    if (atomic_load(&t->n) < t->max)
+        return;
+    int looked = 0;
+    for (struct entry *e = s->oldest; e && looked < 64; e = e->after, looked++)
+        if (is_over(e, now_us) || (!e->strict && e->moving == 0)) {
+            drop(t, s, e);
+            return;
+        }
+}
+
+static enum err add(struct session_table *t, struct shard *s, uint64_t hash,
+                    const struct session_key *key, int64_t now_us, struct entry **ret_entry)
+{
+    make_room(t, s, now_us);
+    if (atomic_fetch_add(&t->n, 1) >= t->max) {
+        atomic_fetch_sub(&t->n, 1);
+        return ERR_LIMIT;
+    }
+    struct entry *e = mem_calloc(1, sizeof *e);
+    if (!e) {
+        atomic_fetch_sub(&t->n, 1);
+        return ERR_NOMEM;
+    }
+    e->key = *key;
+    struct entry **at = bucket(t, s, hash);
+    e->chain = *at;
+    *at = e;
+    link_newest(s, e);
+    *ret_entry = e;
+    return OK;
+}
+
+static bool agrees(const struct entry *e, const struct session_ask *ask)
+{
+    return !ask->strict || (e->strict && e->metric == ask->metric && e->budget == ask->budget);
+}
+
+static void open_as(struct entry *e, const struct session_ask *ask)
+{
+    e->strict = ask->strict;
+    e->metric = ask->strict ? ask->metric : 0;
+    e->budget = ask->strict ? ask->budget : 0;
+    e->expires_us = ask->now_us + ask->ttl_us;
+}
+
+/* ---- the calls ---- */
+
+enum err session_table_enter(struct session_table *t, const struct session_ask *ask,
+                             struct session_view *ret_view)
+{
+    uint64_t hash = hash_of(t, &ask->key);
+    struct shard *s = lock(t, hash);
+    struct entry *e = find(t, s, hash, &ask->key);
+    enum err err = OK;
+    if (e && is_over(e, ask->now_us)) {
+        drop(t, s, e);
+        e = NULL;
+    }
+    if (!e) {
+        err = add(t, s, hash, &ask->key, ask->now_us, &e);
+        if (err == OK)
+            open_as(e, ask);
+    } else {
+        unlink_use(s, e);
+        link_newest(s, e);
+        if (!agrees(e, ask))
+            err = ERR_SESSION_BUDGET;
+        else if (!e->strict) /* With a budget it is kept by what the journal holds. */
+            e->expires_us = ask->now_us + ask->ttl_us;
+    }
+    if (e)
+        show(e, ret_view);
+    pthread_mutex_unlock(&s->mutex);
+    return err;
+}
+
+enum err session_table_look(struct session_table *t, const struct session_ask *ask,
+                            struct session_view *ret_view)
+{
+    uint64_t hash = hash_of(t, &ask->key);
+    struct shard *s = lock(t, hash);
+    struct entry fresh = {0}, *e = find(t, s, hash, &ask->key);
+    enum err err = OK;
+    if (!e || is_over(e, ask->now_us)) {
+        e = &fresh;
+        open_as(e, ask);
+    } else if (!agrees(e, ask)) {
+        err = ERR_SESSION_BUDGET;
+    }
+    show(e, ret_view);
+    pthread_mutex_unlock(&s->mutex);
+    return err;
+}
+
+bool session_table_reserve(struct session_table *t, const struct session_key *key, uint64_t amount,
+                           struct session_view *ret_view)
+{
+    uint64_t hash = hash_of(t, key);
+    struct shard *s = lock(t, hash);
+    struct entry *e = find(t, s, hash, key);
+    bool fits = false;
+    memset(ret_view, 0, sizeof *ret_view);
+    if (e) {
+        uint64_t used = e->folded + e->moving;
+        fits = e->strict && used <= e->budget && amount <= e->budget - used;
+        if (fits)
+            e->moving += amount;
+        show(e, ret_view);
+    }
+    pthread_mutex_unlock(&s->mutex);
+    return fits;
+}
+
+void session_table_arrived(struct session_table *t, const struct session_key *key, uint64_t amount)
+{
+    uint64_t hash = hash_of(t, key);
+    struct shard *s = lock(t, hash);
+    struct entry *e = find(t, s, hash, key);
+    if (e) /* One that was ended meanwhile, and opened again, has nothing of it. */
+        e->moving -= amount < e->moving ? amount : e->moving;
+    pthread_mutex_unlock(&s->mutex);
+}
+
+void session_table_folded(struct session_table *t, const struct session_account *account)
+{
+    struct session_key key = {account->router_uid, ""};
+    memcpy(key.name, account->name, sizeof key.name);
+    uint64_t hash = hash_of(t, &key);
+    struct shard *s = lock(t, hash);
+    struct entry *e = find(t, s, hash, &key);
+    if (e) {
+        e->strict = true;
+        e->metric = account->metric;
+        e->budget = account->budget;
+        e->folded = account->spent + account->reserved;
+        e->expires_us = account->expires_us;
+    }
+    pthread_mutex_unlock(&s->mutex);
+}
+
+/* More room for steps, if there is any left for all. */
+static void widen_ids(struct session_table *t, struct entry *e)
+{
+    uint32_t cap = e->ids_cap ? 2 * e->ids_cap : STEPS_FIRST, more = cap - e->ids_cap;
+    if (cap > SESSION_STEPS_MAX)
+        return;
+    if (atomic_fetch_sub(&t->ids_room, more) < more) {
+        atomic_fetch_add(&t->ids_room, more);
+        return;
+    }
+    uint8_t(*ids)[ID_BYTES] = mem_alloc(cap * sizeof *ids);
+    if (!ids) {
+        atomic_fetch_add(&t->ids_room, more);
+        return;
+    }
+    for (uint32_t i = 0; i < e->ids_n; i++)
+        memcpy(ids[i], e->ids[(e->ids_at + i) % e->ids_cap], ID_BYTES);
+    mem_free(e->ids);
+    e->ids = ids;
+    e->ids_cap = cap;
+    e->ids_at = 0;
+}
+
+void session_table_step(struct session_table *t, const struct session_key *key,
+                        const uint8_t id[ID_BYTES], uint32_t arm_uid)
+{
+    uint64_t hash = hash_of(t, key);
+    struct shard *s = lock(t, hash);
+    struct entry *e = find(t, s, hash, key);
+    if (e) {
+        e->held_arm = arm_uid;
+        e->steps++;
+        if (e->ids_n == e->ids_cap)
+            widen_ids(t, e);
+        if (e->ids_n < e->ids_cap) {
+            memcpy(e->ids[(e->ids_at + e->ids_n++) % e->ids_cap], id, ID_BYTES);
+        } else if (e->ids_cap) {
+            memcpy(e->ids[e->ids_at], id, ID_BYTES);
+            e->ids_at = (e->ids_at + 1) % e->ids_cap;
+        }
+    }
+    pthread_mutex_unlock(&s->mutex);
+}
+
+enum err session_table_restore(struct session_table *t, const struct session_account *account)
+{
+    struct session_ask ask = {.strict = true, .metric = account->metric, .budget = account->budget};
+    struct session_view view;
+    ask.key.router_uid = account->router_uid;
+    memcpy(ask.key.name, account->name, sizeof ask.key.name);
+    TRY(session_table_enter(t, &ask, &view));
+    session_table_folded(t, account);
+    return OK;
+}
+
+bool session_table_end(struct session_table *t, const struct session_key *key, int64_t now_us,
+                       struct session_view *ret_view, uint8_t ret_ids[][ID_BYTES],
+                       uint32_t *ret_ids_n)
+{
+    uint64_t hash = hash_of(t, key);
+    struct shard *s = lock(t, hash);
+    struct entry *e = find(t, s, hash, key);
+    bool open = e && !is_over(e, now_us);
+    *ret_ids_n = 0;
+    if (open) {
+        show(e, ret_view);
+        for (uint32_t i = 0; i < e->ids_n; i++)
+            memcpy(ret_ids[i], e->ids[(e->ids_at + i) % e->ids_cap], ID_BYTES);
+        *ret_ids_n = e->ids_n;
+    }
+    if (e)
+        drop(t, s, e);
+    pthread_mutex_unlock(&s->mutex);
+    return open;
+}
+
+uint32_t session_table_list(struct session_table *t, uint32_t router_uid, int64_t now_us,
+                            struct session_row *ret_rows, uint32_t n)
+{
+    uint32_t all = 0;
+    for (int i = 0; i < SHARDS; i++) {
+        struct shard *s = &t->shards[i];
+        pthread_mutex_lock(&s->mutex);
+        for (const struct entry *e = s->oldest; e; e = e->after) {
+            if (e->key.router_uid != router_uid || is_over(e, now_us))
+                continue;
+            if (all < n) {
+                ret_rows[all].key = e->key;
+                show(e, &ret_rows[all].view);
+            }
+            all++;
+        }
+        pthread_mutex_unlock(&s->mutex);
+    }
+    return all;
+}
