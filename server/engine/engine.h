@@ -173,6 +173,22 @@ void report_call_done(struct report_call *call);
 MUST_USE enum err engine_report(struct engine_worker *w, const struct report_in *in,
                                 struct report_call *call, struct err_detail *detail);
 
+/* ---- ReportRewards ---- */
+
+enum { REPORTS_MAX = INBOX_GROUP_MAX };
+
+struct report_result {
+    enum err err; /* OK: `out` is filled; else `detail`. */
+    struct report_out out;
+    struct err_detail detail;
+};
+
+/* Takes n reports, at most REPORTS_MAX, in one commit and waits for it. Each stands for itself: one
+ * that is refused leaves the others as they are. Its own error (ERR_QUEUE_FULL, ERR_SHUTTING_DOWN,
+ * ERR_NOMEM): none was taken. ret_results (n). */
+MUST_USE enum err engine_reports(struct engine_worker *w, const struct report_in *ins, uint32_t n,
+                                 struct report_result *ret_results, struct err_detail *detail);
+
 /* ---- Admin: each waits until its event is durable, folded and published ---- */
 
 /* `config` as settings_check wants it; ret_uid may be NULL. settings.seed 0: a random one. */

@@ -75,6 +75,11 @@ enum err engine_say_no_arm(struct engine_worker *w, const struct router_view *ro
 void engine_show_excluded(struct engine_worker *w, const struct router_view *router,
                           bool all_cooling, uint32_t chosen, struct route_out *ret_out);
 
+/* Makes the event of a report and all of `call` but its queueing. */
+MUST_USE enum err engine_prepare_report(struct engine_worker *w, const struct report_in *in,
+                                        struct report_call *call, struct err_detail *detail);
+/* The sentence for what inbox_put said. */
+MUST_USE enum err engine_say_queue(enum err e, struct err_detail *detail);
 /* Queues the event and waits until the writer answered. ret_result may be NULL. */
 MUST_USE enum err engine_submit(struct engine_worker *w, const struct event *event,
                                 struct fold_result *ret_result);

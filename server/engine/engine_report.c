@@ -140,8 +140,8 @@ static enum err build(struct engine_worker *w, const struct report_in *in, struc
     return fill_metrics(w, in, r, call, detail);
 }
 
-enum err engine_report(struct engine_worker *w, const struct report_in *in,
-                       struct report_call *call, struct err_detail *detail)
+enum err engine_prepare_report(struct engine_worker *w, const struct report_in *in,
+                               struct report_call *call, struct err_detail *detail)
 {
     w->event.kind = EVENT_OUTCOME;
     w->event.at_us = clock_unix_us();
@@ -164,10 +164,20 @@ enum err engine_report(struct engine_worker *w, const struct report_in *in,
     call->engine = w->engine;
     call->item.record = (struct slice){call->record.data, call->record.len};
     call->item.done = report_answered;
-    e = inbox_put(w->engine->inbox, &call->item);
-    if (e != OK)
-        return err_say(detail, e, "%s",
-                       e == ERR_QUEUE_FULL ? "the writer's queue is full"
-                                           : "the server is shutting down");
     return OK;
+}
+
+enum err engine_say_queue(enum err e, struct err_detail *detail)
+{
+    return e == OK ? OK
+                   : err_say(detail, e, "%s",
+                             e == ERR_QUEUE_FULL ? "the writer's queue is full"
+                                                 : "the server is shutting down");
+}
+
+enum err engine_report(struct engine_worker *w, const struct report_in *in,
+                       struct report_call *call, struct err_detail *detail)
+{
+    TRY(engine_prepare_report(w, in, call, detail));
+    return engine_say_queue(inbox_put(w->engine->inbox, &call->item), detail);
 }

@@ -42,23 +42,31 @@ void inbox_free(struct inbox *b)
     mem_free(b);
 }
 
-enum err inbox_put(struct inbox *b, struct inbox_item *item)
+enum err inbox_put_all(struct inbox *b, struct inbox_item *const *items, uint32_t n)
 {
     enum err e = OK;
     pthread_mutex_lock(&b->lock);
-    if (b->closed) {
+    if (b->closed)
         e = ERR_SHUTTING_DOWN;
-    } else if (b->n >= b->capacity) {
+    else if (n > b->capacity - b->n || n > INBOX_GROUP_MAX)
         e = ERR_QUEUE_FULL;
-    } else {
-        item->next = NULL;
-        *b->last = item;
-        b->last = &item->next;
-        if (b->n++ == 0)
-            pthread_cond_signal(&b->filled);
+    bool wake = b->n == 0;
+    for (uint32_t i = 0; e == OK && i < n; i++) {
+        items[i]->next = NULL;
+        items[i]->together = n - i;
+        *b->last = items[i];
+        b->last = &items[i]->next;
+        b->n++;
     }
+    if (e == OK && wake && n > 0)
+        pthread_cond_signal(&b->filled);
     pthread_mutex_unlock(&b->lock);
     return e;
+}
+
+enum err inbox_put(struct inbox *b, struct inbox_item *item)
+{
+    return inbox_put_all(b, &item, 1);
 }
 
 static struct timespec deadline_after(int64_t wait_us)
@@ -98,6 +106,8 @@ void inbox_take(struct inbox *b, uint32_t max, int64_t wait_us, struct inbox_ite
     struct inbox_item *list = b->first, **end = &b->first;
     uint32_t n = 0;
     while (*end && n < max) {
+        if (n > 0 && (*end)->together > max - n) /* The same throughout a group. */
+            break;
         end = &(*end)->next;
         n++;
     }

@@ -13,6 +13,8 @@ handler_run handle_route_request;
 enum err handle_report_reward(struct handler *h, const ProtobufCMessage *request,
                               struct report_call *call, struct err_detail *detail);
 
+handler_run handle_report_rewards;
+
 /* Admin. */
 handler_run handle_create_router;
 handler_run handle_update_router;

@@ -23,6 +23,7 @@
 
 enum {
     REPORT_BYTES = 64 * 1024,
+    REPORTS_BYTES = 4 * 1024 * 1024,            /* A thousand of the largest tokens, and metrics. */
     EXAMPLES_BYTES = CLASSIFY_BYTES_MAX + 1024, /* The text and what is around it. */
 };
 
@@ -31,6 +32,8 @@ const struct method methods[] = {
      handle_route_request, NULL, 0},
     {ROUTER("ReportReward"), METHOD_DEFERRED, false, &shunt__v1__report_reward_request__descriptor,
      NULL, handle_report_reward, REPORT_BYTES},
+    {ROUTER("ReportRewards"), METHOD_BLOCKING, false,
+     &shunt__v1__report_rewards_request__descriptor, handle_report_rewards, NULL, REPORTS_BYTES},
 
     {ADMIN("CreateRouter"), METHOD_BLOCKING, false, &shunt__v1__create_router_request__descriptor,
      handle_create_router, NULL, 0},

@@ -56,7 +56,7 @@ struct method {
     uint32_t max_bytes; /* Of a request; 0: the server's limit. */
 };
 
-enum { METHODS_MAX = 32 };
+enum { METHODS_MAX = 64 };
 extern const struct method methods[];
 extern const size_t methods_n;
 /* Full name of each service: "shunt.v1.Router", "shunt.v1.Admin". */

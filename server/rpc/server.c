@@ -9,7 +9,7 @@ enum { KIB = 1024, POOL_THREADS = 2, ADMIN_ARENA = 131072 * KIB /* A listing of 
 
 /* ---- Building ---- */
 
-static grpc_server *create_grpc(const struct rpc_options *o)
+static grpc_server *create_grpc(void)
 {
     enum { SECOND_MS = 1000 };
     const struct {
@@ -17,8 +17,8 @@ static grpc_server *create_grpc(const struct rpc_options *o)
         int value;
     } rows[] = {
         {GRPC_ARG_ALLOW_REUSEPORT, 0}, /* Else a second server silently shares the port. */
-        /* Of admin: an examples text, and what is around it. */
-        {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, o->service == RPC_ROUTER ? 1280 * KIB : 4160 * KIB},
+        /* An examples text or a thousand reports, and what is around it. */
+        {GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, 4160 * KIB},
         {GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1},
         {GRPC_ARG_MAX_METADATA_SIZE, 8 * KIB},
         {GRPC_ARG_MAX_CONCURRENT_STREAMS, 256},
@@ -86,7 +86,7 @@ static struct rpc_server *allocate(const struct rpc_options *o)
     (void)pthread_cond_init(&s->changed, &attr);
     (void)pthread_condattr_destroy(&attr);
     grpc_init();
-    s->grpc = create_grpc(o);
+    s->grpc = create_grpc();
     s->queues_n = o->loop->threads_n;
     for (uint32_t i = 0; i < s->queues_n; i++) {
         s->queues[i].server = s;

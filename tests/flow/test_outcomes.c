@@ -136,6 +136,57 @@ static void a_report_without_a_token_is_joined_through_the_decision_log(void **s
     assert_int_equal(seen.counted_n, 1);
 }
 
+static void many_reports_in_one_call_have_an_answer_each(void **state)
+{
+    struct fixture *f = *state;
+    enum { N = 3 };
+    struct decision_kept d[N];
+    Shunt__V1__ReportRewardsRequest request = SHUNT__V1__REPORT_REWARDS_REQUEST__INIT;
+    Shunt__V1__ReportRewardRequest reports[N], *list[N];
+    Shunt__V1__ReportRewardRequest__MetricsEntry metrics[N], *metric[N];
+    char reward[] = "reward", nobody[] = "nobody";
+    for (int i = 0; i < N; i++) {
+        play_route(f->router, "flow", &d[i]);
+        shunt__v1__report_reward_request__init(list[i] = &reports[i]);
+        shunt__v1__report_reward_request__metrics_entry__init(metric[i] = &metrics[i]);
+        metrics[i].key = reward;
+        metrics[i].has_value = 1;
+        metrics[i].value = .5;
+        reports[i].has_decision_token = 1;
+        reports[i].decision_token.data = d[i].token;
+        reports[i].decision_token.len = d[i].token_len;
+        reports[i].metrics = &metric[i];
+        reports[i].n_metrics = 1;
+    }
+    reports[1].served_arm_id = nobody;
+    request.reports = list;
+    request.n_reports = N;
+    ProtobufCMessage *response = NULL;
+    struct call_error error;
+    assert_int_equal(call_unary(f->router, "/shunt.v1.Router/ReportRewards", &request.base,
+                                &shunt__v1__report_rewards_response__descriptor, 20, &response,
+                                &error),
+                     0);
+    const Shunt__V1__ReportRewardsResponse *r = (const Shunt__V1__ReportRewardsResponse *)response;
+    assert_int_equal(r->n_results, N);
+    for (int i = 0; i < N; i += 2) {
+        assert_non_null(r->results[i]->response);
+        assert_int_equal(r->results[i]->response->n_counted, 1);
+        assert_string_equal(r->results[i]->response->counted[0], "reward");
+    }
+    assert_null(r->results[1]->response);
+    assert_int_equal(r->results[1]->status, NOT_FOUND);
+    assert_string_equal(r->results[1]->code, "ARM_NOT_FOUND");
+    assert_non_null(strstr(r->results[1]->message, "nobody"));
+    protobuf_c_message_free_unpacked(response, NULL);
+    request.n_reports = 0;
+    assert_int_equal(call_unary(f->router, "/shunt.v1.Router/ReportRewards", &request.base,
+                                &shunt__v1__report_rewards_response__descriptor, 20, &response,
+                                &error),
+                     INVALID_ARGUMENT);
+    assert_string_equal(error.code, "OUT_OF_RANGE");
+}
+
 enum { THREADS = 10, EACH = 10 };
 
 struct crowd {
@@ -218,6 +269,7 @@ int main(void)
         cmocka_unit_test(values_that_are_no_outcome_are_refused_and_teach_nothing),
         cmocka_unit_test(features_that_do_not_fit_are_refused),
         cmocka_unit_test(a_forged_and_an_unknown_decision_get_the_same_answer),
+        cmocka_unit_test(many_reports_in_one_call_have_an_answer_each),
         cmocka_unit_test(a_report_without_a_token_is_joined_through_the_decision_log),
         cmocka_unit_test(of_a_hundred_equal_reports_at_once_exactly_one_counts),
         cmocka_unit_test(an_outcome_of_a_removed_arm_is_orphaned_and_teaches_nobody),

@@ -80,11 +80,63 @@ static void naming_the_chosen_arm_says_that_nobody_stood_in(void **state)
     served_close(&s);
 }
 
+/* ---- many at once ---- */
+
+enum { MANY = 1000 };
+
+static void a_thousand_reports_share_a_commit_and_each_has_its_answer(void **state)
+{
+    (void)state;
+    struct served s;
+    open_two(&s, NULL);
+    static uint8_t tokens[MANY][1024];
+    static struct report_in ins[MANY + 1];
+    static struct report_result results[MANY];
+    struct engine_weight good = {text("reward"), .5}, bad = {text("reward"), 7};
+    memset(ins, 0, sizeof ins);
+    for (int i = 0; i < MANY; i++) {
+        served_route(&s);
+        assert_true(s.route->token_len <= sizeof tokens[i]);
+        memcpy(tokens[i], s.route->token, s.route->token_len);
+        ins[i] = (struct report_in){
+            .token = {tokens[i], s.route->token_len}, .metrics = &good, .metrics_n = 1};
+    }
+    ins[10].metrics = &bad;
+    tokens[20][40] ^= 1;
+    ins[31].token = ins[30].token;
+    assert_int_equal(engine_reports(s.w, ins, MANY, results, &s.detail), OK);
+    uint64_t least = UINT64_MAX, most = 0;
+    for (int i = 0; i < MANY; i++) {
+        const struct report_result *r = &results[i];
+        assert_int_equal(r->err, i == 10   ? ERR_OUT_OF_RANGE
+                                 : i == 20 ? ERR_DECISION_NOT_FOUND
+                                           : OK);
+        if (r->err != OK) {
+            assert_true(r->detail.text[0]);
+            continue;
+        }
+        assert_int_equal(r->out.counted_n, i == 31 ? 0 : 1);
+        assert_int_equal(r->out.duplicate, i == 31);
+        least = r->out.position < least ? r->out.position : least;
+        most = r->out.position > most ? r->out.position : most;
+    }
+    assert_int_equal(served_folded(&s), MANY - 3);
+    /* Nothing came in between: one batch. */
+    assert_true(most - least <= MANY);
+    assert_int_equal(engine_reports(s.w, ins, MANY, results, &s.detail), OK);
+    assert_true(results[0].out.duplicate);
+    assert_int_equal(engine_reports(s.w, ins, MANY + 1, results, &s.detail), ERR_OUT_OF_RANGE);
+    assert_int_equal(engine_reports(s.w, ins, 0, results, &s.detail), ERR_OUT_OF_RANGE);
+    served_verify(&s);
+    served_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_arm_that_stood_in_learns_and_the_chosen_one_has_the_failure),
         cmocka_unit_test(naming_the_chosen_arm_says_that_nobody_stood_in),
+        cmocka_unit_test(a_thousand_reports_share_a_commit_and_each_has_its_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

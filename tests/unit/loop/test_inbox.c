@@ -46,6 +46,31 @@ static void items_come_out_in_the_order_they_went_in(void **unused)
     inbox_free(b);
 }
 
+static void a_group_is_taken_whole_or_waits(void **unused)
+{
+    (void)unused;
+    struct inbox *b = make_inbox(8);
+    struct inbox_item items[9], *group[8], *list;
+    uint32_t n;
+    bool closed;
+    memset(items, 0, sizeof items);
+    for (int i = 0; i < 8; i++)
+        group[i] = &items[i + 1];
+    assert_int_equal(inbox_put(b, &items[0]), OK);
+    assert_int_equal(inbox_put_all(b, group, 8), ERR_QUEUE_FULL); /* Seven would fit: none goes. */
+    assert_int_equal(inbox_depth(b), 1);
+    assert_int_equal(inbox_put_all(b, group, 4), OK);
+    inbox_take(b, 4, 0, &list, &n, &closed); /* The group would not fit behind the first. */
+    assert_int_equal(n, 1);
+    inbox_take(b, 4, 0, &list, &n, &closed);
+    assert_int_equal(n, 4);
+    assert_ptr_equal(list, &items[1]);
+    assert_null(list->next->next->next->next);
+    inbox_close(b);
+    assert_int_equal(inbox_put_all(b, group, 2), ERR_SHUTTING_DOWN);
+    inbox_free(b);
+}
+
 static void a_full_inbox_refuses_and_takes_again_when_emptied(void **unused)
 {
     (void)unused;
@@ -156,6 +181,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_come_out_in_the_order_they_went_in),
+        cmocka_unit_test(a_group_is_taken_whole_or_waits),
         cmocka_unit_test(a_full_inbox_refuses_and_takes_again_when_emptied),
         cmocka_unit_test(closing_refuses_new_items_and_gives_out_the_old),
         cmocka_unit_test(every_item_of_eight_threads_arrives_once_and_in_its_threads_order),
