@@ -222,7 +222,7 @@ enum err engine_arm_pause(struct engine_worker *w, struct slice router, struct s
     TRY(engine_name(arm, "the arm", name, detail));
     TRY(look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
     fresh_event(w, EVENT_ARM_STATE)->u.state =
-        (struct event_arm_state){router_uid, arm_uid, paused};
+        (struct event_arm_state){router_uid, arm_uid, paused, false};
     return submit(w, "arm", name, NULL, detail);
 }
 
@@ -234,7 +234,7 @@ enum err engine_arm_remove(struct engine_worker *w, struct slice router, struct 
     TRY(engine_name(arm, "the arm", name, detail));
     TRY(look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
     fresh_event(w, EVENT_ARM_REMOVE)->u.state =
-        (struct event_arm_state){router_uid, arm_uid, false};
+        (struct event_arm_state){router_uid, arm_uid, false, false};
     return submit(w, "arm", name, NULL, detail);
 }
 

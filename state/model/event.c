@@ -252,6 +252,8 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_f64(out, s->budget_per_request);
     buf_put_f64(out, s->budget_ceiling);
     buf_put_f64(out, s->session_ttl_s);
+    buf_put_u8(out, (uint8_t)s->drift_policy);
+    buf_put_u32(out, s->stale_after);
 }
 
 /* fold's arithmetic counts on more than finite: evidence must fade, and not at once. */
@@ -299,6 +301,8 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     ret->budget_per_request = get_finite(r);
     ret->budget_ceiling = get_finite(r);
     ret->session_ttl_s = get_finite(r);
+    ret->drift_policy = (enum drift_policy)get_below(r, reader_u8(r), DRIFT_POLICIES);
+    ret->stale_after = reader_u32(r);
 }
 
 static void put_metric(const struct metric_def *m, struct buf *out)
@@ -488,6 +492,63 @@ enum err event_get_arm(struct reader *r, struct arm_config *ret)
     return r->failed ? ERR_CORRUPT : OK;
 }
 
+static void put_beginning(const struct event_arm *a, struct buf *out)
+{
+    buf_put_u32(out, a->like_uid);
+    if (a->like_uid)
+        buf_put_f64(out, a->strength);
+    put_bool(out, a->replace);
+}
+
+static void get_beginning(struct reader *r, enum event_kind kind, struct event_arm *ret)
+{
+    bool adds = kind == EVENT_ARM_ADD;
+    ret->like_uid = adds ? reader_u32(r) : 0;
+    ret->strength = ret->like_uid ? get_finite(r) : 0;
+    ret->replace = adds ? get_bool(r) : false;
+    if (ret->like_uid && !(ret->strength > 0))
+        r->failed = true;
+}
+
+static void put_price(const struct event_arm_price *p, struct buf *out)
+{
+    buf_put_u32(out, p->router_uid);
+    buf_put_u32(out, p->arm_uid);
+    buf_put_u8(out, p->metric);
+    buf_put_f64(out, p->factor);
+    buf_put_f64(out, p->z_scale);
+    buf_put_f64(out, p->z_shift);
+}
+
+static void get_price(struct reader *r, struct event_arm_price *ret)
+{
+    ret->router_uid = reader_u32(r);
+    ret->arm_uid = reader_u32(r);
+    ret->metric = (uint8_t)get_below(r, reader_u8(r), MAX_METRICS);
+    ret->factor = get_finite(r);
+    ret->z_scale = get_finite(r);
+    ret->z_shift = get_finite(r);
+    /* Bounds that keep fold's sums finite whatever follows. */
+    if (!(ret->factor >= 1e-6 && ret->factor <= 1e6 && ret->z_scale >= 1e-6 &&
+          ret->z_scale <= 1e6 && fabs(ret->z_shift) <= 1e6))
+        r->failed = true;
+}
+
+/* 0 active, 1 paused, 2 draining; 0 for an arm that is removed. */
+static void put_state(const struct event *event, struct buf *out)
+{
+    const struct event_arm_state *s = &event->u.state;
+    bool sets = event->kind == EVENT_ARM_STATE;
+    buf_put_u8(out, !sets ? 0 : s->draining ? 2 : s->paused ? 1 : 0);
+}
+
+static void get_state(struct reader *r, enum event_kind kind, struct event_arm_state *ret)
+{
+    uint32_t state = get_below(r, reader_u8(r), kind == EVENT_ARM_STATE ? 3 : 1);
+    ret->paused = state != 0;
+    ret->draining = state == 2;
+}
+
 static void put_accounts(const struct event_accounts *a, struct buf *out)
 {
     assert(a->n <= ACCOUNTS_MAX);
@@ -541,12 +602,17 @@ void event_encode(const struct event *event, struct buf *out)
     case EVENT_ARM_UPDATE:
         buf_put_u32(out, event->u.arm.router_uid);
         event_put_arm(&event->u.arm.config, out);
+        if (event->kind == EVENT_ARM_ADD)
+            put_beginning(&event->u.arm, out);
+        return;
+    case EVENT_ARM_PRICE:
+        put_price(&event->u.price, out);
         return;
     case EVENT_ARM_STATE:
     case EVENT_ARM_REMOVE:
         buf_put_u32(out, event->u.state.router_uid);
         buf_put_u32(out, event->u.state.arm_uid);
-        put_bool(out, event->kind == EVENT_ARM_STATE && event->u.state.paused);
+        put_state(event, out);
         return;
     case EVENT_KEY_ADD:
         buf_put(out, event->u.key, KEY_BYTES);
@@ -598,14 +664,16 @@ static void get_body(struct reader *r, struct event *ret)
         ret->u.arm.router_uid = reader_u32(r);
         if (event_get_arm(r, &ret->u.arm.config) != OK)
             r->failed = true;
+        get_beginning(r, ret->kind, &ret->u.arm);
+        return;
+    case EVENT_ARM_PRICE:
+        get_price(r, &ret->u.price);
         return;
     case EVENT_ARM_STATE:
     case EVENT_ARM_REMOVE:
         ret->u.state.router_uid = reader_u32(r);
         ret->u.state.arm_uid = reader_u32(r);
-        ret->u.state.paused = get_bool(r);
-        if (ret->kind == EVENT_ARM_REMOVE && ret->u.state.paused)
-            r->failed = true;
+        get_state(r, ret->kind, &ret->u.state);
         return;
     case EVENT_KEY_ADD:
         reader_copy(r, ret->u.key, KEY_BYTES);

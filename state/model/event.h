@@ -28,6 +28,7 @@ enum event_kind {
     EVENT_ACCOUNTS = 13,
     EVENT_SESSION = 14,
     EVENT_SESSION_END = 15,
+    EVENT_ARM_PRICE = 16,
 };
 
 enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
@@ -113,11 +114,25 @@ struct event_label {
 struct event_arm {
     uint32_t router_uid;
     struct arm_config config;
+    /* ARM_ADD: the arm begins with what arm `like_uid` knows, worth at most `strength` outcomes of
+     * each matrix; 0: with nothing. replace: an arm of this name goes, and may be the one that it
+     * is like. */
+    uint32_t like_uid;
+    double strength;
+    bool replace;
+};
+
+/* From now on the metric of the arm costs `factor` times as much. */
+struct event_arm_price {
+    uint32_t router_uid, arm_uid;
+    uint8_t metric;          /* Of the served ones. */
+    double factor;           /* Of raw values, > 0. */
+    double z_scale, z_shift; /* What that is on the unit interval. */
 };
 
 struct event_arm_state {
     uint32_t router_uid, arm_uid;
-    bool paused;
+    bool paused, draining; /* draining: paused, and being waited for. */
 };
 
 struct event_tenant {
@@ -143,7 +158,8 @@ struct event {
         struct event_router_update update; /* ROUTER_UPDATE */
         uint32_t router_uid;               /* ROUTER_REMOVE */
         struct event_label label;
-        struct event_arm arm;         /* ARM_ADD, ARM_UPDATE */
+        struct event_arm arm; /* ARM_ADD, ARM_UPDATE */
+        struct event_arm_price price;
         struct event_arm_state state; /* ARM_STATE, ARM_REMOVE (paused unused) */
         uint8_t key[KEY_BYTES];       /* KEY_ADD; its id is given by fold. */
         struct event_tenant tenant;

@@ -154,9 +154,11 @@ static enum err check_arm(const struct model *m, const struct event *ev)
     bool there = router_arm_named(r, e->config.name) != NULL;
     if (ev->kind == EVENT_ARM_UPDATE)
         return there ? OK : ERR_ARM_NOT_FOUND;
-    if (there)
+    if (there && !e->replace)
         return ERR_ARM_EXISTS;
-    return r->arms_n >= MAX_ARMS || r->names_n >= MAX_ARM_NAMES ? ERR_LIMIT : OK;
+    if (e->like_uid && !router_arm(r, e->like_uid))
+        return ERR_ARM_NOT_FOUND;
+    return there ? OK : r->arms_n >= MAX_ARMS || r->names_n >= MAX_ARM_NAMES ? ERR_LIMIT : OK;
 }
 
 static uint32_t next_version(struct router *r, const char *name)
@@ -168,6 +170,29 @@ static uint32_t next_version(struct router *r, const char *name)
     memset(fresh, 0, sizeof *fresh);
     memcpy(fresh->name, name, strlen(name) + 1);
     return fresh->version = 1;
+}
+
+static void drop_arm(struct router *r, uint32_t i)
+{
+    arm_free(r->arms[i]);
+    memmove(&r->arms[i], &r->arms[i + 1], (r->arms_n - i - 1) * sizeof(struct arm *));
+    r->arms_n--;
+}
+
+/* What it inherits, and whom it replaces. */
+static void begin_arm(struct model *m, struct router *r, const struct event_arm *e, struct arm *a)
+{
+    struct arm *like = router_arm(r, e->like_uid), *old = router_arm_named(r, e->config.name);
+    if (like) {
+        stats_settle(like, &r->config, r->outcomes_folded, m->scratch);
+        stats_inherit(a, like, &r->config, e->strength, m->scratch);
+    }
+    for (uint32_t i = 0; old && i < r->arms_n; i++) {
+        if (r->arms[i] == old) {
+            drop_arm(r, i);
+            return;
+        }
+    }
 }
 
 static void fold_arm(struct model *m, const struct event *ev, struct fold_result *ret)
@@ -187,9 +212,37 @@ static void fold_arm(struct model *m, const struct event *ev, struct fold_result
     struct arm *a = m->spare_arm;
     m->spare_arm = NULL;
     a->uid = ret->uid = m->next_uid++;
-    a->clock = r->outcomes_folded;
+    a->clock = a->answered_at = r->outcomes_folded;
+    begin_arm(m, r, e, a);
     a->version = next_version(r, e->config.name);
     r->arms[r->arms_n++] = a;
+}
+
+static enum err check_price(const struct model *m, const struct event *ev)
+{
+    const struct event_arm_price *e = &ev->u.price;
+    const struct router *r = model_router(m, e->router_uid);
+    if (!r)
+        return ERR_ROUTER_NOT_FOUND;
+    if (!router_arm(r, e->arm_uid))
+        return ERR_ARM_NOT_FOUND;
+    bool served =
+        e->metric < r->config.metrics_n && r->config.metrics[e->metric].group == METRIC_SERVED;
+    return served ? OK : ERR_METRIC_NOT_FOUND;
+}
+
+static void fold_price(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    const struct event_arm_price *e = &ev->u.price;
+    ret->err = check_price(m, ev);
+    if (ret->err != OK)
+        return;
+    struct router *r = model_router(m, e->router_uid);
+    struct arm *a = router_arm(r, e->arm_uid);
+    const struct stats_price price = {e->factor, e->z_scale, e->z_shift};
+    stats_reprice(a, &r->config, e->metric, &price);
+    r->touched = true;
+    ret->uid = a->uid;
 }
 
 static void fold_arm_state(struct model *m, const struct event *ev, struct fold_result *ret)
@@ -206,12 +259,11 @@ static void fold_arm_state(struct model *m, const struct event *ev, struct fold_
         r->touched = true;
         if (ev->kind == EVENT_ARM_STATE) {
             a->paused = e->paused;
+            a->drain_since_us = e->draining ? ev->at_us : 0;
             a->touched = true;
             return;
         }
-        arm_free(a);
-        memmove(&r->arms[i], &r->arms[i + 1], (r->arms_n - i - 1) * sizeof(struct arm *));
-        r->arms_n--;
+        drop_arm(r, i);
         return;
     }
 }
@@ -334,6 +386,8 @@ enum err fold_check(const struct model *model, const struct event *event,
         return check_label(model, event, ret_result);
     case EVENT_TENANT_SET:
         return check_tenant(model, event);
+    case EVENT_ARM_PRICE:
+        return check_price(model, event);
     case EVENT_SESSION:
         return check_session(model, event, ret_result);
     case EVENT_SESSION_END:
@@ -381,6 +435,9 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
     case EVENT_ARM_STATE:
     case EVENT_ARM_REMOVE:
         fold_arm_state(model, event, ret_result);
+        break;
+    case EVENT_ARM_PRICE:
+        fold_price(model, event, ret_result);
         break;
     case EVENT_KEY_ADD:
         fold_key(model, event, ret_result);

@@ -149,9 +149,12 @@ static void tick(struct model *m, struct router *r)
                  m->scratch);
 }
 
-static void learn_metrics(struct model *m, struct router *r, struct arm *a,
-                          struct dedup_entry *entry, const struct event_outcome *o, uint16_t fresh)
+/* Returns the alarms that it raised. */
+static uint32_t learn_metrics(struct model *m, struct router *r, struct arm *a,
+                              struct dedup_entry *entry, const struct event_outcome *o,
+                              uint16_t fresh)
 {
+    uint32_t alarms = 0;
     double z[MAX_METRICS] = {0}, raw[MAX_METRICS] = {0};
     for (uint8_t i = 0; i < o->metrics_n; i++) {
         z[o->metrics[i].index] = o->metrics[i].z;
@@ -166,9 +169,12 @@ static void learn_metrics(struct model *m, struct router *r, struct arm *a,
         if (!has)
             continue;
         struct stats_input in = {m->vector, has, z, raw};
-        struct stats_memory memory = {entry->fills, &entry->pooled, 1};
+        double residuals[MAX_METRICS] = {0};
+        struct stats_memory memory = {entry->fills, &entry->pooled, 1, residuals};
         if (entry->groups >> g & 1) {
-            memory.weight = faded_since(r, entry->learned[g]);
+            uint32_t learned = entry->learned[g];
+            memory.weight = faded_since(r, learned) *
+                            drift_weight(a, (enum metric_group)g, r->outcomes_folded, learned);
             stats_amend(a, r->pooled, &r->config, &in, &memory);
         } else {
             stats_learn(a, r->pooled, &r->config, (enum metric_group)g, &in, m->scratch, &memory);
@@ -176,7 +182,12 @@ static void learn_metrics(struct model *m, struct router *r, struct arm *a,
             entry->learned[g] = (uint32_t)r->outcomes_folded;
             a->stood_in[g] += a->uid != o->decision.arm_uid;
         }
+        const struct drift_input report = {m->vector,         has, z, raw, residuals, m->clock_us,
+                                           r->outcomes_folded};
+        alarms += drift_learn(a, r->pooled, &r->config, (enum metric_group)g, &report, &r->alarms,
+                              m->scratch);
     }
+    return alarms;
 }
 
 /* The trial that the decision was part of; arms count only for an apprentice. */
@@ -231,7 +242,9 @@ static void learn_arms(struct model *m, struct router *r, struct dedup_entry *en
         return;
     }
     a->touched = true;
-    learn_metrics(m, r, a, entry, &ev->u.outcome, ret->counted_mask);
+    if (first)
+        a->answered_at = r->outcomes_folded;
+    ret->alarms = learn_metrics(m, r, a, entry, &ev->u.outcome, ret->counted_mask);
 }
 
 /* The true cost takes the place of what was reserved for the decision. */

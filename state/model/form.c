@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const uint32_t form_magic = 0x4d4e4853; /* "SHNM" */
-static const uint32_t form_version = 3;
+static const uint32_t form_version = 4;
 
 static void put_event(const struct event *ev, struct buf *out)
 {
@@ -100,6 +100,8 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     scratch->at_us = 0;
     scratch->u.arm.router_uid = r->uid;
     scratch->u.arm.config = a->config;
+    scratch->u.arm.like_uid = 0;
+    scratch->u.arm.replace = false;
     put_event(scratch, out);
     buf_put_u32(out, a->uid);
     buf_put_u32(out, a->version);
@@ -113,6 +115,8 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     buf_put_u64(out, a->stood_in[METRIC_SERVED]);
     buf_put_u64(out, a->trial_served);
     buf_put_u64(out, a->trial_chosen);
+    buf_put_u64(out, (uint64_t)a->drain_since_us);
+    buf_put_u64(out, a->answered_at);
     buf_put_u64(out, a->recent);
     buf_put_u32(out, a->recent_n);
     buf_put_u64(out, (uint64_t)a->cooldown_until_us);
@@ -129,6 +133,7 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
         buf_put_u8(out, s->has_prior);
     }
     buf_put(out, a->block, a->block_n * sizeof *a->block);
+    drift_encode(a, &r->config, out);
 }
 
 static enum err take_arm(struct router *r, struct event *scratch, struct reader *in)
@@ -153,6 +158,8 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
     a->stood_in[METRIC_SERVED] = reader_u64(in);
     a->trial_served = reader_u64(in);
     a->trial_chosen = reader_u64(in);
+    a->drain_since_us = (int64_t)reader_u64(in);
+    a->answered_at = reader_u64(in);
     a->recent = reader_u64(in);
     a->recent_n = reader_u32(in);
     a->cooldown_until_us = (int64_t)reader_u64(in);
@@ -169,6 +176,7 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
         s->has_prior = take_bool(in);
     }
     reader_copy(in, a->block, a->block_n * sizeof *a->block);
+    TRY(drift_decode(in, &r->config, a));
     bool ordered = r->arms_n < 2 || r->arms[r->arms_n - 2]->uid < a->uid;
     return in->failed || !ordered || a->clock > r->outcomes_folded || a->recent_n > 64 ||
                    a->cooldown_level > 4
@@ -255,6 +263,7 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u64(out, r->logged_requests);
     buf_put_u64(out, r->logged);
     trial_encode(&r->trial, r->config.metrics_n, out);
+    drift_log_encode(&r->alarms, out);
     put_budgets(r, out);
     buf_put_f64(out, r->gamma_before);
     buf_put_u64(out, r->gamma_since);
@@ -304,6 +313,7 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->logged_requests = reader_u64(in);
     r->logged = reader_u64(in);
     TRY(trial_decode(in, r->config.metrics_n, &r->trial));
+    drift_log_decode(in, r->config.metrics_n, &r->alarms);
     TRY(take_budgets(r, in));
     r->gamma_before = take_share(in);
     r->gamma_since = reader_u64(in);

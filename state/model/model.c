@@ -188,6 +188,20 @@ static enum err reserve_tenants(struct model *m, const struct event_tenant *e)
     return m->spare_tenants ? OK : ERR_NOMEM;
 }
 
+/* The arm that learns is the one that the decision's first report names, which may be ahead of this
+ * one: a decision moves each test once, so the first report's turn here makes room for all. */
+static enum err reserve_outcome(struct router *r, const struct event_outcome *o, uint64_t ahead)
+{
+    const struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
+    const uint32_t uids[] = {o->decision.arm_uid, o->served_uid, entry ? entry->arm_uid : 0};
+    for (size_t i = 0; i < sizeof uids / sizeof *uids; i++) {
+        struct arm *a = router_arm(r, uids[i]);
+        if (a)
+            TRY(drift_reserve(a, &r->config, ahead));
+    }
+    return dedup_reserve(&r->dedup, ahead + 1, r->config.settings.dedup_max);
+}
+
 enum err model_reserve(struct model *m, const struct event *event, uint64_t ahead)
 {
     if (event->kind == EVENT_ROUTER_CREATE) {
@@ -214,8 +228,7 @@ enum err model_reserve(struct model *m, const struct event *event, uint64_t ahea
         return reserve_tenants(m, &event->u.tenant);
     if (event->kind == EVENT_OUTCOME) {
         struct router *r = model_router(m, event->u.outcome.decision.router_uid);
-        if (r)
-            return dedup_reserve(&r->dedup, ahead + 1, r->config.settings.dedup_max);
+        return r ? reserve_outcome(r, &event->u.outcome, ahead) : OK;
     }
     return OK;
 }

@@ -7,6 +7,7 @@
 #include "state/base/slice.h"
 #include "state/model/budget.h"
 #include "state/model/dedup.h"
+#include "state/model/drift.h"
 #include "state/model/event.h"
 #include "state/model/session.h"
 #include "state/model/stats.h"
@@ -34,6 +35,7 @@ struct router {
     uint64_t sides[2], logged_requests; /* Of the requests: by side of a split, logging only. */
     uint64_t logged;                    /* Decisions answered that taught nobody, by mode. */
     struct trial trial;
+    struct drift_log alarms;
     struct tenants *tenants; /* NULL: none has a budget. */
     struct budget_account *tenant_accounts;
     uint32_t accounts_cap;

@@ -144,6 +144,8 @@ static enum err check_settings(const struct router_settings *s, struct err_detai
         {"settings.split_epsilon", own_value(s->split_epsilon), 0, 1, false},
         {"settings.mode", s->mode, MODE_ONLINE, MODE_LOGGING_ONLY, false},
         {"settings.gamma", s->gamma, .9, 1, false},
+        {"settings.drift_policy", s->drift_policy, DRIFT_WIDEN, DRIFT_NOTHING, false},
+        {"settings.stale_after", s->stale_after, 0, 1e9, false},
     };
     TRY(check_ranges(ranges, sizeof ranges / sizeof *ranges, detail));
     TRY(check_name("settings.policy", s->policy, detail));

@@ -41,6 +41,10 @@ enum router_mode {
     MODE_LOGGING_ONLY = 2, /* The baseline; outcomes are kept, nothing is learned. */
 };
 
+/* What an alarm does (drift.h). The numbers of shunt.v1.DriftPolicy. */
+enum drift_policy { DRIFT_WIDEN = 0, DRIFT_DISCOUNT = 1, DRIFT_NOTHING = 2 };
+enum { DRIFT_POLICIES = 3 };
+
 struct router_settings {
     double alpha;
     double ridge[METRIC_GROUPS][2]; /* [group][0] bias, [group][1] every other feature. */
@@ -71,6 +75,8 @@ struct router_settings {
     double budget_per_request; /* Mean a request, raw unit. */
     double budget_ceiling;     /* Of the breaker, in budgets. */
     double session_ttl_s;      /* A session without a request for so long is over. */
+    enum drift_policy drift_policy;
+    uint32_t stale_after; /* Outcomes of others after which an arm is probed again; 0: never. */
 };
 
 /* Which numbers make x, and in which order; server/route/features.h says what each one means.

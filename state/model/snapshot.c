@@ -89,6 +89,9 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
     v->uid = a->uid;
     v->version = a->version;
     v->paused = a->paused;
+    v->drain_since_us = a->drain_since_us;
+    v->suspect = drift_suspect(a);
+    v->answered_at = a->answered_at;
     v->cooldown_until_us = a->cooldown_until_us;
     v->answered = a->answered;
     v->trial_served = a->trial_served;
@@ -199,7 +202,9 @@ static struct router_view *lay_out_router(struct carve *c, const struct router *
     size_t priors = (size_t)arms_n * r->config.metrics_n;
     struct hybrid_prior *hybrid =
         r->config.settings.hybrid ? carve(c, priors * sizeof *hybrid) : NULL;
+    struct drift_alarm *alarms = carve(c, r->alarms.n * sizeof *alarms);
     if (v) {
+        v->alarms = alarms;
         v->fade = fade;
         v->hybrid = hybrid;
         v->arms = arms;
@@ -290,6 +295,10 @@ static void fill_router(const struct router *r, struct router_view *v)
     v->budget_metric = settings_metric_index(&r->config, budget, strlen(budget));
     if (r->trial.epoch) /* Kilobytes: only where there is one. */
         v->trial = r->trial;
+    v->alarms_raised = r->alarms.raised;
+    v->alarms_n = r->alarms.n;
+    if (v->alarms_n)
+        memcpy(v->alarms, r->alarms.rows, v->alarms_n * sizeof *v->alarms);
     v->learned[METRIC_RATED] = r->pooled->matrix.n;
     for (uint32_t i = 0; i < r->arms_n; i++)
         v->learned[METRIC_SERVED] += r->arms[i]->groups[METRIC_SERVED].n;

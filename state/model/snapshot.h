@@ -7,6 +7,7 @@
 #pragma once
 
 #include "state/model/budget.h"
+#include "state/model/drift.h"
 #include "state/model/trial.h"
 
 #include <stdatomic.h>
@@ -19,6 +20,9 @@ struct arm_view {
     _Atomic uint32_t refs;
     uint32_t uid, version;
     bool paused;
+    int64_t drain_since_us;    /* 0: not draining. */
+    bool suspect;              /* An alarm is open: its probes decide (drift.h). */
+    uint64_t answered_at;      /* The router's outcomes_folded at its latest answer. */
     int64_t cooldown_until_us; /* 0: not in cooldown. */
     uint64_t answered, failures, cooldowns;
     uint64_t trial_served, trial_chosen; /* As in struct arm. */
@@ -65,9 +69,12 @@ struct router_view {
     uint64_t pooled_n[MAX_METRICS];
     double pooled_mean_z[MAX_METRICS]; /* Recent. */
     uint64_t outcomes_folded, orphaned,
-        requests_tallied;            /* The first is the clock of forgetting. */
-    uint64_t logged;                 /* Decisions answered that taught nobody, by mode. */
-    struct trial trial;              /* All zero while its epoch is 0. */
+        requests_tallied; /* The first is the clock of forgetting. */
+    uint64_t logged;      /* Decisions answered that taught nobody, by mode. */
+    struct trial trial;   /* All zero while its epoch is 0. */
+    uint64_t alarms_raised;
+    uint32_t alarms_n; /* Of those, the latest, oldest first. */
+    struct drift_alarm *alarms;
     struct tenants *tenants;         /* With budgets of their own; NULL: none. */
     int budget_metric;               /* Of the router's own budget; -1: it has none. */
     uint64_t learned[METRIC_GROUPS]; /* Decisions in each matrix, over all arms. */

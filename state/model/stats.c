@@ -3,6 +3,7 @@
 #include "state/base/mem.h"
 #include "state/math/packed.h"
 #include "state/math/power.h"
+#include "state/model/drift.h"
 
 #include <math.h>
 #include <string.h>
@@ -35,8 +36,9 @@ struct arm *arm_new(const struct router_config *router, const struct arm_config 
         return NULL;
     a->block_n = METRIC_GROUPS * group_doubles(d) + (size_t)router->metrics_n * d;
     a->block = mem_calloc(a->block_n, sizeof *a->block);
-    if (!a->block) {
-        mem_free(a);
+    a->drift = drift_new();
+    if (!a->block || !a->drift) {
+        arm_free(a);
         return NULL;
     }
     double *at = a->block;
@@ -56,6 +58,7 @@ void arm_free(struct arm *a)
 {
     if (!a)
         return;
+    drift_free(a->drift);
     mem_free(a->block);
     mem_free(a);
 }
@@ -144,10 +147,19 @@ static void invert(struct matrix_stats *g, uint32_t d, double *scratch)
     g->since = 0; /* Also after a failure: else every outcome from here on would pay for another. */
 }
 
+/* S + rho L becomes S + L. */
+static void refill_ridge(struct matrix_stats *g, const double *ridge, uint32_t d, double *scratch)
+{
+    for (uint32_t i = 0; i < d; i++)
+        g->A[packed_n(i) + i] += (1 - g->ridge) * ridge[i > 0];
+    g->ridge = 1;
+    invert(g, d, scratch);
+}
+
 /* S + rho L becomes f S + f rho L, whose inverse is P / f; or f S + L, when too little of the ridge
  * would be left. */
-static void fade_matrix(struct matrix_stats *g, const double *ridge, double f, uint32_t d,
-                        double *scratch)
+void stats_fade_matrix(struct matrix_stats *g, const double *ridge, double f, uint32_t d,
+                       double *scratch)
 {
     size_t n = packed_n(d);
     g->evidence *= f;
@@ -159,10 +171,7 @@ static void fade_matrix(struct matrix_stats *g, const double *ridge, double f, u
             g->P[i] /= f;
         return;
     }
-    for (uint32_t i = 0; i < d; i++)
-        g->A[packed_n(i) + i] += (1 - g->ridge) * ridge[i > 0];
-    g->ridge = 1;
-    invert(g, d, scratch);
+    refill_ridge(g, ridge, d, scratch);
 }
 
 static void fade_vector(double *b, double f, uint32_t d)
@@ -194,7 +203,8 @@ void stats_settle(struct arm *a, const struct router_config *router, uint64_t cl
         return;
     double f = power_of(gamma, ticks);
     for (int g = 0; g < METRIC_GROUPS; g++)
-        fade_matrix(&a->groups[g], router->settings.ridge[g], f, d, scratch);
+        stats_fade_matrix(&a->groups[g], router->settings.ridge[g], f, d, scratch);
+    drift_fade(a, router, f, scratch);
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         fade_vector(a->metrics[m].b, f, d);
         fade_recent(&a->metrics[m].recent, f);
@@ -212,12 +222,70 @@ void pooled_settle(struct pooled *p, const struct router_config *router, uint64_
     if (ticks == 0 || gamma == 1)
         return;
     double f = power_of(gamma, ticks);
-    fade_matrix(&p->matrix, router->settings.ridge[METRIC_RATED], f, d, scratch);
+    stats_fade_matrix(&p->matrix, router->settings.ridge[METRIC_RATED], f, d, scratch);
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         if (p->b[m])
             fade_vector(p->b[m], f, d);
         fade_recent(&p->recent[m], f);
     }
+}
+
+void stats_scale(struct arm *a, const struct router_config *router, enum metric_group group,
+                 double f, double *scratch)
+{
+    uint32_t d = spec_d(&router->spec);
+    struct matrix_stats *g = &a->groups[group];
+    g->evidence *= f;
+    g->ridge *= f;
+    for (size_t i = 0; i < packed_n(d); i++)
+        g->A[i] *= f;
+    refill_ridge(g, router->settings.ridge[group], d, scratch);
+    for (uint32_t m = 0; m < router->metrics_n; m++) {
+        if (router->metrics[m].group != group)
+            continue;
+        fade_vector(a->metrics[m].b, f, d);
+        fade_recent(&a->metrics[m].recent, f);
+    }
+    a->touched = true;
+}
+
+void stats_reprice(struct arm *a, const struct router_config *router, uint32_t metric,
+                   const struct stats_price *price)
+{
+    struct metric_stats *s = &a->metrics[metric];
+    struct arm_config *c = &a->config;
+    fade_vector(s->b, price->scale, spec_d(&router->spec));
+    if (s->has_prior)
+        s->prior_z = price->scale * s->prior_z + price->shift;
+    s->sum_z = price->scale * s->sum_z + price->shift * (double)s->n;
+    s->sum_raw *= price->factor;
+    s->recent.sum_z = price->scale * s->recent.sum_z + price->shift * s->recent.n;
+    s->recent.sum_raw *= price->factor;
+    if (c->prior_mask >> metric & 1) {
+        c->prior_raw[metric] *= price->factor;
+        c->prior_z[metric] = price->scale * c->prior_z[metric] + price->shift;
+    }
+    drift_reprice(a, router, metric, price);
+    a->touched = true;
+}
+
+void stats_inherit(struct arm *a, const struct arm *like, const struct router_config *router,
+                   double strength, double *scratch)
+{
+    memcpy(a->block, like->block, a->block_n * sizeof *a->block);
+    for (uint32_t m = 0; m < router->metrics_n; m++) {
+        a->metrics[m].recent = like->metrics[m].recent;
+        a->metrics[m].prior_z = like->metrics[m].prior_z;
+        a->metrics[m].has_prior = like->metrics[m].has_prior;
+    }
+    for (int g = 0; g < METRIC_GROUPS; g++) {
+        const struct matrix_stats *from = &like->groups[g];
+        a->groups[g].evidence = from->evidence;
+        a->groups[g].ridge = from->ridge;
+        double f = from->evidence > strength ? strength / from->evidence : 1;
+        stats_scale(a, router, (enum metric_group)g, f, scratch);
+    }
+    a->clock = like->clock;
 }
 
 /* Sherman-Morrison: (A + x x')^-1 = P - (Px)(Px)'/(1 + x'Px). Then, on schedule or when P has
@@ -355,6 +423,7 @@ void stats_learn(struct arm *a, struct pooled *p, const struct router_config *ro
     for (uint32_t m = 0; m < router->metrics_n; m++)
         if (router->metrics[m].group == group)
             e[m] = learn_metric(&l, m);
+    memcpy(ret_memory->residuals, e, sizeof e);
     learn_noise(p, router->metrics_n, in->has_mask, e);
     learn_matrix(g, in->x, px, vec_dot(in->x, px, d), d, rest);
     if (rated)
@@ -388,6 +457,7 @@ void stats_amend(struct arm *a, struct pooled *p, const struct router_config *ro
         }
         double filled = isnan(memory->fills[m]) ? s->prior_z : (double)memory->fills[m];
         double delta = in->z[m] - filled;
+        memory->residuals[m] = delta;
         vec_add_scaled(s->b, memory->weight * delta, in->x, d);
         if (p->b[m])
             amend_pooled(a, p, m, delta, in, d, memory);

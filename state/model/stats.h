@@ -66,8 +66,9 @@ struct metric_stats {
 struct arm {
     uint32_t uid, version;
     bool paused;
-    uint64_t issued; /* By TALLY. */
-    uint64_t clock;  /* Of the router, at which the faded sums stand. */
+    int64_t drain_since_us; /* 0: not draining. */
+    uint64_t issued;        /* By TALLY. */
+    uint64_t clock;         /* Of the router, at which the faded sums stand. */
     uint64_t answered, failures, cooldowns;
     /* Decisions in each matrix that had chosen another arm, in whose place this one answered. */
     uint64_t stood_in[METRIC_GROUPS];
@@ -83,6 +84,13 @@ struct arm {
     double *block;  /* All vectors and matrices, one allocation. */
     size_t block_n; /* Doubles in it. */
     bool touched;   /* Since the last snapshot. Not state. */
+    struct drift *drift;
+    uint64_t answered_at; /* The router's clock at the latest answer. */
+};
+
+/* A change of price of one metric: z becomes scale z + shift, a raw value factor times itself. */
+struct stats_price {
+    double factor, scale, shift;
 };
 
 struct pooled {
@@ -98,6 +106,7 @@ struct pooled {
     size_t block_n;
 };
 
+struct drift;
 struct arm *arm_new(const struct router_config *router, const struct arm_config *config);
 void arm_free(struct arm *a);
 struct pooled *pooled_new(const struct router_config *router);
@@ -118,6 +127,7 @@ struct stats_memory {
     float *fills;          /* (metrics_n): the value in b; NaN: stands at r_m. */
     uint16_t *pooled_mask; /* Bit m: metric m is in b_0m. */
     double weight;         /* What the decision still counts: gamma^(ticks since it was learned). */
+    double *residuals;     /* (MAX_METRICS): of the metrics reported, before they were learned. */
 };
 /* Vectors px, p0x, u, w and a spare, and two packed matrices for the re-inversion: taken
  * beforehand, so that fold never allocates. */
@@ -137,6 +147,22 @@ void stats_learn(struct arm *a, struct pooled *p, const struct router_config *ro
  * as the decision still counts. */
 void stats_amend(struct arm *a, struct pooled *p, const struct router_config *router,
                  const struct stats_input *in, const struct stats_memory *memory);
+
+/* A group's evidence is worth f in (0, 1] times what it was, at once and whatever gamma is; all of
+ * the ridge stands again. scratch: stats_scratch_n(d). */
+void stats_scale(struct arm *a, const struct router_config *router, enum metric_group group,
+                 double f, double *scratch);
+/* A matrix of sums fades, as stats_settle does it. scratch: two packed matrices. */
+void stats_fade_matrix(struct matrix_stats *g, const double *ridge, double f, uint32_t d,
+                       double *scratch);
+/* All that is known of a metric of the arm, declared prior included, as if every value had been
+ * seen at the new price. What an earlier report filled in for it keeps the old one. */
+void stats_reprice(struct arm *a, const struct router_config *router, uint32_t metric,
+                   const struct stats_price *price);
+/* `a`, which has learned nothing, begins with what `like` knows, worth at most `strength` outcomes
+ * a group; its counts stay 0. Of one router. */
+void stats_inherit(struct arm *a, const struct arm *like, const struct router_config *router,
+                   double strength, double *scratch);
 
 /* ret_m (d): m_m of metric m, zero on the bias (all zero when slopes are not pooled). */
 void pooled_slopes(const struct pooled *p, const struct router_config *router, uint32_t metric,

@@ -13,6 +13,7 @@ void given_config(struct router_config *ret_config)
     ret_config->spec =
         (struct feature_spec){.task_slots = 0, .scalars = false, .features_n = GIVEN_D - 1};
     ret_config->settings.seed = 7;
+    ret_config->settings.drift_policy = DRIFT_NOTHING; /* Sums stay plain sums. */
     ret_config->settings.ridge[METRIC_RATED][1] = 2;
 }
 

@@ -18,7 +18,7 @@ struct given {
 };
 
 /* Metrics in order: reward, quality (rated); cost_usd, energy_j, latency_ms (served). Context: a
- * bias and seven features of the caller. */
+ * bias and seven features of the caller. Alarms do nothing. */
 void given_config(struct router_config *ret_config);
 void given_open(struct given *g, const struct router_config *config);
 void given_close(struct given *g);

@@ -90,7 +90,7 @@ static void fill_accounts(struct event_accounts *a)
     strcpy(a->rows[1].tenant, "acme/eu");
 }
 
-/* One event of each kind; kinds are 1..15. Zeroed first, so that equal events have equal bytes. */
+/* One event of each kind; kinds are 1..16. Zeroed first, so that equal events have equal bytes. */
 static void fill_event(struct event *e, enum event_kind kind)
 {
     memset(e, 0, sizeof *e);
@@ -134,6 +134,8 @@ static void fill_event(struct event *e, enum event_kind kind)
         strcpy(e->u.router.settings.budget_metric, "cost_usd");
         e->u.router.settings.budget_per_request = 2e-4;
         e->u.router.settings.budget_ceiling = 3;
+        e->u.router.settings.drift_policy = DRIFT_DISCOUNT;
+        e->u.router.settings.stale_after = 500;
         put_stages(&e->u.router.settings.stages);
         return;
     case EVENT_ROUTER_UPDATE:
@@ -156,10 +158,19 @@ static void fill_event(struct event *e, enum event_kind kind)
     case EVENT_ARM_UPDATE:
         e->u.arm.router_uid = 6;
         fill_arm(&e->u.arm.config);
+        if (kind == EVENT_ARM_ADD) {
+            e->u.arm.like_uid = 3;
+            e->u.arm.strength = 12.5;
+            e->u.arm.replace = true;
+        }
+        return;
+    case EVENT_ARM_PRICE:
+        e->u.price = (struct event_arm_price){6, 7, 2, .5, .5, -.125};
         return;
     case EVENT_ARM_STATE:
     case EVENT_ARM_REMOVE:
-        e->u.state = (struct event_arm_state){1, 2, kind == EVENT_ARM_STATE};
+        e->u.state =
+            (struct event_arm_state){1, 2, kind == EVENT_ARM_STATE, kind == EVENT_ARM_STATE};
         return;
     case EVENT_KEY_ADD:
         memset(e->u.key, 0xa5, KEY_BYTES);
@@ -207,7 +218,7 @@ static void every_kind_comes_back_as_it_went(void **unused)
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_SESSION_END; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ARM_PRICE; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
@@ -243,7 +254,7 @@ static void a_record_cut_anywhere_or_too_long_is_corrupt(void **unused)
 {
     (void)unused;
     static struct event e;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_SESSION_END; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ARM_PRICE; kind++) {
         struct buf b;
         buf_init(&b);
         fill_event(&e, (enum event_kind)kind);
@@ -260,7 +271,7 @@ static void a_record_with_any_byte_changed_never_crashes_and_stays_canonical(voi
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_SESSION_END; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ARM_PRICE; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);

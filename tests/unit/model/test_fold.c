@@ -247,7 +247,7 @@ static void a_table_made_smaller_refuses_what_it_had_to_forget(void **state)
 static void remove_arm(struct given *g, uint32_t uid)
 {
     struct event *ev = next_event(g, EVENT_ARM_REMOVE);
-    ev->u.state = (struct event_arm_state){g->router->uid, uid, false};
+    ev->u.state = (struct event_arm_state){g->router->uid, uid, false, false};
     assert_int_equal(given_fold(g).err, OK);
 }
 
@@ -304,11 +304,11 @@ static void arms_and_routers_that_exist_or_do_not_are_refused(void **state)
     ev->kind = EVENT_ARM_ADD;
     assert_int_equal(given_fold(&g).err, ERR_ROUTER_NOT_FOUND);
     ev = next_event(&g, EVENT_ARM_STATE);
-    ev->u.state = (struct event_arm_state){g.router->uid, arm + 50, true};
+    ev->u.state = (struct event_arm_state){g.router->uid, arm + 50, true, false};
     assert_int_equal(given_fold(&g).err, ERR_ARM_NOT_FOUND);
     ev->u.state.router_uid = 77;
     assert_int_equal(given_fold(&g).err, ERR_ROUTER_NOT_FOUND);
-    ev->u.state = (struct event_arm_state){g.router->uid, arm, true};
+    ev->u.state = (struct event_arm_state){g.router->uid, arm, true, false};
     assert_int_equal(given_fold(&g).err, OK);
     assert_true(given_find(&g, arm)->paused);
     ev = next_event(&g, EVENT_ROUTER_CREATE);

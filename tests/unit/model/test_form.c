@@ -31,6 +31,7 @@ static void life_open(struct life *l, uint64_t seed)
     c.settings.dedup_max = 1000;
     c.settings.cooldown_failures = 2;
     c.settings.gamma = seed % 2 ? 1 : .97;
+    c.settings.drift_policy = (enum drift_policy)(seed % 3);
     given_open(&l->g, &c);
     given_arm(&l->g, "a");
     given_arm(&l->g, "b");
@@ -57,7 +58,7 @@ static void live_arms(struct life *l, uint64_t s)
     } else {
         uint32_t uid = r->arms[rng_below(s, 13, r->arms_n)]->uid;
         struct event *ev = fresh(l, rng_below(s, 14, 3) ? EVENT_ARM_STATE : EVENT_ARM_REMOVE);
-        ev->u.state = (struct event_arm_state){r->uid, uid, rng_below(s, 15, 2) == 1};
+        ev->u.state = (struct event_arm_state){r->uid, uid, rng_below(s, 15, 2) == 1, false};
         given_fold(&l->g);
     }
 }

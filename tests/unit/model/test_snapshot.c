@@ -242,7 +242,7 @@ static void a_removed_arm_and_router_leave_the_next_snapshot(void **state)
     struct snapshot *first = build(&g, NULL);
     memset(&g.event, 0, sizeof g.event);
     g.event.kind = EVENT_ARM_REMOVE;
-    g.event.u.state = (struct event_arm_state){g.router->uid, a, false};
+    g.event.u.state = (struct event_arm_state){g.router->uid, a, false, false};
     given_fold(&g);
     memset(&g.event, 0, sizeof g.event);
     g.event.kind = EVENT_ROUTER_REMOVE;
