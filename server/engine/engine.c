@@ -8,6 +8,9 @@
 
 enum { RECENT_MAX = 65536, LABELS_IN_FLIGHT_MAX = 16 };
 static const int64_t recent_keep_us = 60 * 1000000LL;
+/* Twice the tenants that may have a budget: no shard of the table is ever full of them. */
+enum { ACCOUNTS_TABLE = 2 * MAX_TENANTS };
+static const int64_t account_idle_us = 3600 * 1000000LL;
 
 static void on_commit(void *ctx, double seconds, uint32_t records)
 {
@@ -23,6 +26,7 @@ static enum err start_writer(struct engine *e)
         .published = e->published,
         .inbox = e->inbox,
         .live = e->live,
+        .pacers = e->pacers,
         .log = e->o.log,
         .checkpoint_every_events = e->o.checkpoint_every_events,
         .checkpoint_every_us = e->o.checkpoint_every_us,
@@ -74,6 +78,7 @@ static enum err open_parts(struct engine *e, struct err_detail *detail)
     TRY(audit_open(&ao, &e->audit, detail));
     TRY(published_new(&e->published));
     TRY(live_new(RECENT_MAX, recent_keep_us, &e->live));
+    TRY(pacers_new(ACCOUNTS_TABLE, account_idle_us, &e->pacers));
     TRY(inbox_new(o->inbox_capacity, &e->inbox));
     TRY(start_writer(e));
     TRY(engine_lab_open(e, detail));
@@ -113,6 +118,7 @@ void engine_close(struct engine *e)
     classify_free(atomic_load(&e->classifier));
     if (e->live)
         live_free(e->live);
+    pacers_free(e->pacers);
     ledger_close(e->ledger);
     mem_free(e);
 }

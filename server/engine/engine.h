@@ -7,6 +7,7 @@
  * Invariant: OK from a report means durable and folded once, and published. */
 #pragma once
 
+#include "server/live/pacers.h"
 #include "server/loop/inbox.h"
 #include "server/route/feature_agent.h"
 #include "state/base/err.h"
@@ -74,6 +75,7 @@ struct route_in {
     size_t exclude_n;
     struct slice baseline;        /* Arm that answers where no policy does; empty: the router's. */
     struct slice selector, stage; /* Empty: every arm. */
+    struct slice tenant;          /* Empty: none. */
     const struct engine_weight *limits; /* Metrics and their bounds, in their own unit. */
     size_t limits_n;
     uint32_t input_tokens;    /* 0: estimated from the text. */
@@ -85,11 +87,22 @@ struct route_in {
     bool explain;
 };
 
-/* What a mean is the sum of: contributions, silence and charge (server/route/score.h). */
+/* What a mean is the sum of: contributions, silence and charge (server/route/score.h), and the
+ * price of what it costs (server/route/pacing.h). */
 struct shown_terms {
     float predicted[MAX_METRICS];    /* z units, of metrics with weight. */
     float contribution[MAX_METRICS]; /* Signed weight times predicted. */
-    float silence, charge;           /* <= 0. */
+    float silence, charge, pacing;   /* <= 0. */
+};
+
+/* How a budget bore on a decision. */
+struct shown_budget {
+    bool paced;            /* Else nothing else holds. */
+    char metric[NAME_CAP]; /* Empty: its router was removed since. */
+    char tenant[NAME_CAP]; /* Empty: the router's own. */
+    double per_request, lambda, affordable;
+    bool breaker, is_charged;
+    double charged;
 };
 
 struct ranked_arm {
@@ -125,6 +138,7 @@ struct route_out {
     bool shows_excluded; /* With explain or dry_run; else the next two are empty. */
     uint32_t excluded_n; /* In all; the first MAX_EXCLUDED are here. */
     struct excluded_arm excluded[MAX_EXCLUDED];
+    struct shown_budget budget; /* As the two before. */
 };
 
 /* Decides. ret_out is the caller's (large: keep one per slot or worker). Fills every header field
@@ -150,6 +164,15 @@ struct report_out {
     uint64_t position;
 };
 
+/* The true figure of what a budget was charged, until it is known to have counted. */
+struct report_charge {
+    bool is_set;
+    uint32_t router_uid;
+    uint8_t metric;
+    char tenant[NAME_CAP];
+    double charged, cost;
+};
+
 /* One report in flight; the caller's, alive until `done` was called. Zero it once, report_call_done
  * frees its buffer; it may be used again and again. */
 struct report_call {
@@ -159,6 +182,7 @@ struct report_call {
     uint16_t weighted_mask;            /* Private. */
     uint32_t metrics_n;                /* Private. */
     uint16_t sent_mask;                /* Private. */
+    struct report_charge charge;       /* Private. */
     char names[MAX_METRICS][NAME_CAP]; /* Private. */
     /* On the writer's thread (or inside engine_report for a plain duplicate). */
     void (*done)(struct report_call *call, enum err e, const struct report_out *out,
@@ -210,6 +234,30 @@ MUST_USE enum err engine_arm_remove(struct engine_worker *w, struct slice router
                                     struct err_detail *detail);
 MUST_USE enum err engine_keys_rotate(struct engine_worker *w, uint32_t *ret_key_id,
                                      uint32_t *ret_keys, struct err_detail *detail);
+
+/* ---- Budgets ---- */
+
+/* A budget and its account. */
+struct budget_info {
+    char router[NAME_CAP];
+    char tenant[NAME_CAP]; /* Empty: the router's own. */
+    char metric[NAME_CAP];
+    double per_request, ceiling;
+    bool has_account; /* Else nothing was charged yet. */
+    struct pacer_report account;
+};
+/* Gives a tenant a budget of its own. */
+MUST_USE enum err engine_tenant_set(struct engine_worker *w, struct slice router,
+                                    struct slice tenant, struct slice metric, double per_request,
+                                    double ceiling, struct err_detail *detail);
+MUST_USE enum err engine_tenant_remove(struct engine_worker *w, struct slice router,
+                                       struct slice tenant, struct err_detail *detail);
+/* Fills ret_budgets (max), in order of router, its own first, then tenants by name; ret_n how many,
+ * ret_total how many there are. Empty router: all of them; empty tenant: all. */
+MUST_USE enum err engine_budgets(struct engine_worker *w, struct slice router, struct slice tenant,
+                                 struct budget_info *ret_budgets, uint32_t max, uint32_t *ret_n,
+                                 uint32_t *ret_total, struct err_detail *detail);
+struct pacers_count engine_accounts(struct engine *e);
 
 /* ---- The task classifier ---- */
 
@@ -278,6 +326,9 @@ struct explain_out {
     char metric_names[MAX_METRICS][NAME_CAP];
     double weights[MAX_METRICS];
     uint16_t weighted_mask; /* Bit m: metric m had weight. */
+    struct shown_budget budget;
+    uint32_t unaffordable_n; /* In all; the first MAX_EXCLUDED are here. */
+    struct excluded_arm unaffordable[MAX_EXCLUDED];
     uint32_t arms_n;
     struct explained_arm *arms; /* Best score first; freed by explain_out_done. */
 };

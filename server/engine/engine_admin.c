@@ -147,6 +147,16 @@ static enum err check_fixed(const struct router_config *old, const struct router
                          "the metric table of router `%s` is fixed but for its weights", old->name);
 }
 
+/* Whether utilities change, which a price is paid in. */
+static bool other_values(const struct router_config *old, const struct router_config *new)
+{
+    bool other = strcmp(old->settings.policy, new->settings.policy) != 0 ||
+                 old->settings.alpha != new->settings.alpha;
+    for (uint32_t m = 0; m < old->metrics_n; m++)
+        other = other || old->metrics[m].weight != new->metrics[m].weight;
+    return other;
+}
+
 enum err engine_router_update(struct engine_worker *w, const struct router_config *config,
                               struct err_detail *detail)
 {
@@ -165,6 +175,7 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
     if (e == OK)
         e = check_fixed(old, config, detail);
     uint64_t seed = config->settings.seed ? config->settings.seed : old->settings.seed;
+    bool revalued = e == OK && other_values(old, config);
     mem_free(old);
     if (e != OK)
         return e;
@@ -175,7 +186,10 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
     ev->u.update.metrics_n = config->metrics_n;
     for (uint32_t m = 0; m < config->metrics_n; m++)
         ev->u.update.weights[m] = config->metrics[m].weight;
-    return submit(w, "router", config->name, NULL, detail);
+    TRY(submit(w, "router", config->name, NULL, detail));
+    if (revalued)
+        pacers_forget(w->engine->pacers, uid);
+    return OK;
 }
 
 enum err engine_router_remove(struct engine_worker *w, struct slice name, struct err_detail *detail)
@@ -185,7 +199,9 @@ enum err engine_router_remove(struct engine_worker *w, struct slice name, struct
     TRY(engine_name(name, "the router", text, detail));
     TRY(look_up_router(w, name, &uid, NULL, detail));
     fresh_event(w, EVENT_ROUTER_REMOVE)->u.router_uid = uid;
-    return submit(w, "router", text, NULL, detail);
+    TRY(submit(w, "router", text, NULL, detail));
+    pacers_drop(w->engine->pacers, uid);
+    return OK;
 }
 
 /* ---- arms ---- */
@@ -199,7 +215,10 @@ static enum err put_arm(struct engine_worker *w, enum event_kind kind, struct sl
     struct event *ev = fresh_event(w, kind);
     ev->u.arm.router_uid = uid;
     ev->u.arm.config = *arm;
-    return submit(w, "arm", arm->name, NULL, detail);
+    TRY(submit(w, "arm", arm->name, NULL, detail));
+    if (kind == EVENT_ARM_UPDATE) /* Of another price: what the window holds is no more. */
+        pacers_forget(w->engine->pacers, uid);
+    return OK;
 }
 
 enum err engine_arm_add(struct engine_worker *w, struct slice router, const struct arm_config *arm,
@@ -314,6 +333,7 @@ static void explain_terms(const struct audit_record *record, const struct audit_
     e->has_terms = true;
     e->terms.silence = from->silence;
     e->terms.charge = from->charge;
+    e->terms.pacing = from->pacing;
     for (uint32_t m = 0; m < record->weights_n; m++) {
         double sign = record->lower_mask >> m & 1 ? -1 : 1;
         e->terms.predicted[m] = from->predicted[m];
@@ -360,6 +380,31 @@ static void explain_names(const struct router_view *r, uint32_t baseline_uid,
         memcpy(out->metric_names[m], r->config->metrics[m].name, NAME_CAP);
 }
 
+static void explain_budget(const struct router_view *r, const struct audit_record *record,
+                           struct explain_out *out)
+{
+    const struct audit_budget *b = &record->budget;
+    bool named = r && b->metric < r->config->metrics_n;
+    const char *metric = named ? r->config->metrics[b->metric].name : "";
+    out->budget = (struct shown_budget){.paced = b->paced,
+                                        .per_request = b->per_request,
+                                        .lambda = b->lambda,
+                                        .affordable = b->affordable,
+                                        .breaker = b->breaker,
+                                        .is_charged = record->decision.paced,
+                                        .charged = (double)record->decision.charge};
+    memcpy(out->budget.tenant, b->tenant, NAME_CAP);
+    (void)snprintf(out->budget.metric, NAME_CAP, "%s", metric);
+    out->unaffordable_n = b->refused_n;
+    for (uint32_t i = 0; i < b->refused_n && i < MAX_EXCLUDED; i++) {
+        struct excluded_arm *e = &out->unaffordable[i];
+        e->why = UNAFFORDABLE;
+        arm_name_of(r, b->refused[i].arm_uid, e->name);
+        engine_say_unaffordable(metric, (double)b->refused[i].cost, b->affordable, b->breaker,
+                                e->detail, sizeof e->detail);
+    }
+}
+
 enum err engine_explain(struct engine_worker *w, struct slice decision_id,
                         struct explain_out *ret_out, struct err_detail *detail)
 {
@@ -390,6 +435,7 @@ enum err engine_explain(struct engine_worker *w, struct slice decision_id,
         const struct router_view *r = snapshot_router_uid(s, record.decision.router_uid);
         explain_names(r, record.baseline_uid, ret_out);
         explain_arms(r, &record, ret_out);
+        explain_budget(r, &record, ret_out);
         engine_snapshot_release(w);
     }
     mem_free(record.arms);

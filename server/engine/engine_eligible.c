@@ -135,7 +135,7 @@ enum err engine_say_no_arm(struct engine_worker *w, const struct router_view *r,
 }
 
 void engine_show_excluded(struct engine_worker *w, const struct router_view *r, bool all_cooling,
-                          uint32_t chosen, struct route_out *out)
+                          uint32_t chosen, const struct budget *budget, struct route_out *out)
 {
     for (uint32_t i = 0; i < r->arms_n; i++) {
         bool served = i == chosen || (all_cooling && w->marks[i] == COOLING);
@@ -146,6 +146,11 @@ void engine_show_excluded(struct engine_worker *w, const struct router_view *r, 
         struct excluded_arm *e = &out->excluded[out->excluded_n - 1];
         memcpy(e->name, r->arms[i]->config->name, NAME_CAP);
         e->why = w->marks[i];
-        say_detail(w, r, i, e->detail, sizeof e->detail);
+        if (e->why == UNAFFORDABLE)
+            engine_say_unaffordable(r->config->metrics[budget->id.metric].name,
+                                    (double)w->refused_cost[i], budget->terms.affordable,
+                                    budget->terms.cheapest_only, e->detail, sizeof e->detail);
+        else
+            say_detail(w, r, i, e->detail, sizeof e->detail);
     }
 }

@@ -22,6 +22,7 @@ struct engine {
     struct ledger *ledger;
     struct published *published;
     struct live *live;
+    struct pacers *pacers;
     struct inbox *inbox;
     struct audit *audit;
     struct writer *writer;
@@ -47,6 +48,10 @@ struct engine_worker {
     uint32_t limited[ENGINE_GUESSES];
     struct guess guesses[ENGINE_GUESSES];
     float pmf[MAX_ARMS];
+    float costs[MAX_ARMS];        /* Of arms, predicted, under a budget. */
+    float refused_cost[MAX_ARMS]; /* Of an arm UNAFFORDABLE, as the marks stand. */
+    uint32_t refused_n;           /* In all; the first are in: */
+    struct audit_refused refused[AUDIT_REFUSED_MAX];
     struct audit_arm audit_arms[MAX_ARMS];
     struct score_terms terms[MAX_RANKED]; /* At least AUDIT_TERMS_MAX. */
     struct eligible shown[MAX_RANKED];    /* Whose terms they are. */
@@ -61,6 +66,29 @@ MUST_USE enum err engine_fill_context(struct engine_worker *w, const struct rout
                                       const struct route_in *in, bool learn,
                                       struct err_detail *detail);
 
+/* The budget that a request spends from. */
+struct budget {
+    bool paced; /* Else nothing else holds. */
+    struct pacer_id id;
+    struct pacer_budget limits;
+    struct pacing_terms terms;
+};
+/* `tenant` may be empty. The tenant's own budget, else the router's, else none. */
+MUST_USE enum err engine_find_budget(struct engine_worker *w, const struct router_view *router,
+                                     const char *tenant, int64_t now_us, struct budget *ret_budget,
+                                     struct err_detail *detail);
+/* Fills w->costs of w->arms[0..n) and keeps those that may be chosen; returns how many. The others
+ * are marked UNAFFORDABLE and stand in w->refused. */
+uint32_t engine_afford(struct engine_worker *w, const struct router_view *router,
+                       const struct budget *budget, uint32_t n);
+void engine_show_budget(const struct budget *budget, const struct router_view *router,
+                        struct shown_budget *ret_shown);
+/* "cost_usd 0.02 predicted, 0.004 affordable now". */
+void engine_say_unaffordable(const char *metric, double cost, double affordable, bool breaker,
+                             char *ret_text, size_t cap);
+/* The true cost of a decision, counted now. */
+void engine_correct(struct engine *e, const struct report_charge *charge);
+
 /* Reads what the request asks of an arm into w->demand. */
 MUST_USE enum err engine_demand(struct engine_worker *w, const struct router_view *router,
                                 const struct route_in *in, struct err_detail *detail);
@@ -73,7 +101,8 @@ enum err engine_say_no_arm(struct engine_worker *w, const struct router_view *ro
 /* Fills ret_out->excluded from w->marks; neither the chosen arm nor, when all of them may serve,
  * the cooling ones are. */
 void engine_show_excluded(struct engine_worker *w, const struct router_view *router,
-                          bool all_cooling, uint32_t chosen, struct route_out *ret_out);
+                          bool all_cooling, uint32_t chosen, const struct budget *budget,
+                          struct route_out *ret_out);
 
 /* Makes the event of a report and all of `call` but its queueing. */
 MUST_USE enum err engine_prepare_report(struct engine_worker *w, const struct report_in *in,

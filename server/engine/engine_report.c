@@ -38,6 +38,23 @@ static enum err find_logged(struct engine_worker *w, const struct report_in *in,
     return OK;
 }
 
+/* What was charged with a prediction is put right by this report, if it counts. */
+static void fill_charge(const struct event_outcome *o, struct report_charge *ret)
+{
+    const struct decision *d = &o->decision;
+    ret->is_set = false;
+    for (uint8_t i = 0; d->paced && i < o->metrics_n; i++) {
+        if (o->metrics[i].index != d->budget_metric)
+            continue;
+        ret->is_set = true;
+        ret->router_uid = d->router_uid;
+        ret->metric = d->budget_metric;
+        memcpy(ret->tenant, d->tenant, NAME_CAP);
+        ret->charged = (double)d->charge;
+        ret->cost = o->metrics[i].raw;
+    }
+}
+
 static enum err fill_metrics(struct engine_worker *w, const struct report_in *in,
                              const struct router_view *r, struct report_call *call,
                              struct err_detail *detail)
@@ -71,6 +88,7 @@ static enum err fill_metrics(struct engine_worker *w, const struct report_in *in
         };
         call->sent_mask = (uint16_t)(call->sent_mask | 1u << index);
     }
+    fill_charge(o, &call->charge);
     call->metrics_n = c->metrics_n;
     call->weighted_mask = 0;
     for (uint32_t m = 0; m < c->metrics_n; m++) {
@@ -89,6 +107,9 @@ static void report_answered(struct inbox_item *item, enum err e, const struct fo
     struct report_out out;
     struct err_detail detail = {""};
     memset(&out, 0, sizeof out);
+    /* Folded is folded, also where the caller is told otherwise: it will never count again. */
+    if (call->charge.is_set && result->counted_mask >> call->charge.metric & 1)
+        engine_correct(call->engine, &call->charge);
     if (e == ERR_DECISION_NOT_FOUND || e == ERR_SPEC_MISMATCH)
         e = engine_unknown_decision(&detail);
     else if (e == ERR_DECISION_LATE)

@@ -27,6 +27,9 @@ struct routing {
     bool all_cooling;
     uint64_t seed;
     double answer_share;
+    struct budget budget;
+    float probe_cost; /* Of the arm on probe. */
+    double cheapest;  /* Of what might have been chosen, predicted. */
     struct decide_result result;
 };
 
@@ -164,6 +167,39 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
     return OK;
 }
 
+/* Leaves out what the budget does not afford: of the arms, and the one on probe. */
+static void afford(struct routing *t)
+{
+    struct engine_worker *w = t->w;
+    uint32_t probe = (uint32_t)t->forced;
+    bool probing = t->forced >= 0;
+    if (probing)
+        add_arm(t, probe);
+    t->arms_n = engine_afford(w, t->router, &t->budget, t->arms_n);
+    t->cheapest = (double)w->costs[0];
+    for (uint32_t i = 1; i < t->arms_n; i++)
+        t->cheapest = fmin(t->cheapest, (double)w->costs[i]);
+    if (!probing)
+        return;
+    t->forced = w->arms[t->arms_n - 1].index == probe ? (int)probe : -1;
+    if (t->forced >= 0)
+        t->probe_cost = w->costs[--t->arms_n];
+}
+
+/* A logged decision is the caller's own: nothing is spent on the policy's account. */
+static enum err pace(struct routing *t, struct err_detail *detail)
+{
+    char tenant[NAME_CAP] = "";
+    if (t->in->tenant.len > 0)
+        TRY(engine_name(t->in->tenant, "the tenant", tenant, detail));
+    if (t->mode == MODE_LOGGING_ONLY)
+        return OK;
+    TRY(engine_find_budget(t->w, t->router, tenant, t->now_us, &t->budget, detail));
+    if (t->budget.paced)
+        afford(t);
+    return OK;
+}
+
 /* ---- weights ---- */
 
 static enum err fill_weights(struct routing *t, struct err_detail *detail)
@@ -193,13 +229,25 @@ static enum err fill_weights(struct routing *t, struct err_detail *detail)
 
 /* ---- the choice ---- */
 
+/* The score of arm i alone, less the price of what it costs. */
+static void score_one(struct routing *t, uint32_t i)
+{
+    struct engine_worker *w = t->w;
+    struct score *s = &w->decide.scores[i];
+    score_arms(t->router, &t->result.utility, w->decision.x, &w->arms[i], 1, t->answer_share, s);
+    if (t->budget.paced)
+        s->mean = (float)((double)s->mean - t->budget.terms.lambda * (double)w->costs[i]);
+}
+
 /* An arm on probe is the only one that could be chosen: no draw, propensity 1, not evaluable. */
 static void choose_probe(struct routing *t)
 {
     t->arms_n = 0;
     add_arm(t, (uint32_t)t->forced);
-    score_arms(t->router, &t->result.utility, t->w->decision.x, t->w->arms, 1, t->answer_share,
-               t->w->decide.scores);
+    t->w->costs[0] = t->probe_cost;
+    score_one(t, 0);
+    /* Nobody looked at the others: of this context the account knows where it starts. */
+    t->result.menu = (struct pacing_menu){.base = t->cheapest};
     t->w->pmf[0] = 1;
     t->result.policy = policy_of(&t->router->config->settings);
     t->result.chosen = 0;
@@ -242,8 +290,10 @@ static uint32_t place_baseline(struct routing *t)
             return i;
     uint32_t i = t->arms_n;
     add_arm(t, (uint32_t)t->baseline);
-    score_arms(t->router, &t->result.utility, w->decision.x, &w->arms[i], 1, t->answer_share,
-               &w->decide.scores[i]);
+    if (t->budget.paced)
+        pacing_costs(t->router, t->budget.id.metric, w->decision.x, t->budget.limits.per_request,
+                     &w->arms[i], 1, &w->costs[i]);
+    score_one(t, i);
     return i;
 }
 
@@ -277,6 +327,8 @@ static void choose(struct routing *t)
         .n = t->arms_n,
         .answer_share = t->answer_share,
         .seed = t->seed,
+        .cost = t->budget.paced ? t->w->costs : NULL,
+        .lambda = t->budget.terms.lambda,
     };
     decide(&di, &t->w->decide, t->w->pmf, &t->result);
     if (t->mode != MODE_ONLINE) {
@@ -309,6 +361,12 @@ static void fill_decision(struct routing *t)
     bool trial = t->result.side != SIDE_NONE || t->mode == MODE_APPRENTICE;
     d->epoch = trial ? t->router->trial.epoch : 0;
     d->policy_arm_uid = t->policy_arm_uid;
+    d->paced = t->budget.paced && t->mode == MODE_ONLINE;
+    d->budget_metric = d->paced ? t->budget.id.metric : 0;
+    d->charge = d->paced ? t->w->costs[t->result.chosen] : 0;
+    memset(d->tenant, 0, sizeof d->tenant);
+    if (d->paced)
+        memcpy(d->tenant, t->budget.id.key, sizeof d->tenant);
     d->d = (uint16_t)t->router->d;
 }
 
@@ -350,6 +408,12 @@ static void mark_best(struct routing *t, uint32_t want, uint32_t *ret_order)
     }
 }
 
+/* What the budget took off an arm's mean. */
+static float pacing_term(const struct routing *t, uint32_t i)
+{
+    return t->budget.paced ? (float)(-t->budget.terms.lambda * (double)t->w->costs[i]) : 0;
+}
+
 /* The terms of all arms; of many, those of the chosen one and of the best scores. */
 static void audit_terms(struct routing *t, struct audit_record *r)
 {
@@ -371,6 +435,7 @@ static void audit_terms(struct routing *t, struct audit_record *r)
     for (uint32_t k = 0; k < r->terms_n; k++) {
         r->terms[k].silence = (float)w->terms[k].silence;
         r->terms[k].charge = (float)w->terms[k].charge;
+        r->terms[k].pacing = pacing_term(t, r->terms[k].arm);
         for (uint32_t m = 0; m < r->weights_n; m++)
             r->terms[k].predicted[m] = (float)w->terms[k].predicted[m];
     }
@@ -393,6 +458,23 @@ static void audit_arms(struct routing *t, struct audit_record *r)
     }
 }
 
+static void audit_budget(const struct routing *t, struct audit_budget *ret)
+{
+    const struct budget *b = &t->budget;
+    if (!b->paced)
+        return;
+    ret->paced = true;
+    ret->metric = b->id.metric;
+    memcpy(ret->tenant, b->id.key, sizeof ret->tenant);
+    ret->per_request = b->terms.budget;
+    ret->lambda = b->terms.lambda;
+    ret->affordable = b->terms.affordable;
+    ret->breaker = b->terms.cheapest_only;
+    for (uint32_t i = 0; i < t->w->refused_n && i < AUDIT_REFUSED_MAX; i++)
+        ret->refused[i] = t->w->refused[i];
+    ret->refused_n = t->w->refused_n;
+}
+
 static void audit(struct routing *t)
 {
     struct engine_worker *w = t->w;
@@ -412,6 +494,7 @@ static void audit(struct routing *t)
         if (t->router->config->metrics[m].lower_is_better)
             r.lower_mask = (uint16_t)(r.lower_mask | 1u << m);
     }
+    audit_budget(t, &r.budget);
     audit_arms(t, &r);
     audit_terms(t, &r);
     buf_reset(&w->audit_bytes);
@@ -458,8 +541,20 @@ static void rank(struct routing *t, struct route_out *out)
         return;
     score_terms(t->router, &t->result.utility, w->decision.x, w->shown, out->ranked_n,
                 t->answer_share, w->terms);
-    for (uint32_t k = 0; k < out->ranked_n; k++)
+    for (uint32_t k = 0; k < out->ranked_n; k++) {
         show_terms(&w->terms[k], c->metrics_n, &out->ranked[k].terms);
+        out->ranked[k].terms.pacing = pacing_term(t, order[k]);
+    }
+}
+
+/* An apprentice's account is charged as if its policy had answered: the price is then the one that
+ * a promotion finds. Its true cost never comes. */
+static void charge(struct routing *t)
+{
+    const struct decide_result *r = &t->result;
+    uint32_t spent_on = t->mode == MODE_APPRENTICE ? r->policy_choice : r->chosen;
+    if (t->budget.paced)
+        pacers_charge(t->w->engine->pacers, &t->budget.id, &r->menu, (double)t->w->costs[spent_on]);
 }
 
 static enum err answer(struct routing *t, struct route_out *out, struct err_detail *detail)
@@ -486,8 +581,21 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
     /* Nobody will learn from a logged pull: counted here, it would be unanswered for ever. */
     if (c && t->mode != MODE_LOGGING_ONLY)
         atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
+    charge(t);
     audit(t);
     return OK;
+}
+
+static void show_more(const struct routing *t, struct route_out *out)
+{
+    uint32_t chosen = t->result.chosen;
+    engine_show_excluded(t->w, t->router, t->all_cooling, t->w->arms[chosen].index, &t->budget,
+                         out);
+    engine_show_budget(&t->budget, t->router, &out->budget);
+    if (!t->budget.paced || t->mode != MODE_ONLINE)
+        return;
+    out->budget.is_charged = !t->in->dry_run;
+    out->budget.charged = (double)t->w->costs[chosen];
 }
 
 static enum err route_once(struct routing *t, struct route_out *out, struct err_detail *detail)
@@ -502,12 +610,12 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
     utility_init(&t->result.utility, t->router, t->overrides);
     t->group = t->result.utility.group;
     TRY(find_eligible(t, detail));
+    TRY(pace(t, detail));
     choose(t);
     out->excluded_n = 0;
     out->shows_excluded = t->in->explain || t->in->dry_run;
     if (out->shows_excluded)
-        engine_show_excluded(t->w, t->router, t->all_cooling, t->w->arms[t->result.chosen].index,
-                             out);
+        show_more(t, out);
     return answer(t, out, detail);
 }
 
@@ -536,6 +644,8 @@ static void remember_answer(struct engine_worker *w, const uint8_t id[ID_BYTES],
     buf_put_u32(b, o->excluded_n);
     for (uint32_t i = 0; i < o->excluded_n && i < MAX_EXCLUDED; i++)
         buf_put(b, &o->excluded[i], sizeof o->excluded[i]);
+    if (o->shows_excluded)
+        buf_put(b, &o->budget, sizeof o->budget);
     if (buf_error(b) == OK)
         live_recent_put(w->engine->live, id, (struct slice){b->data, b->len});
     else
@@ -568,6 +678,8 @@ static enum err recall_answer(struct engine_worker *w, const uint8_t id[ID_BYTES
     o->excluded_n = reader_u32(&r);
     for (uint32_t i = 0; i < o->excluded_n && i < MAX_EXCLUDED; i++)
         reader_copy(&r, &o->excluded[i], sizeof o->excluded[i]);
+    if (o->shows_excluded)
+        reader_copy(&r, &o->budget, sizeof o->budget);
     return r.failed ? err_say(detail, ERR_INTERNAL, "a remembered answer is damaged") : OK;
 }
 

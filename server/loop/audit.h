@@ -34,11 +34,29 @@ struct audit_arm {
 
 /* What the mean of one eligible arm was the sum of (server/route/score.h). */
 struct audit_terms {
-    uint32_t arm; /* Into the record's arms. */
-    float silence, charge;
-    float predicted[MAX_METRICS]; /* Of the metrics with weight. */
+    uint32_t arm;                  /* Into the record's arms. */
+    float silence, charge, pacing; /* pacing: 0 without a budget. */
+    float predicted[MAX_METRICS];  /* Of the metrics with weight. */
 };
 enum { AUDIT_TERMS_MAX = 64 }; /* Arms that have them: the chosen one, and the best scores. */
+
+/* An arm that the budget ruled out. */
+struct audit_refused {
+    uint32_t arm_uid;
+    float cost; /* Predicted, raw unit. */
+};
+enum { AUDIT_REFUSED_MAX = 64 };
+
+/* The budget that bore on a decision; all zero: none did. */
+struct audit_budget {
+    bool paced;
+    uint8_t metric;
+    char tenant[NAME_CAP]; /* Empty: the router's own. */
+    double per_request, lambda, affordable;
+    bool breaker;
+    uint32_t refused_n; /* In all; the first AUDIT_REFUSED_MAX are here. */
+    struct audit_refused refused[AUDIT_REFUSED_MAX];
+};
 
 /* A whole decision record. */
 struct audit_record {
@@ -51,6 +69,7 @@ struct audit_record {
     double weights[MAX_METRICS]; /* As used. */
     uint16_t lower_mask;         /* Bit m: metric m counts negative. */
     uint32_t baseline_uid;       /* The arm that answers without a policy; 0: none was named. */
+    struct audit_budget budget;
     uint32_t terms_n;
     struct audit_terms terms[AUDIT_TERMS_MAX]; /* In the order of the arms. */
     uint32_t arms_n;

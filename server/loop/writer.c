@@ -1,5 +1,6 @@
 #include "server/loop/writer.h"
 
+#include "server/loop/accounts.h"
 #include "server/loop/tally.h"
 #include "server/ops/clock.h"
 #include "state/base/mem.h"
@@ -15,9 +16,10 @@ static const int64_t idle_wait_us = INT64_C(250) * 1000;
 struct writer {
     struct writer_options o;
     pthread_t thread;
-    struct ledger_entry *entries; /* BATCH_MAX + TALLY_ROOM */
+    struct ledger_entry *entries; /* BATCH_MAX + TALLY_ROOM + ACCOUNTS_EVENTS */
     struct inbox_item **items;    /* Of the first entries; tallies have none. */
     struct tally *tally;
+    struct accounts *accounts;
     int64_t tallied_us, ticked_us, checkpointed_us;
     struct writer_command *waiting; /* For the checkpoint that runs. */
     struct writer_command *queued;  /* For the one after it. */
@@ -78,10 +80,14 @@ static void commit(struct writer *w, uint32_t items_n, uint32_t n)
     struct err_detail detail = {""};
     int64_t start = clock_mono_ns();
     uint64_t before = ledger_durable(w->o.ledger);
+    for (uint32_t i = 0; i < n; i++) /* Of the batch before: not what became of this one. */
+        memset(&w->entries[i].result, 0, sizeof w->entries[i].result);
     enum err e = w->failed ? ERR_IO : prepare_live(w, items_n);
     if (e == OK)
         e = ledger_commit(w->o.ledger, w->entries, n, &detail);
     uint64_t written = ledger_durable(w->o.ledger) - before;
+    if (e != OK && n > items_n)
+        accounts_return(w->accounts, w->o.pacers);
     if (written && w->o.on_commit)
         w->o.on_commit(w->o.on_commit_ctx, (double)(clock_mono_ns() - start) * 1e-9,
                        (uint32_t)written);
@@ -116,6 +122,9 @@ static uint32_t add_tallies(struct writer *w, uint32_t n, int64_t now_us, bool n
     tally_collect(w->tally, w->o.live, published_current(w->o.published), now_us, now);
     for (uint32_t i = 0; i < w->tally->n; i++)
         w->entries[n++].record = tally_record(w->tally, i);
+    accounts_collect(w->accounts, w->o.pacers, now_us);
+    for (uint32_t i = 0; i < w->accounts->n; i++)
+        w->entries[n++].record = accounts_record(w->accounts, i);
     return n;
 }
 
@@ -234,8 +243,10 @@ static void housekeeping(struct writer *w, int64_t now_us)
 static void finish(struct writer *w)
 {
     int64_t now_us = clock_unix_us();
-    uint32_t all = add_tallies(w, 0, now_us, true);
-    if (all > 0)
+    uint32_t all;
+    /* Accounts come a thousand at a time; what a failed disk does not take is not tried for ever.
+     */
+    for (int i = 0; i < 64 && (all = add_tallies(w, 0, now_us, true)) > 0; i++)
         commit(w, 0, all);
     if (!w->failed && !ledger_checkpoint_running(w->o.ledger) &&
         ledger_durable(w->o.ledger) > ledger_checkpoint_position(w->o.ledger))
@@ -281,6 +292,7 @@ static enum err prepare_all(struct writer *w)
     for (uint32_t i = 0; i < m->routers_n; i++) {
         const struct router *r = m->routers[i];
         TRY(restore_count(w->o.live, r->uid, r->requests, r->requests));
+        TRY(accounts_restore(r, w->o.pacers, clock_unix_us()));
         struct live_count *c = live_get(w->o.live, r->uid);
         for (int side = 0; side < 2; side++)
             atomic_store_explicit(&c->sides[side], r->sides[side], memory_order_relaxed);
@@ -300,6 +312,9 @@ static void writer_free(struct writer *w)
     if (w->tally)
         tally_done(w->tally);
     mem_free(w->tally);
+    if (w->accounts)
+        accounts_done(w->accounts);
+    mem_free(w->accounts);
     mem_free(w->entries);
     mem_free(w->items);
     mem_free(w);
@@ -311,11 +326,13 @@ enum err writer_start(const struct writer_options *o, struct writer **ret_writer
     if (!w)
         return ERR_NOMEM;
     w->o = *o;
-    w->entries = mem_calloc(BATCH_MAX + TALLY_ROOM, sizeof *w->entries);
+    w->entries = mem_calloc(BATCH_MAX + TALLY_ROOM + ACCOUNTS_EVENTS, sizeof *w->entries);
     w->items = mem_calloc(BATCH_MAX, sizeof(struct inbox_item *));
     w->tally = mem_calloc(1, sizeof *w->tally);
+    w->accounts = mem_calloc(1, sizeof *w->accounts);
     w->ticked_us = w->checkpointed_us = clock_unix_us();
-    enum err e = w->entries && w->items && w->tally ? prepare_all(w) : ERR_NOMEM;
+    bool all = w->entries && w->items && w->tally && w->accounts;
+    enum err e = all ? prepare_all(w) : ERR_NOMEM;
     if (e == OK) {
         e = publish(w);
     }

@@ -2,12 +2,13 @@
  * through the ledger, publishes, answers the waiters; writes tallies and checkpoints in between.
  * Why: one writer needs no lock, and group commit falls out of it: the next batch collects while a
  * commit runs, so there is no timer.
- * Owns: its thread. Borrows ledger, published, inbox, live and log; all must outlive it.
+ * Owns: its thread. Borrows ledger, published, inbox, live, pacers and log; all must outlive it.
  * Threads: start and stop from the owner. While it runs, ledger and model are the writer's alone.
  * Invariant: an item is answered OK only after its commit, its fold and the publication. */
 #pragma once
 
 #include "server/live/live.h"
+#include "server/live/pacers.h"
 #include "server/loop/inbox.h"
 #include "server/ops/log.h"
 #include "state/ledger.h"
@@ -20,6 +21,7 @@ struct writer_options {
     struct published *published;
     struct inbox *inbox;
     struct live *live;
+    struct pacers *pacers;
     struct log *log;
     uint64_t checkpoint_every_events;
     int64_t checkpoint_every_us;

@@ -39,7 +39,8 @@
     X(NO_MODALITY, 9, "does not take what the prompt holds")                                       \
     X(NO_TOOLS, 10, "cannot call tools")                                                           \
     X(NO_JSON, 11, "cannot be held to JSON")                                                       \
-    X(OVER_LIMIT, 12, "is predicted to break a limit")
+    X(OVER_LIMIT, 12, "is predicted to break a limit")                                             \
+    X(UNAFFORDABLE, 13, "costs more than the budget affords now")
 
 enum ineligible {
 #define X(name, number, text) name = number,

@@ -28,7 +28,9 @@
     X(hybrid, hybrid)                                                                              \
     X(split_share, split_share)                                                                    \
     X(split_alpha, split_alpha)                                                                    \
-    X(split_epsilon, split_epsilon)
+    X(split_epsilon, split_epsilon)                                                                \
+    X(budget_per_request, budget_per_request)                                                      \
+    X(budget_ceiling, budget_ceiling)
 
 /* Descriptors of an arm: wire and own name agree, a bit says that it is declared. */
 #define DESCRIPTORS(X)                                                                             \
@@ -73,6 +75,7 @@ static enum err settings_names_in(const Shunt__V1__RouterSettings *m,
     TRY(no_name_in(m->split_policy, "settings.split_policy", settings->split_policy, detail));
     TRY(no_name_in(m->split_fixed_arm, "settings.split_fixed_arm", settings->split_fixed_arm,
                    detail));
+    TRY(no_name_in(m->budget_metric, "settings.budget_metric", settings->budget_metric, detail));
     return no_name_in(m->baseline_arm, "settings.baseline_arm", settings->baseline_arm, detail);
 }
 
@@ -289,10 +292,11 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->has_mode = true;
     m->mode = (Shunt__V1__RouterMode)s->mode;
     m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
+    m->budget_metric = arena_text(arena, s->budget_metric, strlen(s->budget_metric));
     bool split = m->split_policy && m->split_fixed_arm;
     if (!codec_stages_out(&s->stages, arena, m))
         return NULL;
-    return m->policy && m->fixed_arm && split && m->baseline_arm ? m : NULL;
+    return m->policy && m->fixed_arm && split && m->baseline_arm && m->budget_metric ? m : NULL;
 }
 
 static bool metric_out(const struct metric_def *d, struct arena *arena, Shunt__V1__Metric *m)

@@ -9,8 +9,9 @@
  * Arguments: orders (20; what is promised is promised of 20, fewer are noise). Exits 1 when a
  * promise is broken, 77 without SHUNT_DATA. */
 #include "server/route/pacing.h"
+
+#include "server/route/decide.h"
 #include "server/route/features.h"
-#include "server/route/policy.h"
 #include "state/base/rng.h"
 #include "state/model/fold.h"
 #include "state/model/model.h"
@@ -64,6 +65,7 @@ struct game {
     struct waiting waiting[DELAY_MAX + 1];
     struct pacing pacing;
     struct pacing_slot slots[PACING_W];
+    struct decide_scratch scratch;
 };
 
 static void must(enum err e, const char *what)
@@ -137,61 +139,23 @@ static void open_game(struct game *g)
     g->event.u.router.settings.seed = g->seed;
     g->router_uid = fold(g);
     for (uint32_t a = 0; a < g->plan->first_n; a++)
-        add_arm(g, a, false);
+        add_arm(g, a, !g->plan->undeclared);
     publish(g);
 }
 
-/* As decide does it: while an arm has no pull it goes first, then one request in three. */
-static bool newcomer_due(const struct game *g, const struct eligible *arms, uint32_t n,
-                         uint64_t *ret_fewest)
-{
-    const struct router_settings *s = &g->config.settings;
-    *ret_fewest = s->newcomer_pulls;
-    for (uint32_t i = 0; i < n; i++)
-        if (arms[i].issued < *ret_fewest)
-            *ret_fewest = arms[i].issued;
-    if (*ret_fewest == s->newcomer_pulls)
-        return false;
-    return *ret_fewest == 0 ||
-           rng_uniform(rng_mix(g->seed, g->decided), 1) < 1.0 / s->newcomer_every;
-}
-
-/* Index into the arms left: floor, newcomer, or the policy's. */
-static uint32_t draw(const struct game *g, const struct eligible *arms, const struct score *scores,
-                     uint32_t n)
-{
-    double work[POLICY_WORK * ROWS_ARMS_MAX];
-    float pmf[ROWS_ARMS_MAX];
-    uint64_t seed = rng_mix(g->seed, g->decided), fewest;
-    uint32_t best = 0;
-    if (rng_uniform(seed, 0) < g->plan->floor)
-        return (uint32_t)rng_below(seed, 2, n);
-    const struct policy_input in = {&g->config.settings, scores, n, n};
-    policy_of(&g->config.settings)->pmf(&in, work, pmf);
-    bool forced = newcomer_due(g, arms, n, &fewest);
-    for (uint32_t i = 0; i < n; i++) {
-        if (forced && arms[i].issued == fewest)
-            return i;
-        if (pmf[i] > pmf[best])
-            best = i;
-    }
-    return best;
-}
-
-/* What is seen of a row: the arms that may be chosen, what they are worth and cost; their menu. */
+/* What is decided of a row: the arms that may be chosen, what they cost, which it is. */
 struct view {
     struct eligible arms[ROWS_ARMS_MAX];
-    struct score scores[ROWS_ARMS_MAX];
     float cost[ROWS_ARMS_MAX];
-    struct pacing_menu menu;
     uint32_t n;
+    struct decide_result result;
 };
 
-static void look(const struct game *g, const float *x, struct view *v)
+static void look(struct game *g, const float *x, struct view *v)
 {
     const struct router_view *r = g->snapshot->routers[0];
     struct pacing_terms t = pacing_terms(&g->pacing);
-    struct utility u;
+    float pmf[ROWS_ARMS_MAX];
     memset(v, 0, sizeof *v);
     v->n = r->arms_n;
     for (uint32_t a = 0; a < v->n; a++)
@@ -200,10 +164,17 @@ static void look(const struct game *g, const float *x, struct view *v)
         pacing_costs(r, COST, x, t.budget, v->arms, v->n, v->cost);
         v->n = pacing_filter(r, COST, &t, v->arms, v->cost, v->n);
     }
-    utility_init(&u, r, NULL);
-    score_arms(r, &u, x, v->arms, v->n, 1, v->scores);
-    if (g->paced)
-        pacing_apply(t.lambda, v->cost, v->n, 1, v->scores, &v->menu);
+    const struct decide_input in = {
+        .router = r,
+        .x = x,
+        .arms = v->arms,
+        .n = v->n,
+        .answer_share = 1,
+        .seed = rng_mix(g->seed, g->decided),
+        .cost = g->paced ? v->cost : NULL,
+        .lambda = t.lambda,
+    };
+    decide(&in, &g->scratch, pmf, &v->result);
 }
 
 /* The window as today's model sees it; bank and breaker stay. */
@@ -221,7 +192,7 @@ static void rescore(struct game *g)
         g->pacing.used = was.used;
         look(g, g->x + g->window[(first + i) % PACING_W] * d, &v);
         g->pacing = now;
-        pacing_charge(&g->pacing, &v.menu, 0);
+        pacing_charge(&g->pacing, &v.result.menu, 0);
         g->pacing.bank = was.bank;
         g->pacing.spend = was.spend;
         g->pacing.tripped = was.tripped;
@@ -235,12 +206,12 @@ static struct waiting choose(struct game *g, uint32_t row, const float *x)
     if (g->paced && g->plan->rescore && g->decided % RESCORE_EVERY == 0)
         rescore(g);
     look(g, x, &v);
-    uint32_t chosen = draw(g, v.arms, v.scores, v.n), arm = v.arms[chosen].index;
+    uint32_t chosen = v.result.chosen, arm = v.arms[chosen].index;
     g->decided++;
     g->issued[arm]++;
     if (g->paced) {
         g->window[g->pacing.next] = row;
-        pacing_charge(&g->pacing, &v.menu, (double)v.cost[chosen]);
+        pacing_charge(&g->pacing, &v.result.menu, (double)v.cost[chosen]);
     }
     return (struct waiting){row, arm, (double)v.cost[chosen]};
 }
@@ -374,12 +345,13 @@ static int run_plan(const struct plan *p, const struct rows *rows, uint32_t dear
     for (uint32_t b = p->from; b < p->to; b++) {
         struct result r = {.budget = low * pow(high / low, b / (BUDGETS - 1.0))};
         for (uint32_t o = 0; o < 2 * orders; o++) {
-            memset(g, 0, sizeof *g);
+            memset(g, 0, offsetof(struct game, scratch));
             g->rows = rows;
             g->plan = p;
             g->x = x;
             g->seed = rng_mix(1, o);
             configure(&g->config);
+            g->config.settings.explore_floor = p->floor;
             rows_shuffle(o / 2, rows->n, order);
             play_halves(g, order, o & 1, .5 / orders, &r);
         }

@@ -26,10 +26,26 @@ static void fill_record(struct audit_record *r, struct audit_arm *arms, uint32_t
     r->decision.mode = MODE_APPRENTICE;
     r->decision.epoch = 3;
     r->decision.policy_arm_uid = 9;
+    if (arms_n != 1) {
+        r->budget = (struct audit_budget){.paced = true,
+                                          .metric = 2,
+                                          .tenant = "acme",
+                                          .per_request = 1e-3,
+                                          .lambda = 12,
+                                          .affordable = .06,
+                                          .breaker = true,
+                                          .refused_n = 2,
+                                          .refused = {{5, .5F}, {6, .25F}}};
+        r->decision.paced = 1;
+        r->decision.charge = .5F;
+    }
     r->terms_n = arms_n < 2 ? arms_n : 2;
     for (uint32_t i = 0; i < r->terms_n; i++)
-        r->terms[i] = (struct audit_terms){
-            .arm = i + arms_n - r->terms_n, .silence = -.5F, .charge = -1, .predicted = {0, .75F}};
+        r->terms[i] = (struct audit_terms){.arm = i + arms_n - r->terms_n,
+                                           .silence = -.5F,
+                                           .charge = -1,
+                                           .pacing = arms_n != 1 ? -.25F : 0,
+                                           .predicted = {0, .75F}};
     r->arms = arms;
     r->arms_n = arms_n;
     for (uint32_t i = 0; i < arms_n; i++)
@@ -121,6 +137,13 @@ static void a_record_with_impossible_values_is_corrupt(void **unused)
     CORRUPT_WITH(r.weights[0] = (double)NAN);
     CORRUPT_WITH(r.decision.x[0] = NAN);
     CORRUPT_WITH(r.lower_mask = 4);
+    CORRUPT_WITH(r.terms[0].pacing = NAN);
+    CORRUPT_WITH(r.budget.metric = MAX_METRICS);
+    CORRUPT_WITH(r.budget.lambda = -1);
+    CORRUPT_WITH(r.budget.per_request = (double)INFINITY);
+    CORRUPT_WITH(r.budget.affordable = (double)NAN);
+    CORRUPT_WITH(r.budget.refused_n = MAX_ARMS + 1);
+    CORRUPT_WITH(r.budget.refused[1].cost = NAN);
     CORRUPT_WITH(r.terms[1].arm = 2);
     CORRUPT_WITH(r.terms[1].arm = 0);
     CORRUPT_WITH(r.terms[0].silence = NAN);

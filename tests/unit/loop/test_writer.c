@@ -16,6 +16,7 @@ struct scene {
     struct ledger *ledger;
     struct published *published;
     struct live *live;
+    struct pacers *pacers;
     struct inbox *inbox;
     struct writer *writer;
     struct err_detail detail;
@@ -74,12 +75,14 @@ static void start(struct scene *s, uint32_t capacity)
         fail_msg("%s", s->detail.text);
     assert_int_equal(published_new(&s->published), OK);
     assert_int_equal(live_new(1024, 1000000, &s->live), OK);
+    assert_int_equal(pacers_new(1024, 0, &s->pacers), OK);
     assert_int_equal(inbox_new(capacity, &s->inbox), OK);
     struct writer_options o = {
         .ledger = s->ledger,
         .published = s->published,
         .inbox = s->inbox,
         .live = s->live,
+        .pacers = s->pacers,
         .checkpoint_every_events = 1000000,
         .checkpoint_every_us = 3600 * 1000000LL,
         .on_commit = commit_seen,
@@ -96,6 +99,7 @@ static void stop(struct scene *s)
     inbox_free(s->inbox);
     published_free(s->published);
     live_free(s->live);
+    pacers_free(s->pacers);
     ledger_close(s->ledger);
 }
 
