@@ -1,5 +1,18 @@
 #include "server/gauges.h"
 
+#include "state/base/mem.h"
+
+enum { GAUGES_BUDGETS_MAX = 1000 };
+enum budget_gauge {
+    GAUGE_BANK,
+    GAUGE_PRICE,
+    GAUGE_RATE,
+    GAUGE_RECENT,
+    GAUGE_SPENT,
+    GAUGE_ALLOWED,
+    GAUGE_BREAKER
+};
+
 static double read_inbox_depth(void *arg)
 {
     return (double)engine_gauges(((struct gauges *)arg)->engine).inbox_depth;
@@ -98,6 +111,101 @@ static void arm_outcomes(struct metrics_sink *sink, void *arg)
     emit_routers(sink, ((struct gauges *)arg)->engine, emit_outcomes);
 }
 
+static double number_of_budget(const struct budget_info *b, enum budget_gauge gauge)
+{
+    const struct pacer_report *a = &b->account;
+    switch (gauge) {
+    case GAUGE_BANK:
+        return a->saved.kept.bank;
+    case GAUGE_PRICE:
+        return a->terms.lambda;
+    case GAUGE_RATE:
+        return a->rate / b->per_request;
+    case GAUGE_RECENT:
+        return a->saved.kept.spend;
+    case GAUGE_SPENT:
+        return a->saved.totals.paid;
+    case GAUGE_ALLOWED:
+        return a->saved.totals.allowed;
+    case GAUGE_BREAKER:
+        return a->saved.kept.tripped;
+    }
+    return 0;
+}
+
+static void emit_budgets(struct metrics_sink *sink, struct engine *e, enum budget_gauge gauge)
+{
+    struct engine_worker *w = NULL;
+    struct err_detail detail;
+    uint32_t n = 0, total;
+    const struct slice all = {"", 0};
+    struct budget_info *b = mem_calloc(GAUGES_BUDGETS_MAX, sizeof *b);
+    if (!b || engine_worker_new(e, &w) != OK) {
+        mem_free(b);
+        return;
+    }
+    if (engine_budgets(w, all, all, b, GAUGES_BUDGETS_MAX, &n, &total, &detail) == OK)
+        for (uint32_t i = 0; i < n; i++) {
+            struct metrics_label labels[] = {
+                {"router", b[i].router}, {"tenant", b[i].tenant}, {"metric", b[i].metric}};
+            if (b[i].has_account)
+                metrics_emit(sink, labels, 3, number_of_budget(&b[i], gauge));
+        }
+    engine_worker_free(w);
+    mem_free(b);
+}
+
+#define BUDGET_COLLECTOR(name, gauge)                                                              \
+    static void name(struct metrics_sink *sink, void *arg)                                         \
+    {                                                                                              \
+        emit_budgets(sink, ((struct gauges *)arg)->engine, gauge);                                 \
+    }
+BUDGET_COLLECTOR(budget_bank, GAUGE_BANK)
+BUDGET_COLLECTOR(budget_price, GAUGE_PRICE)
+BUDGET_COLLECTOR(budget_rate, GAUGE_RATE)
+BUDGET_COLLECTOR(budget_recent, GAUGE_RECENT)
+BUDGET_COLLECTOR(budget_spent, GAUGE_SPENT)
+BUDGET_COLLECTOR(budget_allowed, GAUGE_ALLOWED)
+BUDGET_COLLECTOR(budget_breaker, GAUGE_BREAKER)
+
+static double read_accounts_evicted(void *arg)
+{
+    return (double)engine_accounts(((struct gauges *)arg)->engine).evicted;
+}
+
+static enum err add_budgets(struct gauges *g, struct metrics *m)
+{
+    const struct {
+        const char *name, *help;
+        enum metrics_type type;
+        void (*collect)(struct metrics_sink *sink, void *arg);
+    } rows[] = {
+        {"shunt_budget_bank",
+         "Saved, or owed when negative, in budgets. At most 1000 budgets are "
+         "shown; tenant is empty for a router's own.",
+         METRICS_GAUGE, budget_bank},
+        {"shunt_budget_price", "Utility that one unit of the metric costs now.", METRICS_GAUGE,
+         budget_price},
+        {"shunt_budget_rate", "What a request may cost now on average, in budgets.", METRICS_GAUGE,
+         budget_rate},
+        {"shunt_budget_recent", "Recent mean cost of a request, in budgets.", METRICS_GAUGE,
+         budget_recent},
+        {"shunt_budget_spent",
+         "Spent, in the metric's unit: predicted, and put right where "
+         "the true cost was reported (it may fall then).",
+         METRICS_GAUGE, budget_spent},
+        {"shunt_budget_allowed", "A budget for each request charged, in the metric's unit.",
+         METRICS_GAUGE, budget_allowed},
+        {"shunt_budget_breaker", "1 while only the cheapest arm may serve.", METRICS_GAUGE,
+         budget_breaker},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        TRY(metrics_add_collector(m, rows[i].name, rows[i].help, rows[i].type, rows[i].collect, g));
+    return metrics_add_reader(m, "shunt_accounts_evicted_total",
+                              "Accounts that made room for others; what they owed is forgotten.",
+                              METRICS_COUNTER, read_accounts_evicted, g);
+}
+
 static void on_commit(void *ctx, double seconds, uint32_t records)
 {
     struct gauges *g = ctx;
@@ -147,6 +255,7 @@ enum err gauges_init(struct gauges *g, struct engine *engine, struct log *log, s
                               "Decisions of the arm with at least one report. At most 2000 arms "
                               "are shown, in order of creation.",
                               METRICS_GAUGE, arm_outcomes, g));
+    TRY(add_budgets(g, m));
     engine_on_commit(engine, on_commit, g);
     return OK;
 }

@@ -336,6 +336,8 @@ static enum ctl_exit print_terms(const Shunt__V1__ExplainResponse *r)
             table_column(t, first->contributions[m]->key, TABLE_RIGHT);
         table_column(t, "silence", TABLE_RIGHT);
         table_column(t, "charge", TABLE_RIGHT);
+        if (r->budget)
+            table_column(t, "pacing", TABLE_RIGHT);
         table_column(t, "= mean", TABLE_RIGHT);
     }
     for (size_t i = 0; t && i < r->n_arms; i++) {
@@ -347,6 +349,8 @@ static enum ctl_exit print_terms(const Shunt__V1__ExplainResponse *r)
             table_cell(t, "%+.4f", contribution_of(arm->terms, first->contributions[m]->key));
         table_cell(t, "%+.4f", arm->terms->silence);
         table_cell(t, "%+.4f", arm->terms->charge);
+        if (r->budget)
+            table_cell(t, "%+.4f", arm->terms->pacing);
         table_cell(t, "%.4f", arm->mean);
     }
     puts("");
@@ -368,6 +372,25 @@ static void print_trial(const Shunt__V1__ExplainResponse *r)
         printf("policy's    %s\n", r->policy_arm_id);
 }
 
+static void print_budget(const Shunt__V1__ExplainResponse *r)
+{
+    const Shunt__V1__BudgetUse *b = r->budget;
+    if (!b)
+        return;
+    printf("budget      %g %s a request", b->per_request, b->metric ? b->metric : "");
+    if (b->tenant && *b->tenant)
+        printf(", of tenant %s", b->tenant);
+    printf("\nprice       %g a unit%s\n", b->lambda,
+           b->breaker ? "; the breaker let only the cheapest arm serve" : "");
+    if (b->has_charged)
+        printf("charged     %g\n", b->charged);
+    for (size_t i = 0; i < r->n_unaffordable; i++) {
+        const Shunt__V1__ExcludedArm *arm = r->unaffordable[i];
+        printf("too dear    %s (%s)\n", arm->arm_id && *arm->arm_id ? arm->arm_id : "(removed)",
+               arm->detail ? arm->detail : "");
+    }
+}
+
 static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage *response)
 {
     (void)ctl;
@@ -384,6 +407,7 @@ static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage
     printf("seed        %" PRIu64 "\n", r->seed);
     for (size_t i = 0; i < r->n_weights; i++)
         printf("weight      %s %g\n", r->weights[i]->key, r->weights[i]->value);
+    print_budget(r);
     print_numbers("context     ", r->context, r->n_context);
     puts("");
     enum ctl_exit code = print_eligible(r);
@@ -431,6 +455,7 @@ static const struct command_option route_options[] = {
     {"max-cost-usd", "USD", "limit of cost_usd", "max_cost_usd", COMMAND_SET},
     {"max-latency-ms", "MS", "limit of latency_ms", "max_latency_ms", COMMAND_SET},
     {"min-quality", "Q", "limit of quality, from below", "min_quality", COMMAND_SET},
+    {"tenant", "TENANT", "on whose behalf: whose budget pays", "tenant", COMMAND_SET},
     {"baseline", "ARM", "the arm you would take without shunt", "baseline_arm_id", COMMAND_SET},
     {"decision-id", "UUID", "your own id for the decision", "decision_id", COMMAND_SET},
     {"max-ranked", "N", "show the N best arms", "max_ranked", COMMAND_SET},

@@ -1,5 +1,6 @@
 #include "server/rpc/codec.h"
 
+#include "server/rpc/codec_budget.h"
 #include "server/rpc/codec_capability.h"
 #include "server/rpc/message.h"
 
@@ -119,6 +120,7 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
         .baseline = text_slice(m->baseline_arm_id),
         .selector = text_slice(m->selector),
         .stage = text_slice(m->stage),
+        .tenant = text_slice(m->tenant),
         .limits = lists->limits,
         .limits_n = limits_n,
         .input_tokens = m->input_tokens,
@@ -174,11 +176,13 @@ enum err codec_terms_out(const struct terms_view *v, struct arena *arena,
     if (!t->predicted || !t->contributions)
         return arena_error(arena, detail);
     t->has_mean = t->has_width = t->has_pending = t->has_silence = t->has_charge = true;
+    t->has_pacing = true;
     t->mean = v->mean;
     t->width = v->width;
     t->pending = v->pending;
     t->silence = (double)v->terms->silence;
     t->charge = (double)v->terms->charge;
+    t->pacing = (double)v->terms->pacing;
     for (uint32_t m = 0; m < v->metrics_n; m++)
         if (v->weighted_mask >> m & 1 && !put_term(v, m, arena, t))
             return arena_error(arena, detail);
@@ -229,19 +233,7 @@ static enum err put_excluded(const struct route_out *out, struct arena *arena,
                              Shunt__V1__RouteResponse *r, struct err_detail *detail)
 {
     uint32_t n = out->excluded_n < MAX_EXCLUDED ? out->excluded_n : MAX_EXCLUDED;
-    Shunt__V1__ExcludedArm *arms = arena_array(arena, n, sizeof *arms);
-    r->excluded = arena_array(arena, n, sizeof *r->excluded);
-    if (!arms || !r->excluded)
-        return arena_error(arena, detail);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct excluded_arm *from = &out->excluded[i];
-        shunt__v1__excluded_arm__init(&arms[i]);
-        arms[i].arm_id = unconst(from->name);
-        arms[i].has_reason = true;
-        arms[i].reason = (Shunt__V1__Ineligible)from->why;
-        arms[i].detail = from->detail[0] ? unconst(from->detail) : NULL;
-        r->excluded[i] = &arms[i];
-    }
+    TRY(codec_excluded(out->excluded, n, arena, &r->excluded, detail));
     r->n_excluded = n;
     return OK;
 }
@@ -273,6 +265,7 @@ enum err codec_route_out(const struct route_out *out, bool explain, struct arena
     if (out->shows_excluded) {
         r->has_excluded_n = true;
         r->excluded_n = out->excluded_n;
+        TRY(codec_budget_use(&out->budget, arena, &r->budget, detail));
         TRY(put_excluded(out, arena, r, detail));
     }
     *ret_message = r;

@@ -1,6 +1,7 @@
 #include "server/rpc/codec_info.h"
 
 #include "server/rpc/codec.h"
+#include "server/rpc/codec_budget.h"
 #include "server/rpc/codec_spec.h"
 
 #include <math.h>
@@ -256,6 +257,20 @@ static bool explained_weights(const struct explain_out *out, struct arena *arena
     return true;
 }
 
+static enum err explained_budget(const struct explain_out *out, struct arena *arena,
+                                 Shunt__V1__ExplainResponse *m, struct err_detail *detail)
+{
+    uint32_t n = out->unaffordable_n < MAX_EXCLUDED ? out->unaffordable_n : MAX_EXCLUDED;
+    TRY(codec_budget_use(&out->budget, arena, &m->budget, detail));
+    if (!m->budget)
+        return OK;
+    TRY(codec_excluded(out->unaffordable, n, arena, &m->unaffordable, detail));
+    m->n_unaffordable = n;
+    m->has_unaffordable_n = true;
+    m->unaffordable_n = out->unaffordable_n;
+    return OK;
+}
+
 enum err codec_explained(const struct explain_out *out, struct arena *arena,
                          Shunt__V1__ExplainResponse **ret_message, struct err_detail *detail)
 {
@@ -289,6 +304,7 @@ enum err codec_explained(const struct explain_out *out, struct arena *arena,
     m->feature_spec_hash = d->spec_hash;
     m->evaluable = d->evaluable;
     m->fallback = out->fallback;
+    TRY(explained_budget(out, arena, m, detail));
     m->has_mode = m->has_side = true;
     m->mode = (Shunt__V1__RouterMode)d->mode;
     m->side = (Shunt__V1__Side)d->side;
