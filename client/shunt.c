@@ -16,7 +16,7 @@ bool shunt_has(const char *feature)
 {
     static const char *const features[] = {"json",        "queue", "block",
                                            "flush",       "unix",  "text-window",
-                                           "default-arm", "agent", "served-arm"};
+                                           "default-arm", "agent", "served-arm", "key"};
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (feature && strcmp(feature, features[i]) == 0)
             return true;
@@ -351,6 +351,8 @@ static void report_borrow(const struct shunt_report *r,
     m->n_metrics = r->metrics_n;
     if (r->served_arm && r->served_arm[0])
         m->served_arm_id = handle_text(r->served_arm);
+    if (r->idempotency_key && r->idempotency_key[0])
+        m->idempotency_key = handle_text(r->idempotency_key);
 }
 
 static void outcome_fill(struct shunt_outcome *o, const Shunt__V1__ReportRewardResponse *m)

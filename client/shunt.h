@@ -221,6 +221,8 @@ struct shunt_report {
     bool later;             /* Do not wait for the server at all: queue it. */
     const char *served_arm; /* The arm that answered in place of the chosen one, whose metrics these
                                are; the status stays the chosen arm's. NULL: none did. */
+    const char *idempotency_key; /* This report's own name among those of its decision, where the
+                                    router aggregates; at most 128 bytes. NULL: none. */
 };
 #define SHUNT_REPORT_INIT                                                                          \
     {                                                                                              \
@@ -312,7 +314,7 @@ SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *
 /* "0.1.0". */
 SHUNT_API const char *shunt_version(void);
 /* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
- * "default-arm", "agent", "served-arm"; later versions add names ("tls", "batch"). */
+ * "default-arm", "agent", "served-arm", "key"; later versions add names ("tls", "batch"). */
 SHUNT_API bool shunt_has(const char *feature);
 
 #ifdef __cplusplus

@@ -477,6 +477,8 @@ static const struct command_option report_options[] = {
     {"metric", "NAME=VALUE,...", "what was measured; may be repeated", "metrics", COMMAND_PAIRS},
     {"status", "ok|error|refused|timeout", "how the call ended (default: ok)", "status",
      COMMAND_SET},
+    {"key", "KEY", "this report's own name, where the router aggregates", "idempotency_key",
+     COMMAND_SET},
     {"served-arm", "ARM", "the arm that answered in place of the chosen one", "served_arm_id",
      COMMAND_SET},
     END};

@@ -162,6 +162,7 @@ struct report_out {
     uint32_t counted_n;
     char counted[MAX_METRICS][NAME_CAP];
     uint64_t position;
+    struct slice piece_key;  /* Empty: none. */
 };
 
 /* The true figure of what a budget was charged, until it is known to have counted. */

@@ -134,6 +134,9 @@ static enum err check_fixed(const struct router_config *old, const struct router
     if (!ridges)
         return err_say(detail, ERR_FIXED_AT_CREATION, "the ridges of router `%s` are fixed",
                        old->name);
+    if (old->settings.aggregation != new->settings.aggregation)
+        return err_say(detail, ERR_FIXED_AT_CREATION, "the aggregation of router `%s` is fixed",
+                       old->name);
     bool same = old->metrics_n == new->metrics_n;
     for (uint32_t m = 0; same && m < old->metrics_n; m++) {
         const struct metric_def *a = &old->metrics[m], *b = &new->metrics[m];

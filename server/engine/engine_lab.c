@@ -49,8 +49,7 @@ static enum err open_log(struct work *k, bool only_present, struct err_detail *d
 {
     const struct lab_request *q = &k->request;
     struct lab_window window = {q->since_us, q->until_us ? q->until_us : k->queued_us};
-    TRY(lab_log_open(k->engine, k->view->uid, k->view->config->metrics_n, &window, k->job, &k->log,
-                     detail));
+    TRY(lab_log_open(k->engine, k->view->uid, k->view->config, &window, k->job, &k->log, detail));
     TRY(lab_rows_open(k->log, k->view, only_present, &k->rows, detail));
     k->arms = lab_rows_arms(k->rows, &k->arms_n);
     k->source = lab_rows_source(k->rows);
@@ -185,6 +184,11 @@ static enum err run_what_if(struct work *k, struct err_detail *detail)
 {
     struct lab_events *events = NULL;
     struct slice base = {NULL, 0};
+    if (k->view->config->settings.aggregation != AGGREGATE_FIRST)
+        return err_say(detail, ERR_UNSUPPORTED,
+                       "router `%s` aggregates: its journal holds pieces, which cannot be scored "
+                       "one by one; evaluate its decision log instead",
+                       k->view->config->name);
     TRY(lab_events_open(k->engine, &events, &base, detail));
     const struct whatif_options o = {
         .base = base,

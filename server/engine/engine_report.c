@@ -1,5 +1,6 @@
 #include "server/engine/engine_parts.h"
 
+#include "state/base/hash.h"
 #include "state/base/mem.h"
 
 #include <string.h>
@@ -114,6 +115,9 @@ static void report_answered(struct inbox_item *item, enum err e, const struct fo
         e = engine_unknown_decision(&detail);
     else if (e == ERR_DECISION_LATE)
         (void)err_say(&detail, e, "the decision is known, but its reward_wait_s is over");
+    else if (e == ERR_PIECES_FULL)
+        (void)err_say(&detail, e, "the decision has %d reports of rated metrics already",
+                      MAX_PIECES);
     else if (e != OK)
         (void)err_say(&detail, e, "the outcome was not taken");
     out.position = position;
@@ -150,6 +154,24 @@ static enum err fill_served(struct engine_worker *w, const struct report_in *in,
     return OK;
 }
 
+/* Only its hash is kept: two keys of one decision agree in it with probability 2^-54. */
+static enum err fill_piece(struct engine_worker *w, const struct report_in *in,
+                           const struct router_view *r, struct err_detail *detail)
+{
+    struct event_outcome *o = &w->event.u.outcome;
+    bool adds = r->config->settings.aggregation != AGGREGATE_FIRST;
+    o->piece = 0;
+    if (in->piece_key.len > PIECE_KEY_BYTES)
+        return err_say(detail, ERR_TOO_LARGE, "idempotency_key: %zu bytes; at most %d",
+                       in->piece_key.len, PIECE_KEY_BYTES);
+    if (!adds || in->piece_key.len == 0)
+        return OK;
+    o->piece = hash_bytes(in->piece_key.data, in->piece_key.len);
+    if (o->piece == 0) /* Which says that there is none. */
+        o->piece = 1;
+    return OK;
+}
+
 static enum err build(struct engine_worker *w, const struct report_in *in, struct report_call *call,
                       const struct snapshot *s, struct err_detail *detail)
 {
@@ -158,6 +180,7 @@ static enum err build(struct engine_worker *w, const struct report_in *in, struc
     if (!r || r->hash != d->spec_hash || r->d != d->d)
         return engine_unknown_decision(detail);
     TRY(fill_served(w, in, r, detail));
+    TRY(fill_piece(w, in, r, detail));
     return fill_metrics(w, in, r, call, detail);
 }
 

@@ -23,9 +23,11 @@ struct lab_log {
     struct engine *engine;
     struct job *job;
     uint32_t router_uid, metrics_n;
+    const struct router_config *config;
     struct lab_window window;
     struct row *rows; /* By time, then id. */
     double *raw;      /* (rows_n, metrics_n) */
+    uint8_t *pieces;  /* (rows_n, metrics_n): reports in raw; NULL: one each. */
     size_t rows_n, rows_cap;
     uint32_t *index; /* Open addressing, row + 1; 0 empty. */
     size_t index_n;  /* A power of two. */
@@ -89,7 +91,10 @@ static enum err build_index(struct lab_log *l, struct err_detail *detail)
         l->index_n *= 2;
     l->index = mem_calloc(l->index_n, sizeof *l->index);
     l->raw = mem_calloc(l->rows_n * l->metrics_n + 1, sizeof *l->raw);
-    if (!l->index || !l->raw)
+    bool adds = l->config->settings.aggregation != AGGREGATE_FIRST;
+    if (adds)
+        l->pieces = mem_calloc(l->rows_n * l->metrics_n + 1, sizeof *l->pieces);
+    if (!l->index || !l->raw || (adds && !l->pieces))
         return err_say(detail, ERR_NOMEM, "no memory for an index of %zu decisions", l->rows_n);
     if (getrandom(&l->seed, sizeof l->seed, 0) != (ssize_t)sizeof l->seed)
         return err_say(detail, ERR_INTERNAL, "the kernel gave no random bytes");
@@ -108,6 +113,21 @@ static enum err build_index(struct lab_log *l, struct err_detail *detail)
 }
 
 /* ---- outcomes ---- */
+
+/* One more report of a metric that the row holds: as counting.h has it, but that a sum saturates
+ * when the row is read. */
+static void add_piece(struct lab_log *l, size_t at, uint32_t m, double raw)
+{
+    bool rated = l->config->metrics[m].group == METRIC_RATED;
+    if (!l->pieces || !rated || l->pieces[at] == MAX_PIECES - 1)
+        return;
+    l->pieces[at]++;
+    double n = l->pieces[at] + 1;
+    if (l->config->settings.aggregation == AGGREGATE_MEAN)
+        l->raw[at] += (raw - l->raw[at]) / n;
+    else
+        l->raw[at] += raw;
+}
 
 /* As fold counts: the first report of each metric, the status of the first report of all. */
 static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
@@ -144,10 +164,13 @@ static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
         return OK;
     for (uint32_t i = 0; i < o->metrics_n; i++) {
         uint32_t m = o->metrics[i].index;
-        if (m >= l->metrics_n || row->mask >> m & 1)
+        if (m >= l->metrics_n)
             continue;
+        if (row->mask >> m & 1)
+            add_piece(l, (size_t)(at - 1) * l->metrics_n + m, m, o->metrics[i].raw);
+        else
+            raw[m] = o->metrics[i].raw;
         row->mask = (uint16_t)(row->mask | 1u << m);
-        raw[m] = o->metrics[i].raw;
     }
     return OK;
 }
@@ -165,7 +188,7 @@ static enum err collect(struct lab_log *l, struct err_detail *detail)
     return OK;
 }
 
-enum err lab_log_open(struct engine *e, uint32_t router_uid, uint32_t metrics_n,
+enum err lab_log_open(struct engine *e, uint32_t router_uid, const struct router_config *config,
                       const struct lab_window *window, struct job *job, struct lab_log **ret_log,
                       struct err_detail *detail)
 {
@@ -179,7 +202,8 @@ enum err lab_log_open(struct engine *e, uint32_t router_uid, uint32_t metrics_n,
     l->engine = e;
     l->job = job;
     l->router_uid = router_uid;
-    l->metrics_n = metrics_n;
+    l->config = config;
+    l->metrics_n = config->metrics_n;
     l->window = *window;
     detail->text[0] = '\0';
     enum err err = collect(l, detail);
@@ -199,6 +223,7 @@ void lab_log_free(struct lab_log *l)
     mem_free(l->event);
     mem_free(l->rows);
     mem_free(l->raw);
+    mem_free(l->pieces);
     mem_free(l->index);
     mem_free(l);
 }
@@ -220,6 +245,12 @@ static void fill_row(const struct lab_log *l, size_t i, struct lab_logged *ret)
                                .status = (enum outcome_status)row->status,
                                .mask = row->mask};
     memcpy(ret->raw, l->raw + i * l->metrics_n, l->metrics_n * sizeof *ret->raw);
+    for (uint32_t m = 0; l->pieces && m < l->metrics_n; m++) {
+        const struct metric_def *def = &l->config->metrics[m];
+        double v = ret->raw[m];
+        if (row->mask >> m & 1)
+            ret->raw[m] = v < def->min ? def->min : v > def->max ? def->max : v;
+    }
 }
 
 enum err lab_log_next(struct lab_log *l, struct lab_logged *ret_row, bool *ret_end,

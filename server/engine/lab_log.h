@@ -44,8 +44,10 @@ struct lab_window {
     int64_t since_us, until_us; /* Issued in [since, until). */
 };
 
-/* Collects. metrics_n of the router. ERR_CANCELLED when the job is. */
-MUST_USE enum err lab_log_open(struct engine *e, uint32_t router_uid, uint32_t metrics_n,
+/* Collects, and counts metrics as the router does (config, which must outlive the log).
+ * ERR_CANCELLED when the job is. */
+MUST_USE enum err lab_log_open(struct engine *e, uint32_t router_uid,
+                               const struct router_config *config,
                                const struct lab_window *window, struct job *job,
                                struct lab_log **ret_log, struct err_detail *detail);
 void lab_log_free(struct lab_log *log); /* NULL is fine. */

@@ -66,6 +66,7 @@ static enum err create_router(struct target *t)
     t->event.u.router = t->config;
     /* Every row is a decision of its own: nothing is ever amended. */
     t->event.u.router.settings.dedup_max = DEDUP_MOST;
+    t->event.u.router.settings.aggregation = AGGREGATE_FIRST; /* A row holds what it came to. */
     return fold(t, &t->router_uid);
 }
 

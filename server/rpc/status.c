@@ -15,6 +15,7 @@ grpc_status_code status_of(enum err e)
     case ERR_BAD_ID:
     case ERR_PARSE:
     case ERR_BAD_SELECTOR:
+    case ERR_PIECE_KEY_REQUIRED:
         return GRPC_STATUS_INVALID_ARGUMENT;
     case ERR_ROUTER_NOT_FOUND:
     case ERR_ARM_NOT_FOUND:
@@ -46,6 +47,7 @@ grpc_status_code status_of(enum err e)
     case ERR_NOMEM:
     case ERR_TOO_LARGE:
     case ERR_LIMIT:
+    case ERR_PIECES_FULL:
     case ERR_JOBS_FULL:
     case ERR_QUEUE_FULL:
     case ERR_OVERLOADED:
@@ -73,7 +75,7 @@ int status_pushback_ms(enum err e)
     if (status_of(e) != GRPC_STATUS_RESOURCE_EXHAUSTED)
         return STATUS_NO_PUSHBACK;
     /* The same message or one more thing is refused again however long one waits. */
-    if (e == ERR_TOO_LARGE || e == ERR_LIMIT)
+    if (e == ERR_TOO_LARGE || e == ERR_LIMIT || e == ERR_PIECES_FULL)
         return STATUS_DO_NOT_RETRY;
     /* A queue empties in milliseconds; memory and disks need somebody or something. */
     return e == ERR_QUEUE_FULL || e == ERR_OVERLOADED ? 100 : 2000;

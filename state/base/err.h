@@ -32,6 +32,9 @@
     X(ERR_DECISION_NOT_FOUND, "DECISION_NOT_FOUND",                                                \
       "send the id and token that RouteRequest gave")                                              \
     X(ERR_DECISION_LATE, "DECISION_LATE", "report within the router's reward_wait_s")              \
+    X(ERR_PIECE_KEY_REQUIRED, "IDEMPOTENCY_KEY_REQUIRED",                                          \
+      "give every report of a rated metric an idempotency_key of its own; the router aggregates")  \
+    X(ERR_PIECES_FULL, "TOO_MANY_PIECES", "add up what you know before you report it")             \
     X(ERR_NO_ELIGIBLE_ARM, "NO_ELIGIBLE_ARM", "see the reason of each arm in the message")         \
     X(ERR_ROUTER_EXISTS, "ROUTER_EXISTS", "update the router or choose another name")              \
     X(ERR_ARM_EXISTS, "ARM_EXISTS", "update the arm, or remove it first")                          \

@@ -3,21 +3,46 @@
 #include "state/base/hash.h"
 #include "state/base/mem.h"
 
+#include <assert.h>
 #include <string.h>
 
-void dedup_init(struct dedup *t, uint32_t fills_n)
+static size_t pieces_at(uint32_t fills_n)
+{
+    return (sizeof(struct dedup_entry) + fills_n * sizeof(float) + 7) & ~(size_t)7;
+}
+
+void dedup_init(struct dedup *t, uint32_t fills_n, bool pieces)
 {
     memset(t, 0, sizeof *t);
     t->fills_n = fills_n;
-    size_t size = sizeof(struct dedup_entry) + fills_n * sizeof(float);
-    t->stride = (size + 7) & ~(size_t)7;
+    t->pieces = pieces;
+    t->stride = pieces_at(fills_n);
+    if (pieces)
+        t->stride +=
+            sizeof(struct dedup_pieces) + fills_n * sizeof *((struct dedup_pieces *)0)->metrics;
+}
+
+struct dedup_pieces *dedup_pieces(const struct dedup *t, struct dedup_entry *e)
+{
+    assert(t->pieces);
+    void *entry = e;
+    void *at = (uint8_t *)entry + pieces_at(t->fills_n); /* The ring is aligned, and the stride. */
+    return at;
+}
+
+bool dedup_knows_piece(const struct dedup_pieces *p, uint64_t key)
+{
+    for (uint64_t i = 0; i < p->keys_n; i++)
+        if (p->keys[i] == key)
+            return true;
+    return false;
 }
 
 void dedup_done(struct dedup *t)
 {
     mem_free(t->ring);
     mem_free(t->index);
-    dedup_init(t, t->fills_n);
+    dedup_init(t, t->fills_n, t->pieces);
 }
 
 static struct dedup_entry *slot_at(const struct dedup *t, uint64_t slot)
@@ -155,7 +180,7 @@ enum err dedup_decode(struct dedup *t, struct reader *r)
             return ERR_CORRUPT;
         struct dedup_entry *e = slot_at(t, i);
         memcpy(e, bytes, t->stride);
-        if (dedup_find(t, e->id))
+        if (dedup_find(t, e->id) || (t->pieces && dedup_pieces(t, e)->keys_n > MAX_PIECES))
             return ERR_CORRUPT;
         t->n++;
         index_put(t, i);

@@ -25,8 +25,19 @@ struct dedup_entry {
     float fills[];                   /* (fills_n): what entered b for each metric (stats.h). */
 };
 
+/* Behind the fills, where rated metrics are aggregated: the pieces that came so far. */
+struct dedup_pieces {
+    uint64_t keys[MAX_PIECES]; /* Hashes of idempotency keys; the first keys_n. */
+    uint64_t keys_n;
+    struct {
+        double sum; /* Raw. */
+        uint64_t n;
+    } metrics[]; /* (fills_n) */
+};
+
 struct dedup {
     uint32_t fills_n;
+    bool pieces;
     size_t stride;
     uint8_t *ring;   /* capacity entries of stride bytes. */
     uint32_t *index; /* Open addressing, slot + 1; 0 empty. index_n is a power of two. */
@@ -34,12 +45,15 @@ struct dedup {
     uint64_t head, n; /* Oldest entry's slot; entries held. */
 };
 
-void dedup_init(struct dedup *t, uint32_t fills_n);
+void dedup_init(struct dedup *t, uint32_t fills_n, bool pieces);
 void dedup_done(struct dedup *t);
 /* Room for `more` entries beyond n, but never for more than max in all. */
 MUST_USE enum err dedup_reserve(struct dedup *t, uint64_t more, uint64_t max);
 /* NULL when unknown. Valid until the next add or drop. */
 struct dedup_entry *dedup_find(const struct dedup *t, const uint8_t id[ID_BYTES]);
+/* Of an entry; only where the table was made with them. */
+struct dedup_pieces *dedup_pieces(const struct dedup *t, struct dedup_entry *e);
+bool dedup_knows_piece(const struct dedup_pieces *p, uint64_t key);
 /* A zeroed entry at the end; the id must be unknown and room must have been reserved. */
 struct dedup_entry *dedup_add(struct dedup *t, const uint8_t id[ID_BYTES]);
 /* NULL when empty. */

@@ -146,11 +146,11 @@ enum err decision_decode(struct reader *r, struct decision *ret)
 }
 
 /* What follows the metrics, each only where it is. */
-enum { OUTCOME_SERVED = 1 };
+enum { OUTCOME_SERVED = 1, OUTCOME_PIECE = 2 };
 
 static uint8_t outcome_flags(const struct event_outcome *o)
 {
-    return o->served_uid ? OUTCOME_SERVED : 0;
+    return (uint8_t)((o->served_uid ? OUTCOME_SERVED : 0) | (o->piece ? OUTCOME_PIECE : 0));
 }
 
 static void put_outcome(const struct event_outcome *o, struct buf *out)
@@ -167,6 +167,8 @@ static void put_outcome(const struct event_outcome *o, struct buf *out)
     buf_put_u8(out, outcome_flags(o));
     if (o->served_uid)
         buf_put_u32(out, o->served_uid);
+    if (o->piece)
+        buf_put_u64(out, o->piece);
 }
 
 static void get_outcome(struct reader *r, struct event_outcome *ret)
@@ -187,6 +189,7 @@ static void get_outcome(struct reader *r, struct event_outcome *ret)
     }
     uint32_t flags = reader_u8(r);
     ret->served_uid = flags & OUTCOME_SERVED ? reader_u32(r) : 0;
+    ret->piece = flags & OUTCOME_PIECE ? reader_u64(r) : 0;
     if (outcome_flags(ret) != flags)
         r->failed = true;
 }
@@ -248,6 +251,7 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_u8(out, (uint8_t)s->mode);
     buf_put_str(out, s->baseline_arm);
     stages_encode(&s->stages, out);
+    buf_put_u8(out, (uint8_t)s->aggregation);
     buf_put_str(out, s->budget_metric);
     buf_put_f64(out, s->budget_per_request);
     buf_put_f64(out, s->budget_ceiling);
@@ -297,6 +301,7 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     ret->mode = (enum router_mode)get_below(r, reader_u8(r), MODE_LOGGING_ONLY + 1);
     get_text(r, ret->baseline_arm, sizeof ret->baseline_arm);
     stages_decode(r, &ret->stages);
+    ret->aggregation = (enum aggregation)get_below(r, reader_u8(r), AGGREGATE_MEAN + 1);
     get_text(r, ret->budget_metric, sizeof ret->budget_metric);
     ret->budget_per_request = get_finite(r);
     ret->budget_ceiling = get_finite(r);

@@ -90,6 +90,7 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
         begin_trial(r, &next, ev->at_us);
     /* The statistics are built on these. */
     memcpy(next.ridge, r->config.settings.ridge, sizeof next.ridge);
+    next.aggregation = r->config.settings.aggregation;
     if (next.gamma != r->config.settings.gamma)
         end_gamma(m, r);
     if (strcmp(next.budget_metric, r->config.settings.budget_metric) != 0)

@@ -2,6 +2,7 @@
 #include "state/model/fold_parts.h"
 
 #include "state/math/power.h"
+#include "state/model/counting.h"
 
 #include <string.h>
 
@@ -41,8 +42,9 @@ enum err fold_check_outcome(const struct model *m, const struct event *ev, struc
     uint16_t mask = metrics_mask(o);
     if (mask >> r->config.metrics_n)
         return ERR_METRIC_NOT_FOUND;
-    const struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
-    if (entry && !(mask & ~entry->reported)) {
+    struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
+    TRY(counting_check(r, entry, o, &mask));
+    if (entry && !mask) {
         ret->duplicate = true;
         return OK;
     }
@@ -149,32 +151,46 @@ static void tick(struct model *m, struct router *r)
                  m->scratch);
 }
 
+/* What a decision that the matrix of this group took still counts. */
+static double counts_now(const struct router *r, const struct arm *a,
+                         const struct dedup_entry *entry, enum metric_group g)
+{
+    uint32_t learned = entry->learned[g];
+    return faded_since(r, learned) * drift_weight(a, g, r->outcomes_folded, learned);
+}
+
+/* Another piece of a metric that was learned: drift has seen its first. */
+static void restate_metrics(const struct router *r, struct arm *a, struct dedup_entry *entry,
+                            const struct counting *c, const double *x)
+{
+    const struct stats_was was = {c->was_z, c->was_raw};
+    if (!c->again)
+        return;
+    struct stats_input in = {x, c->again, c->z, c->raw};
+    struct stats_memory memory = {entry->fills, &entry->pooled,
+                                  counts_now(r, a, entry, METRIC_RATED), NULL};
+    stats_restate(a, r->pooled, &r->config, &in, &was, &memory);
+}
+
 /* Returns the alarms that it raised. */
 static uint32_t learn_metrics(struct model *m, struct router *r, struct arm *a,
                               struct dedup_entry *entry, const struct event_outcome *o,
-                              uint16_t fresh)
+                              const struct counting *c)
 {
     uint32_t alarms = 0;
-    double z[MAX_METRICS] = {0}, raw[MAX_METRICS] = {0};
-    for (uint8_t i = 0; i < o->metrics_n; i++) {
-        z[o->metrics[i].index] = o->metrics[i].z;
-        raw[o->metrics[i].index] = o->metrics[i].raw;
-    }
     for (uint32_t i = 0; i < r->d; i++)
         m->vector[i] = (double)o->decision.x[i];
     stats_settle(a, &r->config, r->outcomes_folded, m->scratch);
     pooled_settle(r->pooled, &r->config, r->outcomes_folded, m->scratch);
     for (int g = 0; g < METRIC_GROUPS; g++) {
-        uint16_t has = fresh & stats_group_mask(&r->config, (enum metric_group)g);
+        uint16_t has = c->fresh & stats_group_mask(&r->config, (enum metric_group)g);
         if (!has)
             continue;
-        struct stats_input in = {m->vector, has, z, raw};
+        struct stats_input in = {m->vector, has, c->z, c->raw};
         double residuals[MAX_METRICS] = {0};
         struct stats_memory memory = {entry->fills, &entry->pooled, 1, residuals};
         if (entry->groups >> g & 1) {
-            uint32_t learned = entry->learned[g];
-            memory.weight = faded_since(r, learned) *
-                            drift_weight(a, (enum metric_group)g, r->outcomes_folded, learned);
+            memory.weight = counts_now(r, a, entry, (enum metric_group)g);
             stats_amend(a, r->pooled, &r->config, &in, &memory);
         } else {
             stats_learn(a, r->pooled, &r->config, (enum metric_group)g, &in, m->scratch, &memory);
@@ -182,26 +198,25 @@ static uint32_t learn_metrics(struct model *m, struct router *r, struct arm *a,
             entry->learned[g] = (uint32_t)r->outcomes_folded;
             a->stood_in[g] += a->uid != o->decision.arm_uid;
         }
-        const struct drift_input report = {m->vector,         has, z, raw, residuals, m->clock_us,
-                                           r->outcomes_folded};
+        const struct drift_input report = {
+            m->vector, has, c->z, c->raw, residuals, m->clock_us, r->outcomes_folded};
         alarms += drift_learn(a, r->pooled, &r->config, (enum metric_group)g, &report, &r->alarms,
                               m->scratch);
     }
+    restate_metrics(r, a, entry, c, m->vector);
     return alarms;
 }
 
 /* The trial that the decision was part of; arms count only for an apprentice. */
 static void learn_trial(struct router *r, struct dedup_entry *entry, const struct event_outcome *o,
-                        bool first, uint16_t fresh)
+                        bool first, const struct counting *c)
 {
-    double z[MAX_METRICS] = {0}, raw[MAX_METRICS] = {0};
-    for (uint8_t i = 0; i < o->metrics_n; i++) {
-        z[o->metrics[i].index] = o->metrics[i].z;
-        raw[o->metrics[i].index] = o->metrics[i].raw;
-    }
-    const struct trial_report report = {&o->decision, first, (uint16_t)(entry->reported & ~fresh),
-                                        fresh,        z,     raw};
+    struct trial_report report = {&o->decision, first, (uint16_t)(entry->reported & ~c->fresh),
+                                  c->fresh,     c->z,  c->raw};
     bool counted = trial_learn(&r->trial, r->config.metrics_n, &report, entry->fills);
+    report.had = entry->reported;
+    report.fresh = c->again;
+    trial_restate(&r->trial, r->config.metrics_n, &report, c->was_raw, entry->fills);
     if (!counted || !first || o->decision.mode != MODE_APPRENTICE)
         return;
     struct arm *served = router_arm(r, o->decision.arm_uid);
@@ -228,7 +243,8 @@ static void learn_status(struct router *r, const struct event *ev)
 
 /* What a report teaches: its status the arm that was chosen, its metrics the one that answered. */
 static void learn_arms(struct model *m, struct router *r, struct dedup_entry *entry,
-                       const struct event *ev, bool first, struct fold_result *ret)
+                       const struct event *ev, bool first, const struct counting *c,
+                       struct fold_result *ret)
 {
     /* The arm of the first report holds: an id names one decision. */
     struct arm *a = router_arm(r, entry->arm_uid);
@@ -244,7 +260,7 @@ static void learn_arms(struct model *m, struct router *r, struct dedup_entry *en
     a->touched = true;
     if (first)
         a->answered_at = r->outcomes_folded;
-    ret->alarms = learn_metrics(m, r, a, entry, &ev->u.outcome, ret->counted_mask);
+    ret->alarms = learn_metrics(m, r, a, entry, &ev->u.outcome, c);
 }
 
 /* The true cost takes the place of what was reserved for the decision. */
@@ -270,15 +286,17 @@ void fold_outcome(struct model *m, const struct event *ev, struct fold_result *r
     bool first = !entry;
     if (first)
         entry = remember(r, ev);
-    ret->counted_mask = (uint16_t)(metrics_mask(o) & ~entry->reported);
-    entry->reported |= ret->counted_mask;
+    struct counting c;
+    counting_take(r, entry, o, &c);
+    ret->counted_mask = (uint16_t)(c.fresh | c.again);
+    ret->added_mask = c.again;
     r->touched = true;
     settle_session(m, o, ret);
     if (o->decision.mode == MODE_LOGGING_ONLY) {
         r->logged += first;
         return;
     }
-    learn_arms(m, r, entry, ev, first, ret);
+    learn_arms(m, r, entry, ev, first, &c, ret);
     /* After the statistics: what they filled in for a metric of this report is used up. */
-    learn_trial(r, entry, o, first, ret->counted_mask);
+    learn_trial(r, entry, o, first, &c);
 }

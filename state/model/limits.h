@@ -23,6 +23,8 @@ enum {
     MAX_RANKED = 256,
     MAX_EXCLUDED = 64, /* Of the arms that could not be chosen, in one answer. */
     MAX_KEYS = 16,
+    MAX_PIECES = 32, /* Reports with rated metrics of one decision, where they are aggregated. */
+    PIECE_KEY_BYTES = 128, /* Of an idempotency key. */
     DESCRIPTION_CAP = 257, /* 256 bytes and the NUL. */
     EMBEDDING_D = 32,      /* What an embedding is projected to. */
     SCALARS_N = 9,         /* Text scalars of ctx.v0. */

@@ -60,7 +60,7 @@ struct router *router_new(const struct router_config *config)
     r->config = *config;
     r->d = spec_d(&config->spec);
     r->hash = spec_hash(&config->spec);
-    dedup_init(&r->dedup, config->metrics_n);
+    dedup_init(&r->dedup, config->metrics_n, config->settings.aggregation != AGGREGATE_FIRST);
     r->pooled = pooled_new(config);
     if (!r->pooled) {
         router_free(r);

@@ -142,6 +142,7 @@ static enum err check_settings(const struct router_settings *s, struct err_detai
         {"settings.split_share", s->split_share, 0, 1, false},
         {"settings.split_alpha", own_value(s->split_alpha), 0, 100, false},
         {"settings.split_epsilon", own_value(s->split_epsilon), 0, 1, false},
+        {"settings.aggregation", s->aggregation, AGGREGATE_FIRST, AGGREGATE_MEAN, false},
         {"settings.mode", s->mode, MODE_ONLINE, MODE_LOGGING_ONLY, false},
         {"settings.gamma", s->gamma, .9, 1, false},
         {"settings.drift_policy", s->drift_policy, DRIFT_WIDEN, DRIFT_NOTHING, false},
@@ -253,6 +254,25 @@ static enum err check_metrics(const struct router_config *c, struct err_detail *
     return check_unique("metrics", names[0], c->metrics_n, detail);
 }
 
+/* fold adds the pieces up, and has no logarithm; nor may a sum of them be infinite. */
+static enum err check_aggregation(const struct router_config *c, struct err_detail *detail)
+{
+    static const double most = 1e300;
+    for (uint32_t i = 0; i < c->metrics_n && c->settings.aggregation != AGGREGATE_FIRST; i++) {
+        const struct metric_def *m = &c->metrics[i];
+        if (m->group != METRIC_RATED)
+            continue;
+        if (m->logarithmic)
+            return err_say(detail, ERR_INVALID,
+                           "settings.aggregation: metric %s is logarithmic; only FIRST can be",
+                           m->name);
+        if (m->min < -most || m->max > most)
+            return err_say(detail, ERR_OUT_OF_RANGE,
+                           "settings.aggregation: the range of metric %s is beyond 1e300", m->name);
+    }
+    return OK;
+}
+
 enum err settings_check(const struct router_config *config, struct err_detail *detail)
 {
     TRY(check_name("name", config->name, detail));
@@ -260,6 +280,7 @@ enum err settings_check(const struct router_config *config, struct err_detail *d
     TRY(check_tasks(config, detail));
     TRY(check_metrics(config, detail));
     TRY(check_settings(&config->settings, detail));
+    TRY(check_aggregation(config, detail));
     const struct router_settings *s = &config->settings;
     return s->budget_metric[0] ? budget_check(config, "settings.budget_", s->budget_metric,
                                               s->budget_per_request, s->budget_ceiling, detail)
@@ -424,6 +445,15 @@ int settings_metric_index(const struct router_config *config, const char *name, 
             return (int)i;
     }
     return -1;
+}
+
+double metric_normalise_linear(const struct metric_def *metric, double raw)
+{
+    if (!(raw > metric->norm_low))
+        return 0;
+    if (raw >= metric->norm_high)
+        return 1;
+    return (raw - metric->norm_low) / (metric->norm_high - metric->norm_low);
 }
 
 double metric_normalise(const struct metric_def *metric, double raw)

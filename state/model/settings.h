@@ -45,6 +45,14 @@ enum router_mode {
 enum drift_policy { DRIFT_WIDEN = 0, DRIFT_DISCOUNT = 1, DRIFT_NOTHING = 2 };
 enum { DRIFT_POLICIES = 3 };
 
+/* What several reports of one rated metric make of a decision. The numbers of shunt.v1.Aggregation.
+ */
+enum aggregation {
+    AGGREGATE_FIRST = 0, /* The first counts. */
+    AGGREGATE_SUM = 1,   /* Saturating at the metric's range. */
+    AGGREGATE_MEAN = 2,
+};
+
 struct router_settings {
     double alpha;
     double ridge[METRIC_GROUPS][2]; /* [group][0] bias, [group][1] every other feature. */
@@ -70,6 +78,7 @@ struct router_settings {
     enum router_mode mode;
     char baseline_arm[NAME_CAP]; /* Empty: every request must name its own. */
     struct stages stages;
+    enum aggregation aggregation; /* Of rated metrics; fixed at creation. */
     /* What may be spent (server/route/pacing.h). Empty: no budget; the rest is meaningless then. */
     char budget_metric[NAME_CAP];
     double budget_per_request; /* Mean a request, raw unit. */
@@ -165,6 +174,8 @@ int settings_metric_index(const struct router_config *config, const char *name, 
 /* Raw value -> [0,1], saturating. May use log, so it is called when an event is made, never in
  * fold. */
 double metric_normalise(const struct metric_def *metric, double raw);
+/* The same of a metric that is not logarithmic; fold may use it. */
+double metric_normalise_linear(const struct metric_def *metric, double raw);
 /* OK when a report may hold `raw`; else says the range. */
 MUST_USE enum err metric_check_value(const struct metric_def *metric, double raw,
                                      struct err_detail *detail);

@@ -466,6 +466,34 @@ void stats_amend(struct arm *a, struct pooled *p, const struct router_config *ro
     a->touched = true;
 }
 
+static void restate_recent(struct recent *r, double z, double raw)
+{
+    r->sum_z += z;
+    r->sum_raw += raw;
+}
+
+void stats_restate(struct arm *a, struct pooled *p, const struct router_config *router,
+                   const struct stats_input *in, const struct stats_was *was,
+                   const struct stats_memory *memory)
+{
+    uint32_t d = spec_d(&router->spec);
+    for (uint32_t m = 0; m < router->metrics_n; m++) {
+        if (!(in->has_mask >> m & 1))
+            continue;
+        struct metric_stats *s = &a->metrics[m];
+        double z = in->z[m] - was->z[m], raw = in->raw[m] - was->raw[m];
+        vec_add_scaled(s->b, memory->weight * z, in->x, d);
+        if (p->b[m] && *memory->pooled_mask >> m & 1)
+            vec_add_scaled(p->b[m], memory->weight * z, in->x, d);
+        restate_recent(&s->recent, memory->weight * z, memory->weight * raw);
+        restate_recent(&p->recent[m], memory->weight * z, memory->weight * raw);
+        s->sum_z += z;
+        s->sum_raw += raw;
+        p->metric_sum_z[m] += z;
+    }
+    a->touched = true;
+}
+
 void pooled_slopes(const struct pooled *p, const struct router_config *router, uint32_t metric,
                    double *ret_m)
 {

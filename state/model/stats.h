@@ -164,6 +164,15 @@ void stats_reprice(struct arm *a, const struct router_config *router, uint32_t m
 void stats_inherit(struct arm *a, const struct arm *like, const struct router_config *router,
                    double strength, double *scratch);
 
+/* Of metrics that the decision's sums hold already: what stood for them was *was, now it is *in. b,
+ * the pooled b and the means move by the difference; counts and the noise do not. */
+struct stats_was {
+    const double *z, *raw; /* (MAX_METRICS) */
+};
+void stats_restate(struct arm *a, struct pooled *p, const struct router_config *router,
+                   const struct stats_input *in, const struct stats_was *was,
+                   const struct stats_memory *memory);
+
 /* ret_m (d): m_m of metric m, zero on the bias (all zero when slopes are not pooled). */
 void pooled_slopes(const struct pooled *p, const struct router_config *router, uint32_t metric,
                    double *ret_m);

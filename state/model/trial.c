@@ -106,6 +106,39 @@ bool trial_learn(struct trial *t, uint32_t metrics_n, const struct trial_report 
     return true;
 }
 
+static void restate_metric(struct trial_sums *s, uint32_t metrics_n, uint32_t m, uint16_t have,
+                           float now, double raw, double was_raw, float *memory)
+{
+    double was = (double)memory[m], z = (double)now;
+    uint64_t n = s->pair_n[pair_of(m, m)];
+    s->z[m] += z - was;
+    s->pair_z[pair_of(m, m)] += z * z - was * was;
+    /* [Welford 1962] with one value replaced: mean' = mean + (b - a)/n, and the squares move by
+     * (b - a)(b - mean' + a - mean). */
+    double mean = s->raw[m].mean;
+    s->raw[m].mean += (raw - was_raw) / (double)n;
+    s->raw[m].squares += (raw - was_raw) * (raw - s->raw[m].mean + was_raw - mean);
+    if (s->raw[m].squares < 0)
+        s->raw[m].squares = 0; /* By a rounding. */
+    for (uint32_t k = 0; k < metrics_n; k++)
+        if (k != m && have >> k & 1)
+            s->pair_z[pair_of(m, k)] += (z - was) * (double)memory[k];
+    memory[m] = now;
+}
+
+void trial_restate(struct trial *t, uint32_t metrics_n, const struct trial_report *report,
+                   const double *was_raw, float *memory)
+{
+    enum trial_group group = trial_group_of(report->decision);
+    if (group == TRIAL_GROUPS || report->decision->epoch != t->epoch)
+        return;
+    struct trial_sums *s = &t->groups[group];
+    for (uint32_t m = 0; m < metrics_n; m++)
+        if (report->fresh >> m & 1 && s->pair_n[pair_of(m, m)] > 0)
+            restate_metric(s, metrics_n, m, report->had, (float)report->z[m], report->raw[m],
+                           was_raw[m], memory);
+}
+
 static void put_sums(const struct trial_sums *s, uint32_t metrics_n, struct buf *out)
 {
     uint32_t pairs = metrics_n * (metrics_n + 1) / 2;

@@ -68,6 +68,10 @@ struct trial_report {
  * it counted. */
 bool trial_learn(struct trial *t, uint32_t metrics_n, const struct trial_report *report,
                  float *memory);
+/* A metric that was counted already has another value now (aggregation): memory[m] holds what it
+ * was on the unit interval, was_raw in its own unit. have: every metric that was reported. */
+void trial_restate(struct trial *t, uint32_t metrics_n, const struct trial_report *report,
+                   const double *was_raw, float *memory);
 /* AGREED or DIFFERED, A or B; TRIAL_GROUPS: the decision is part of no trial. */
 enum trial_group trial_group_of(const struct decision *decision);
 

@@ -131,12 +131,75 @@ static void a_thousand_reports_share_a_commit_and_each_has_its_answer(void **sta
     served_close(&s);
 }
 
+/* ---- pieces ---- */
+
+static void sum(struct router_config *c)
+{
+    c->settings.aggregation = AGGREGATE_SUM;
+}
+
+static void a_router_that_sums_wants_keys_and_counts_each_once(void **state)
+{
+    (void)state;
+    struct served s;
+    open_two(&s, sum);
+    served_route(&s);
+    struct engine_weight m = {text("reward"), .25};
+    struct report_in in = {
+        .token = {s.route->token, s.route->token_len}, .metrics = &m, .metrics_n = 1};
+    assert_int_equal(served_report(&s, &in), ERR_PIECE_KEY_REQUIRED);
+    for (int twice = 0; twice < 2; twice++) {
+        in.piece_key = text("step 1");
+        assert_int_equal(served_report(&s, &in), OK);
+        assert_int_equal(s.report.duplicate, twice);
+        in.piece_key = text("step 2");
+        assert_int_equal(served_report(&s, &in), OK);
+        assert_int_equal(s.report.counted_n, 1 - twice);
+    }
+    const struct snapshot *p = engine_snapshot_acquire(s.w);
+    const struct router_view *r = snapshot_router(p, "default", 7);
+    int k = router_view_arm(r, s.route->arm, strlen(s.route->arm));
+    assert_int_equal(r->arms[k]->n[0], 1);
+    assert_true(r->arms[k]->mean_raw[0] == .5);
+    engine_snapshot_release(s.w);
+    char longest[PIECE_KEY_BYTES + 2];
+    memset(longest, 'k', sizeof longest);
+    longest[PIECE_KEY_BYTES + 1] = '\0';
+    in.piece_key = text(longest);
+    assert_int_equal(served_report(&s, &in), ERR_TOO_LARGE);
+    served_verify(&s);
+    served_close(&s);
+}
+
+static void aggregation_is_fixed_and_no_logarithm_can_be_added_up(void **state)
+{
+    (void)state;
+    struct served s;
+    open_two(&s, sum);
+    struct router_config c;
+    const struct snapshot *p = engine_snapshot_acquire(s.w);
+    c = *snapshot_router(p, "default", 7)->config;
+    engine_snapshot_release(s.w);
+    c.settings.aggregation = AGGREGATE_MEAN;
+    assert_int_equal(engine_router_update(s.w, &c, &s.detail), ERR_FIXED_AT_CREATION);
+    assert_non_null(strstr(s.detail.text, "aggregation"));
+    settings_defaults(&c, "logs");
+    c.settings.aggregation = AGGREGATE_MEAN;
+    c.metrics[0].logarithmic = true;
+    c.metrics[0].norm_low = .1;
+    assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_INVALID);
+    assert_non_null(strstr(s.detail.text, "logarithmic"));
+    served_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_arm_that_stood_in_learns_and_the_chosen_one_has_the_failure),
         cmocka_unit_test(naming_the_chosen_arm_says_that_nobody_stood_in),
         cmocka_unit_test(a_thousand_reports_share_a_commit_and_each_has_its_answer),
+        cmocka_unit_test(a_router_that_sums_wants_keys_and_counts_each_once),
+        cmocka_unit_test(aggregation_is_fixed_and_no_logarithm_can_be_added_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

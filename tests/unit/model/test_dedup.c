@@ -74,7 +74,7 @@ static void a_hundred_thousand_random_adds_and_drops_agree_with_a_list(void **st
     struct dedup t;
     struct naive *q = calloc(1, sizeof *q);
     assert_non_null(q);
-    dedup_init(&t, FILLS);
+    dedup_init(&t, FILLS, false);
     uint64_t next = 0;
     for (uint64_t i = 0; i < OPERATIONS; i++) {
         /* Waves: first it fills, then it empties, so that it wraps at every size. */
@@ -102,7 +102,7 @@ static void an_empty_table_knows_nothing_and_drops_nothing(void **state)
     (void)state;
     struct dedup t;
     uint8_t id[ID_BYTES] = {0};
-    dedup_init(&t, FILLS);
+    dedup_init(&t, FILLS, false);
     assert_null(dedup_find(&t, id));
     assert_null(dedup_oldest(&t));
     dedup_drop_oldest(&t);
@@ -116,7 +116,7 @@ static void it_never_grows_beyond_the_limit(void **state)
     struct dedup t;
     struct naive *q = calloc(1, sizeof *q);
     assert_non_null(q);
-    dedup_init(&t, FILLS);
+    dedup_init(&t, FILLS, false);
     for (uint64_t n = 0; n < 1000; n++)
         add(&t, q, n, 1000);
     assert_int_equal(dedup_reserve(&t, 5000, 1000), OK);
@@ -132,8 +132,8 @@ static void its_bytes_hold_the_entries_in_order_wherever_the_ring_starts(void **
     struct dedup t, again;
     struct naive *q = calloc(1, sizeof *q);
     assert_non_null(q);
-    dedup_init(&t, FILLS);
-    dedup_init(&again, FILLS);
+    dedup_init(&t, FILLS, false);
+    dedup_init(&again, FILLS, false);
     for (uint64_t n = 0; n < 200; n++)
         add(&t, q, n, 256);
     for (uint64_t n = 0; n < 190; n++)
@@ -165,8 +165,8 @@ static void bytes_that_name_an_id_twice_or_end_early_are_corrupt(void **state)
     struct dedup t, again;
     struct naive *q = calloc(1, sizeof *q);
     assert_non_null(q);
-    dedup_init(&t, FILLS);
-    dedup_init(&again, FILLS);
+    dedup_init(&t, FILLS, false);
+    dedup_init(&again, FILLS, false);
     add(&t, q, 1, 10);
     add(&t, q, 2, 10);
     struct buf bytes;
@@ -194,7 +194,7 @@ static void without_memory_to_grow_nothing_is_lost(void **state)
     struct dedup t;
     struct naive *q = calloc(1, sizeof *q);
     assert_non_null(q);
-    dedup_init(&t, FILLS);
+    dedup_init(&t, FILLS, false);
     for (uint64_t n = 0; n < 256; n++)
         add(&t, q, n, 10000);
     for (long nth = 1; nth <= 2; nth++) {

@@ -104,6 +104,7 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.outcome.metrics[0] = (struct outcome_metric){.index = 15, .raw = -1e300, .z = 0};
         e->u.outcome.metrics[1] = (struct outcome_metric){.index = 0, .raw = .125, .z = 1};
         e->u.outcome.served_uid = 70000;
+        e->u.outcome.piece = 1ULL << 63;
         return;
     case EVENT_TALLY:
         e->u.tally = (struct event_tally){

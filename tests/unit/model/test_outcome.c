@@ -1,7 +1,9 @@
 /* What an outcome may say beside its metrics: who answered, whose word it is, which piece it is. */
+#include "state/math/packed.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/model/given.h"
 
+#include <math.h>
 #include <string.h>
 
 static const double all[MAX_METRICS] = {.75, .5, .25, .125, .5};
@@ -112,6 +114,174 @@ static void a_stand_in_is_the_same_after_its_bytes(void **state)
     given_close(&g);
 }
 
+/* ---- several reports of one metric ---- */
+
+static void open_aggregating(struct given *g, enum aggregation a)
+{
+    struct router_config c;
+    given_config(&c);
+    c.settings.aggregation = a;
+    given_open(g, &c);
+}
+
+/* One piece: metric m worth raw. */
+static struct fold_result piece(struct given *g, const struct decision *d, uint64_t key, uint8_t m,
+                                double raw)
+{
+    memset(&g->event, 0, sizeof g->event);
+    g->event.kind = EVENT_OUTCOME;
+    struct event_outcome *o = &g->event.u.outcome;
+    o->decision = *d;
+    o->piece = key;
+    o->metrics_n = 1;
+    o->metrics[0] = (struct outcome_metric){m, raw, raw < 0 ? 0 : raw > 1 ? 1 : raw};
+    return given_fold(g);
+}
+
+/* The statistics of one arm that was told `value` at once, in a router that takes the first. */
+static void assert_as_if_told(const struct given *g, uint32_t arm, double value)
+{
+    struct given plain;
+    open_plain(&plain);
+    uint32_t a = given_arm(&plain, "a");
+    struct decision d = given_decision(&plain, a, 1);
+    assert_int_equal(piece(&plain, &d, 0, 0, value).counted_mask, 1);
+    const struct arm *want = given_find(&plain, a), *have = given_find(g, arm);
+    const struct metric_stats *w = &want->metrics[0], *h = &have->metrics[0];
+    assert_int_equal(h->n, 1);
+    assert_true(h->sum_z == w->sum_z && h->sum_raw == w->sum_raw);
+    assert_true(h->recent.sum_z == w->recent.sum_z && h->recent.n == w->recent.n);
+    for (uint32_t i = 0; i < GIVEN_D; i++) {
+        /* Differences of multiples of 1/256 times x: rounded once or twice. */
+        assert_true(fabs(h->b[i] - w->b[i]) < 1e-12);
+        assert_true(fabs(g->router->pooled->b[0][i] - plain.router->pooled->b[0][i]) < 1e-12);
+    }
+    assert_memory_equal(have->groups[METRIC_RATED].A, want->groups[METRIC_RATED].A,
+                        packed_n(GIVEN_D) * sizeof(double)); /* Moved once. */
+    given_close(&plain);
+}
+
+static void pieces_of_a_sum_come_to_what_one_report_of_it_would_have(void **state)
+{
+    (void)state;
+    struct given g;
+    open_aggregating(&g, AGGREGATE_SUM);
+    uint32_t arm = given_arm(&g, "a");
+    struct decision d = given_decision(&g, arm, 1);
+    assert_int_equal(piece(&g, &d, 7, 0, .25).counted_mask, 1);
+    struct fold_result r = piece(&g, &d, 8, 0, .125);
+    assert_int_equal(r.counted_mask, 1);
+    assert_int_equal(r.added_mask, 1);
+    assert_as_if_told(&g, arm, .375);
+    assert_true(piece(&g, &d, 7, 0, .5).duplicate); /* By its key, whatever it says. */
+    assert_as_if_told(&g, arm, .375);
+    (void)piece(&g, &d, 9, 0, .75); /* 1.125: the range ends at 1. */
+    assert_as_if_told(&g, arm, 1);
+    assert_int_equal(given_find(&g, arm)->answered, 1);
+    assert_int_equal(g.router->outcomes_folded, 1);
+    given_close(&g);
+}
+
+static void pieces_of_a_mean_come_to_their_mean(void **state)
+{
+    (void)state;
+    struct given g;
+    open_aggregating(&g, AGGREGATE_MEAN);
+    uint32_t arm = given_arm(&g, "a");
+    struct decision d = given_decision(&g, arm, 1);
+    (void)piece(&g, &d, 7, 0, 1);
+    (void)piece(&g, &d, 8, 0, 0);
+    assert_as_if_told(&g, arm, .5);
+    (void)piece(&g, &d, 9, 0, 0);
+    (void)piece(&g, &d, 10, 0, 0);
+    assert_as_if_told(&g, arm, .25);
+    given_close(&g);
+}
+
+static void a_piece_needs_a_key_and_a_decision_takes_so_many(void **state)
+{
+    (void)state;
+    struct given g;
+    open_aggregating(&g, AGGREGATE_SUM);
+    uint32_t arm = given_arm(&g, "a");
+    struct decision d = given_decision(&g, arm, 1);
+    assert_int_equal(piece(&g, &d, 0, 0, .5).err, ERR_PIECE_KEY_REQUIRED);
+    assert_int_equal(piece(&g, &d, 0, 2, .5).counted_mask,
+                     4); /* Served: counts once, needs none. */
+    assert_true(piece(&g, &d, 1, 2, .75).duplicate);
+    for (uint64_t k = 1; k <= MAX_PIECES; k++)
+        assert_int_equal(piece(&g, &d, k, 0, .0078125).counted_mask, 1);
+    assert_int_equal(piece(&g, &d, 99, 0, .5).err, ERR_PIECES_FULL);
+    assert_true(piece(&g, &d, 3, 0, .5).duplicate);
+    assert_true(given_find(&g, arm)->metrics[0].sum_raw == MAX_PIECES * .0078125);
+    given_close(&g);
+}
+
+static void pieces_go_on_after_the_bytes_of_the_model(void **state)
+{
+    (void)state;
+    struct given g;
+    open_aggregating(&g, AGGREGATE_SUM);
+    uint32_t arm = given_arm(&g, "a");
+    struct decision d = given_decision(&g, arm, 1);
+    (void)piece(&g, &d, 7, 0, .25);
+    struct buf bytes = given_bytes(&g);
+    struct err_detail detail;
+    model_free(g.model);
+    assert_int_equal(model_decode((struct slice){bytes.data, bytes.len}, &g.model, &detail), OK);
+    g.router = g.model->routers[0];
+    assert_true(piece(&g, &d, 7, 0, .25).duplicate);
+    assert_int_equal(piece(&g, &d, 8, 0, .125).added_mask, 1);
+    assert_as_if_told(&g, arm, .375);
+    buf_done(&bytes);
+    given_close(&g);
+}
+
+static void a_split_counts_what_the_pieces_came_to(void **state)
+{
+    (void)state;
+    struct given pieces, plain, *both[] = {&pieces, &plain};
+    open_aggregating(&pieces, AGGREGATE_SUM);
+    open_plain(&plain);
+    for (int k = 0; k < 2; k++) {
+        struct given *g = both[k];
+        uint32_t arm = given_arm(g, "a");
+        memset(&g->event, 0, sizeof g->event);
+        g->event.kind = EVENT_ROUTER_UPDATE;
+        g->event.u.update.router_uid = g->router->uid;
+        g->event.u.update.settings = g->router->config.settings;
+        strcpy(g->event.u.update.settings.split_policy, "random");
+        assert_int_equal(given_fold(g).err, OK);
+        for (uint64_t i = 0; i < 6; i++) {
+            struct decision d = given_decision(g, arm, i);
+            d.epoch = g->router->trial.epoch;
+            d.side = i % 2 ? SIDE_A : SIDE_B;
+            double v = (double)i / 8;
+            (void)piece(g, &d, 0, 2, .5);
+            if (k == 0) {
+                (void)piece(g, &d, 1, 0, v / 2);
+                (void)piece(g, &d, 2, 0, v / 2);
+            } else {
+                (void)piece(g, &d, 0, 0, v);
+            }
+        }
+    }
+    for (int s = 0; s < 2; s++) {
+        const struct trial_sums *a = &pieces.router->trial.groups[s],
+                                *b = &plain.router->trial.groups[s];
+        assert_int_equal(a->answered, b->answered);
+        assert_int_equal(a->answered, 3);
+        for (int i = 0; i < 6; i++) { /* Metrics 0 to 2. */
+            assert_int_equal(a->pair_n[i], b->pair_n[i]);
+            assert_true(fabs(a->pair_z[i] - b->pair_z[i]) < 1e-12);
+        }
+        assert_true(fabs(a->raw[0].mean - b->raw[0].mean) < 1e-12);
+        assert_true(fabs(a->raw[0].squares - b->raw[0].squares) < 1e-12);
+    }
+    given_close(&pieces);
+    given_close(&plain);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -119,6 +289,11 @@ int main(void)
         cmocka_unit_test(a_later_report_of_a_stand_in_teaches_the_same_arm),
         cmocka_unit_test(a_stand_in_that_is_gone_teaches_nobody_and_the_status_still_counts),
         cmocka_unit_test(a_stand_in_is_the_same_after_its_bytes),
+        cmocka_unit_test(pieces_of_a_sum_come_to_what_one_report_of_it_would_have),
+        cmocka_unit_test(pieces_of_a_mean_come_to_their_mean),
+        cmocka_unit_test(a_piece_needs_a_key_and_a_decision_takes_so_many),
+        cmocka_unit_test(pieces_go_on_after_the_bytes_of_the_model),
+        cmocka_unit_test(a_split_counts_what_the_pieces_came_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
