@@ -155,6 +155,7 @@ struct report_in {
     size_t metrics_n;
     int status;              /* enum outcome_status. */
     struct slice served_arm; /* Empty: the chosen arm. */
+    struct slice piece_key;  /* Empty: none. */
 };
 
 struct report_out {
@@ -162,7 +163,6 @@ struct report_out {
     uint32_t counted_n;
     char counted[MAX_METRICS][NAME_CAP];
     uint64_t position;
-    struct slice piece_key;  /* Empty: none. */
 };
 
 /* The true figure of what a budget was charged, until it is known to have counted. */

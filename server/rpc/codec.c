@@ -289,13 +289,13 @@ enum err codec_report_in(const Shunt__V1__ReportRewardRequest *m, struct engine_
         .metrics_n = n,
         .status = status,
         .served_arm = text_slice(m->served_arm_id),
+        .piece_key = text_slice(m->idempotency_key),
     };
     return OK;
 }
 
 void codec_report_out(const struct report_out *out, struct report_answer *ret_answer)
 {
-        .piece_key = text_slice(m->idempotency_key),
     Shunt__V1__ReportRewardResponse *r = &ret_answer->message;
     shunt__v1__report_reward_response__init(r);
     r->has_duplicate = r->has_unweighted = r->has_orphaned = r->has_position = true;

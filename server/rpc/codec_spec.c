@@ -92,12 +92,12 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
         TRY(check_choice((int)m->mode, MODE_LOGGING_ONLY, "mode", detail));
         settings->mode = (enum router_mode)m->mode;
     }
-    TRY(settings_names_in(m, settings, detail));
-    TRY(codec_stages_in(m, &settings->stages, detail));
     if (m->has_aggregation) {
         TRY(check_choice((int)m->aggregation, AGGREGATE_MEAN, "aggregation", detail));
         settings->aggregation = (enum aggregation)m->aggregation;
     }
+    TRY(settings_names_in(m, settings, detail));
+    TRY(codec_stages_in(m, &settings->stages, detail));
 #define X(wire, own)                                                                               \
     if (m->has_##wire)                                                                             \
         settings->own = m->wire;
@@ -293,11 +293,11 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->fixed_arm = arena_text(arena, s->fixed_arm, strlen(s->fixed_arm));
     m->split_policy = arena_text(arena, s->split_policy, strlen(s->split_policy));
     m->split_fixed_arm = arena_text(arena, s->split_fixed_arm, strlen(s->split_fixed_arm));
+    m->has_aggregation = true;
+    m->aggregation = (Shunt__V1__Aggregation)s->aggregation;
     m->has_mode = true;
     m->mode = (Shunt__V1__RouterMode)s->mode;
     m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
-    m->has_aggregation = true;
-    m->aggregation = (Shunt__V1__Aggregation)s->aggregation;
     m->budget_metric = arena_text(arena, s->budget_metric, strlen(s->budget_metric));
     bool split = m->split_policy && m->split_fixed_arm;
     if (!codec_stages_out(&s->stages, arena, m))
