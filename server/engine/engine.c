@@ -19,6 +19,12 @@ static void on_commit(void *ctx, double seconds, uint32_t records)
         e->on_commit(e->on_commit_ctx, seconds, records);
 }
 
+static void on_session(void *ctx, const struct session_account *account)
+{
+    struct engine *e = ctx;
+    session_table_folded(e->sessions, account);
+}
+
 static enum err start_writer(struct engine *e)
 {
     struct writer_options wo = {
@@ -32,6 +38,8 @@ static enum err start_writer(struct engine *e)
         .checkpoint_every_us = e->o.checkpoint_every_us,
         .on_commit = on_commit,
         .on_commit_ctx = e,
+        .on_session = on_session,
+        .on_session_ctx = e,
         .fatal = e->o.fatal,
         .fatal_ctx = e->o.fatal_ctx,
     };
@@ -80,6 +88,7 @@ static enum err open_parts(struct engine *e, struct err_detail *detail)
     TRY(live_new(RECENT_MAX, recent_keep_us, &e->live));
     TRY(pacers_new(ACCOUNTS_TABLE, account_idle_us, &e->pacers));
     TRY(inbox_new(o->inbox_capacity, &e->inbox));
+    TRY(engine_sessions_open(e));
     TRY(start_writer(e));
     TRY(engine_lab_open(e, detail));
     return first_key(e);
@@ -118,6 +127,7 @@ void engine_close(struct engine *e)
     classify_free(atomic_load(&e->classifier));
     if (e->live)
         live_free(e->live);
+    session_table_free(e->sessions);
     pacers_free(e->pacers);
     ledger_close(e->ledger);
     mem_free(e);

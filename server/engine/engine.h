@@ -78,10 +78,13 @@ struct route_in {
     struct slice tenant;          /* Empty: none. */
     const struct engine_weight *limits; /* Metrics and their bounds, in their own unit. */
     size_t limits_n;
-    uint32_t input_tokens;    /* 0: estimated from the text. */
-    uint8_t modalities;       /* Bit m: the prompt holds enum modality m beside agent.images. */
-    struct slice decision_id; /* Empty: the server makes one. */
-    struct slice body;        /* The request's bytes; hashed when decision_id is given. */
+    uint32_t input_tokens;       /* 0: estimated from the text. */
+    uint8_t modalities;          /* Bit m: the prompt holds enum modality m beside agent.images. */
+    struct slice decision_id;    /* Empty: the server makes one. */
+    struct slice body;           /* The request's bytes; hashed when decision_id is given. */
+    struct slice session;        /* Empty: none. */
+    struct slice session_metric; /* Of a strict budget; empty: the request brings none. */
+    double session_amount;       /* In that metric's unit. */
     bool dry_run;
     uint32_t max_ranked;
     bool explain;
@@ -138,6 +141,10 @@ struct route_out {
     bool shows_excluded; /* With explain or dry_run; else the next two are empty. */
     uint32_t excluded_n; /* In all; the first MAX_EXCLUDED are here. */
     struct excluded_arm excluded[MAX_EXCLUDED];
+    bool strict;                /* A strict budget pays; else the next two are 0. */
+    double reserved, left;      /* In the budget's unit, for this decision and after it. */
+    bool waits;                 /* Not to be answered before engine_route_wait's `done`. */
+    bool own_id;                /* The decision_id was the caller's. */
     struct shown_budget budget; /* As the two before. */
 };
 

@@ -3,6 +3,7 @@
 
 #include "server/engine/engine.h"
 #include "server/live/live.h"
+#include "server/live/session_table.h"
 #include "server/loop/audit.h"
 #include "server/loop/writer.h"
 #include "server/ops/clock.h"
@@ -22,6 +23,7 @@ struct engine {
     struct ledger *ledger;
     struct published *published;
     struct live *live;
+    struct session_table *sessions;
     struct pacers *pacers;
     struct inbox *inbox;
     struct audit *audit;
@@ -31,6 +33,16 @@ struct engine {
     void *on_commit_ctx;
     _Atomic uint32_t labels_in_flight;
     _Atomic(struct classifier *) classifier; /* NULL: none. Reclaimed like a snapshot. */
+};
+
+/* What the session of the request in hand means for it. */
+struct session_step {
+    bool named; /* Else nothing below but view.strict is set. */
+    struct session_ask ask;
+    struct session_view view;
+    bool counted;      /* The request says its input_tokens. */
+    uint32_t left_out; /* Arms that its budget left out. */
+    uint64_t reserved; /* Nano-units, on their way to the journal. */
 };
 
 enum { ENGINE_GUESSES = 32 }; /* Arms whose limits are judged together. */
@@ -44,6 +56,7 @@ struct engine_worker {
     uint8_t marks[MAX_ARMS]; /* enum ineligible of every arm, until a ranking uses it. */
     struct demand demand;    /* Of the request in hand, and what it points to: */
     struct selector selector, stage;
+    struct session_step session;
     uint8_t broken[MAX_ARMS]; /* Of an arm OVER_LIMIT: into demand.limits. */
     uint32_t limited[ENGINE_GUESSES];
     struct guess guesses[ENGINE_GUESSES];
@@ -95,6 +108,29 @@ MUST_USE enum err engine_demand(struct engine_worker *w, const struct router_vie
 /* Gives arms of w->marks that are ELIGIBLE their reason, when w->demand has one; not COOLING. Reads
  * w->decision.x. */
 void engine_constrain(struct engine_worker *w, const struct router_view *router);
+/* Reads the request's session into w->session, and opens it unless the request is a dry run. */
+MUST_USE enum err engine_session_enter(struct engine_worker *w, const struct router_view *router,
+                                       const struct route_in *in, int64_t now_us,
+                                       struct err_detail *detail);
+/* Gives arms of w->marks that are ELIGIBLE their reason when the session's budget could not pay
+ * what they may cost. After engine_demand. */
+void engine_session_constrain(struct engine_worker *w, const struct router_view *router,
+                              const struct route_in *in);
+/* The figures behind NO_BOUND and OVER_BUDGET. */
+void engine_session_say_arm(const struct engine_worker *w, const struct router_view *router,
+                            uint32_t index, char *ret_text, size_t cap);
+/* Whether an arm is OVER_BUDGET, and the error to give when no other is left. */
+bool engine_session_over(const struct engine_worker *w, const struct router_view *router);
+enum err engine_session_exhausted(const struct engine_worker *w, const struct router_view *router,
+                                  struct err_detail *detail);
+/* Counts what the arm may cost in the session's account. False: another request was faster, the
+ * arm does not fit any more. */
+bool engine_session_reserve(struct engine_worker *w, const struct router_view *router,
+                            uint32_t index, bool dry_run);
+/* The decision does not leave: its amount is free again. */
+void engine_session_give_back(struct engine_worker *w);
+/* Makes e->sessions as the journal has them; before the writer starts. */
+MUST_USE enum err engine_sessions_open(struct engine *e);
 /* The error of a request that no arm can serve: the reason of every arm, as many as fit. */
 enum err engine_say_no_arm(struct engine_worker *w, const struct router_view *router,
                            struct err_detail *detail);

@@ -25,6 +25,7 @@ struct routing {
     enum router_mode mode;
     uint32_t policy_arm_uid; /* Of an apprentice: what the policy chose. */
     bool all_cooling;
+    bool counted; /* The request is, and its side: a choice made again is not another one. */
     uint64_t seed;
     double answer_share;
     struct budget budget;
@@ -129,6 +130,8 @@ static enum err check_baseline(const struct routing *t, struct err_detail *detai
     enum ineligible why = arm->paused ? PAUSED : (enum ineligible)t->w->marks[t->baseline];
     if (why == ELIGIBLE)
         return OK;
+    if (why == OVER_BUDGET)
+        return engine_session_exhausted(t->w, t->router, detail);
     return err_say(detail, ERR_NO_ELIGIBLE_ARM, "the baseline `%s` of router `%s` %s%s",
                    arm->config->name, t->router->config->name, ineligible_text(why),
                    why == PAUSED ? "; resume it or name another" : "");
@@ -141,6 +144,7 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
     TRY(engine_demand(t->w, r, t->in, detail));
     TRY(mark_candidates(t, detail));
     engine_constrain(t->w, r);
+    engine_session_constrain(t->w, r, t->in);
     if (t->mode != MODE_ONLINE)
         TRY(check_baseline(t, detail));
     for (uint32_t i = 0; i < r->arms_n; i++) {
@@ -157,7 +161,8 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
     if (t->arms_n > 0)
         return OK;
     if (t->cooling_n == 0)
-        return engine_say_no_arm(t->w, r, detail);
+        return engine_session_over(t->w, r) ? engine_session_exhausted(t->w, r, detail)
+                                            : engine_say_no_arm(t->w, r, detail);
     /* Every candidate is cooling: serving beats failing, and each answer may end a cooldown. */
     t->all_cooling = true;
     t->forced = -1;
@@ -262,6 +267,8 @@ static void count_request(struct routing *t)
 {
     struct live_count *c = live_get(t->w->engine->live, t->router->uid);
     uint64_t counter = 0, logged = 0;
+    if (t->counted)
+        return;
     if (c) {
         bool counts = !t->in->dry_run;
         counter = atomic_fetch_add_explicit(&c->issued, counts, memory_order_relaxed);
@@ -277,7 +284,7 @@ static void count_request(struct routing *t)
 static void count_side(struct routing *t)
 {
     struct live_count *c = live_get(t->w->engine->live, t->router->uid);
-    if (c && !t->in->dry_run && t->result.side != SIDE_NONE)
+    if (c && !t->counted && !t->in->dry_run && t->result.side != SIDE_NONE)
         atomic_fetch_add_explicit(&c->sides[t->result.side - SIDE_A], 1, memory_order_relaxed);
 }
 
@@ -586,6 +593,40 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
     return OK;
 }
 
+enum { RACES = 16 }; /* For one request; each that is lost means that others were served. */
+
+/* Chooses; under a strict budget until what the arm may cost is reserved. */
+static enum err choose_payable(struct routing *t, struct err_detail *detail)
+{
+    for (int i = 0; i < RACES; i++) {
+        t->arms_n = t->cooling_n = 0;
+        t->all_cooling = false;
+        t->forced = -1;
+        TRY(find_eligible(t, detail));
+        TRY(pace(t, detail));
+        choose(t);
+        t->counted = true;
+        uint32_t arm = t->w->arms[t->result.chosen].index;
+        if (engine_session_reserve(t->w, t->router, arm, t->in->dry_run)) {
+            if (t->w->session.view.strict && t->w->session.left_out)
+                t->result.evaluable = false; /* The budget chose among the arms. */
+            return OK;
+        }
+    }
+    return err_say(detail, ERR_OVERLOADED, "many requests race for the budget of session `%s`",
+                   t->w->session.ask.key.name);
+}
+
+static void show_session(const struct routing *t, struct route_out *out)
+{
+    const struct session_step *s = &t->w->session;
+    const struct session_view *v = &s->view;
+    out->strict = v->strict;
+    out->reserved = (double)s->reserved * 1e-9;
+    out->left = v->strict && v->used < v->budget ? (double)(v->budget - v->used) * 1e-9 : 0;
+    out->waits = s->reserved > 0;
+}
+
 static void show_more(const struct routing *t, struct route_out *out)
 {
     uint32_t chosen = t->result.chosen;
@@ -604,25 +645,24 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
         return err_say(detail, ERR_OUT_OF_RANGE, "max_ranked is at most %d", MAX_RANKED);
     TRY(engine_find_router(t->snapshot, t->in->router, &t->router, detail));
     t->mode = t->router->config->settings.mode;
+    TRY(engine_session_enter(t->w, t->router, t->in, t->now_us, detail));
     TRY(find_baseline(t, detail));
     TRY(engine_fill_context(t->w, t->router, t->in, !t->in->dry_run, detail));
     TRY(fill_weights(t, detail));
     utility_init(&t->result.utility, t->router, t->overrides);
     t->group = t->result.utility.group;
-    TRY(find_eligible(t, detail));
-    TRY(pace(t, detail));
-    choose(t);
+    TRY(choose_payable(t, detail));
     out->excluded_n = 0;
     out->shows_excluded = t->in->explain || t->in->dry_run;
     if (out->shows_excluded)
         show_more(t, out);
+    show_session(t, out);
     return answer(t, out, detail);
 }
 
 /* ---- a caller's id, sent again ---- */
 
-static void remember_answer(struct engine_worker *w, const uint8_t id[ID_BYTES],
-                            const struct route_out *o)
+static void write_answer(struct engine_worker *w, const struct route_out *o)
 {
     struct buf *b = &w->answer;
     buf_reset(b);
@@ -646,6 +686,18 @@ static void remember_answer(struct engine_worker *w, const uint8_t id[ID_BYTES],
         buf_put(b, &o->excluded[i], sizeof o->excluded[i]);
     if (o->shows_excluded)
         buf_put(b, &o->budget, sizeof o->budget);
+    buf_put_u8(b, o->strict);
+    buf_put_f64(b, o->reserved);
+    buf_put_f64(b, o->left);
+}
+
+static void remember_answer(struct engine_worker *w, const uint8_t id[ID_BYTES],
+                            const struct route_out *o)
+{
+    struct buf *b = &w->answer;
+    write_answer(w, o);
+    if (o->waits) /* Not before it is durable. */
+        return;
     if (buf_error(b) == OK)
         live_recent_put(w->engine->live, id, (struct slice){b->data, b->len});
     else
@@ -680,6 +732,9 @@ static enum err recall_answer(struct engine_worker *w, const uint8_t id[ID_BYTES
         reader_copy(&r, &o->excluded[i], sizeof o->excluded[i]);
     if (o->shows_excluded)
         reader_copy(&r, &o->budget, sizeof o->budget);
+    o->strict = reader_u8(&r) != 0;
+    o->reserved = reader_f64(&r);
+    o->left = reader_f64(&r);
     return r.failed ? err_say(detail, ERR_INTERNAL, "a remembered answer is damaged") : OK;
 }
 
@@ -726,12 +781,22 @@ enum err engine_route(struct engine_worker *w, const struct route_in *in, struct
     t.forced = t.baseline = -1;
     t.now_us = clock_unix_us();
     bool answered;
+    ret_out->waits = false;
+    ret_out->own_id = in->decision_id.len > 0 && !in->dry_run;
+    w->session.view.strict = false;
+    w->session.reserved = 0;
     TRY(begin_id(&t, ret_out, &answered, detail));
     if (answered)
         return OK;
     t.snapshot = engine_snapshot_acquire(w);
     enum err e = route_once(&t, ret_out, detail);
     engine_snapshot_release(w);
+    if (e != OK) {
+        ret_out->waits = false;
+        engine_session_give_back(w);
+    } else if (w->session.named && !ret_out->waits && !in->dry_run) {
+        session_table_step(w->engine->sessions, &w->session.ask.key, t.id, w->decision.arm_uid);
+    }
     if (in->decision_id.len > 0 && !in->dry_run) {
         if (e == OK)
             remember_answer(w, t.id, ret_out);

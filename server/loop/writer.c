@@ -74,6 +74,14 @@ static enum err prepare_live(struct writer *w, uint32_t n)
     return OK;
 }
 
+/* In the order of folding, so that the last word is the latest. */
+static void tell_sessions(struct writer *w, uint32_t n, enum err e)
+{
+    for (uint32_t i = 0; e == OK && w->o.on_session && i < n; i++)
+        if (w->entries[i].result.has_session)
+            w->o.on_session(w->o.on_session_ctx, &w->entries[i].result.session);
+}
+
 /* Commits entries[0..n), of which the first `items_n` have somebody waiting. */
 static void commit(struct writer *w, uint32_t items_n, uint32_t n)
 {
@@ -104,6 +112,7 @@ static void commit(struct writer *w, uint32_t items_n, uint32_t n)
         log_event(w->o.log, LOG_WARN, "commit_refused", LOG_STR("code", err_code(e)),
                   LOG_STR("detail", detail.text), LOG_END);
     }
+    tell_sessions(w, n, e);
     uint64_t durable = ledger_durable(w->o.ledger);
     for (uint32_t i = 0; i < items_n; i++) {
         struct ledger_entry *entry = &w->entries[i];

@@ -27,6 +27,9 @@ struct writer_options {
     int64_t checkpoint_every_us;
     void (*on_commit)(void *ctx, double seconds, uint32_t records); /* May be NULL. */
     void *on_commit_ctx;
+    /* An event left the account of a session like this; before the event's `done`. May be NULL. */
+    void (*on_session)(void *ctx, const struct session_account *account);
+    void *on_session_ctx;
     void (*fatal)(void *ctx, const char *why); /* The disk cannot be believed any more. */
     void *fatal_ctx;
 };

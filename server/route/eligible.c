@@ -206,6 +206,8 @@ void ineligible_say(enum ineligible why, const struct demand *demand,
     case NOT_SELECTED:
     case NO_TOOLS:
     case NO_JSON:
+    case NO_BOUND:
+    case OVER_BUDGET:
     case UNAFFORDABLE: /* pacing knows the figures. */
         return;
     }

@@ -40,7 +40,9 @@
     X(NO_TOOLS, 10, "cannot call tools")                                                           \
     X(NO_JSON, 11, "cannot be held to JSON")                                                       \
     X(OVER_LIMIT, 12, "is predicted to break a limit")                                             \
-    X(UNAFFORDABLE, 13, "costs more than the budget affords now")
+    X(UNAFFORDABLE, 13, "costs more than the budget affords now")                                  \
+    X(NO_BOUND, 14, "declares no bound on what a request can cost")                                \
+    X(OVER_BUDGET, 15, "could cost more than the session's budget has left")
 
 enum ineligible {
 #define X(name, number, text) name = number,

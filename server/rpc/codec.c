@@ -125,6 +125,9 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
         .limits_n = limits_n,
         .input_tokens = m->input_tokens,
         .modalities = modalities,
+        .session = text_slice(m->session_id),
+        .session_metric = text_slice(m->session_budget ? m->session_budget->metric : NULL),
+        .session_amount = m->session_budget ? m->session_budget->amount : 0,
         .decision_id = text_slice(m->decision_id),
         .body = body,
         .dry_run = m->has_dry_run && m->dry_run,
@@ -260,6 +263,9 @@ enum err codec_route_out(const struct route_out *out, bool explain, struct arena
     r->reason = (Shunt__V1__Reason)out->reason;
     r->position = out->position;
     r->version = out->arm_version;
+    r->has_session_reserved = r->has_session_left = out->strict;
+    r->session_reserved = out->reserved;
+    r->session_left = out->left;
     if (out->ranked_n)
         TRY(put_ranking(out, explain, arena, r, detail));
     if (out->shows_excluded) {

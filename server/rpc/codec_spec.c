@@ -2,6 +2,7 @@
 
 #include "server/ops/utf8.h"
 #include "server/rpc/codec_capability.h"
+#include "server/rpc/codec_session.h"
 
 #include <string.h>
 
@@ -19,6 +20,7 @@
     X(cooldown_window, cooldown_window)                                                            \
     X(cooldown_s, cooldown_s)                                                                      \
     X(reward_wait_s, reward_wait_s)                                                                \
+    X(session_ttl_s, session_ttl_s)                                                                \
     X(dedup_max, dedup_max)                                                                        \
     X(decision_log_sample, decision_log_sample)                                                    \
     X(seed, seed)                                                                                  \
@@ -272,6 +274,7 @@ enum err codec_arm_in(const Shunt__V1__ArmSpec *m, const struct router_config *c
     for (size_t i = 0; i < m->n_priors; i++)
         TRY(prior_in(m->priors[i], config, ret_arm, detail));
     TRY(descriptors_in(m, ret_arm, detail));
+    TRY(codec_caps_in(m, config, ret_arm, detail));
     TRY(codec_capability_in(m, ret_arm, detail));
     return settings_check_arm(ret_arm, detail);
 }
@@ -421,6 +424,8 @@ Shunt__V1__ArmSpec *codec_arm_out(const struct arm_config *arm, const struct rou
 #undef X
     m->family = arena_text(arena, arm->family, strlen(arm->family));
     if (!m->family || !codec_capability_out(arm, arena, m))
+        return NULL;
+    if (!codec_caps_out(arm, config, arena, m))
         return NULL;
     return arm->prior_mask && !priors_out(arm, config, arena, m) ? NULL : m;
 }

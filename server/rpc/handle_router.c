@@ -9,6 +9,7 @@ enum err handle_route_request(struct handler *h, const ProtobufCMessage *request
                        detail));
     TRY(engine_route(h->worker, &in, &h->route_out, detail));
     TRY(codec_route_out(&h->route_out, in.explain, &h->arena, &response, detail));
+    h->waits = h->route_out.waits;
     *ret_response = &response->base;
     return OK;
 }

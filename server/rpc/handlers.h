@@ -14,6 +14,7 @@ enum err handle_report_reward(struct handler *h, const ProtobufCMessage *request
                               struct report_call *call, struct err_detail *detail);
 
 handler_run handle_report_rewards;
+handler_run handle_start_session;
 
 /* Admin. */
 handler_run handle_create_router;
@@ -39,6 +40,7 @@ handler_run handle_checkpoint;
 handler_run handle_verify;
 handler_run handle_backup;
 handler_run handle_rotate_keys;
+handler_run handle_list_sessions;
 handler_run handle_start_job;
 handler_run handle_get_job;
 handler_run handle_list_jobs;

@@ -35,6 +35,9 @@ const struct method methods[] = {
     {ROUTER("ReportRewards"), METHOD_BLOCKING, false,
      &shunt__v1__report_rewards_request__descriptor, handle_report_rewards, NULL, REPORTS_BYTES},
 
+    {ROUTER("StartSession"), METHOD_BLOCKING, false, &shunt__v1__start_session_request__descriptor,
+     handle_start_session, NULL, REPORT_BYTES},
+
     {ADMIN("CreateRouter"), METHOD_BLOCKING, false, &shunt__v1__create_router_request__descriptor,
      handle_create_router, NULL, 0},
     {ADMIN("UpdateRouter"), METHOD_BLOCKING, false, &shunt__v1__update_router_request__descriptor,
@@ -82,6 +85,8 @@ const struct method methods[] = {
     {ADMIN("RotateKeys"), METHOD_BLOCKING, false, &shunt__v1__rotate_keys_request__descriptor,
      handle_rotate_keys, NULL, 0},
 
+    {ADMIN("ListSessions"), METHOD_BLOCKING, false, &shunt__v1__list_sessions_request__descriptor,
+     handle_list_sessions, NULL, 0},
     {ADMIN("StartJob"), METHOD_BLOCKING, false, &shunt__v1__start_job_request__descriptor,
      handle_start_job, NULL, 0},
     {ADMIN("GetJob"), METHOD_BLOCKING, false, &shunt__v1__get_job_request__descriptor,

@@ -30,6 +30,7 @@ struct handler {
     const _Atomic bool *cancelled;  /* The caller went away; NULL when it cannot be known. */
     struct route_lists route_lists; /* Scratch, as all below. */
     struct route_out route_out;
+    bool waits; /* The answer of an INLINE handler: not before engine_route_wait's `done`. */
 };
 
 enum method_kind {

@@ -2,6 +2,7 @@
  * INLINE calls start one batch [initial metadata, message, status, recv-close] and come back with
  * one tag. Calls that are answered by another thread start recv-close under its own tag first, so
  * that a caller who went away is seen, and come back with two. */
+#include "server/engine/engine_session.h"
 #include "server/ops/clock.h"
 #include "server/rpc/core.h"
 #include "server/rpc/message.h"
@@ -25,6 +26,7 @@ struct call {
     unsigned tags_left;
     int64_t began_ns;
     struct report_call report; /* Of METHOD_DEFERRED; its buffer is kept between calls. */
+    struct route_wait wait;    /* Of a RouteRequest that spends from a strict budget. */
     struct call *next;
 };
 
@@ -45,6 +47,7 @@ static void on_answered(struct tag *tag, bool ok);
 static void on_closed(struct tag *tag, bool ok);
 static void on_report_done(struct report_call *report, enum err e, const struct report_out *out,
                            const struct err_detail *detail);
+static void on_reserved(struct route_wait *wait, enum err e, const struct err_detail *detail);
 
 static struct call *take_idle(struct queue *q)
 {
@@ -64,6 +67,8 @@ static struct call *take_idle(struct queue *q)
     c->queue = q;
     c->report.done = on_report_done;
     c->report.ctx = c;
+    c->wait.done = on_reserved;
+    c->wait.ctx = c;
     grpc_metadata_array_init(&c->metadata);
     q->calls_n++;
     return c;
@@ -107,6 +112,7 @@ void unary_free_idle(struct queue *q)
         q->idle = c->next;
         grpc_metadata_array_destroy(&c->metadata);
         report_call_done(&c->report);
+        route_wait_done(&c->wait);
         mem_free(c);
         q->calls_n--;
     }
@@ -186,17 +192,22 @@ static void answer(struct call *c, bool with_close)
     start_batch(c->grpc, ops, n, &c->answered);
 }
 
-/* Sets the answer and counts it. */
-static void conclude(struct call *c, int code, const ProtobufCMessage *response,
-                     const struct err_detail *detail)
+static void settle(struct call *c, int code, const struct err_detail *detail)
 {
-    if (code == OK) {
-        c->response = payload_pack(response);
-    } else {
+    if (code != OK) {
         failure_init(&c->failure, code, detail);
         c->failed = true;
     }
     rpc_metrics_count(c->queue->server->options.metrics, c->method, code, c->began_ns);
+}
+
+/* Sets the answer and counts it. */
+static void conclude(struct call *c, int code, const ProtobufCMessage *response,
+                     const struct err_detail *detail)
+{
+    if (code == OK)
+        c->response = payload_pack(response);
+    settle(c, code, detail);
 }
 
 /* Reads the message into the handler's arena. */
@@ -205,6 +216,22 @@ static enum err take_message(struct call *c, struct handler *h, grpc_slice *hold
 {
     TRY(payload_view(c->request, hold, &h->body, detail));
     return message_unpack(methods[c->method].request, h->body, &h->arena, ret_message, detail);
+}
+
+/* On the writer's thread. The answer was packed before it was known whether it may be given. */
+static void on_reserved(struct route_wait *wait, enum err e, const struct err_detail *detail)
+{
+    struct call *c = wait->ctx;
+    settle(c, (int)e, detail);
+    answer(c, true);
+}
+
+/* Packs the answer and hands the call to the writer; then it may be answered by now. */
+static enum err wait_for_commit(struct call *c, struct handler *h, const ProtobufCMessage *response,
+                                struct err_detail *detail)
+{
+    c->response = payload_pack(response);
+    return engine_route_wait(h->worker, &h->route_out, &c->wait, detail);
 }
 
 void unary_run(struct call *c, struct handler *h)
@@ -223,10 +250,16 @@ void unary_run(struct call *c, struct handler *h)
         e = take_message(c, h, &hold, &request, &detail);
     if (e == OK)
         e = m->run(h, request, &response, &detail);
-    conclude(c, (int)e, response, &detail);
+    bool waits = e == OK && h->waits;
+    h->waits = false;
+    if (waits)
+        e = wait_for_commit(c, h, response, &detail);
+    if (!waits || e != OK)
+        conclude(c, (int)e, response, &detail);
     arena_reset(&h->arena);
     grpc_slice_unref(hold);
-    answer(c, m->kind == METHOD_INLINE);
+    if (!waits || e != OK)
+        answer(c, m->kind == METHOD_INLINE);
 }
 
 /* On the writer's thread, or inside engine_report. */

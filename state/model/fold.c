@@ -453,8 +453,8 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
         fold_session(model, event, ret_result);
         break;
     case EVENT_SESSION_END:
-        ret_result->has_session =
-            sessions_end(model->sessions, &event->u.session_end, &ret_result->session);
+        model->ignored +=
+            !sessions_end(model->sessions, &event->u.session_end, &ret_result->session);
         break;
     }
 }

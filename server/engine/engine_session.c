@@ -1,0 +1,413 @@
+/* engine_session.c - what a session changes about a decision: which arms its budget can still pay
+ * in the worst case, the reservation of that worst case, and the wait until it is durable. */
+#include "server/engine/engine_session.h"
+#include "server/engine/engine_parts.h"
+
+#include "state/base/mem.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static const double nano = 1e-9;
+
+static double raw_of(uint64_t amount)
+{
+    return (double)amount * nano;
+}
+
+/* ---- whose session, and under which budget ---- */
+
+static enum err read_budget(const struct router_config *c, struct slice metric, double amount,
+                            struct session_ask *ask, struct err_detail *detail)
+{
+    char name[NAME_CAP];
+    TRY(engine_name(metric, "session_budget.metric", name, detail));
+    int m = settings_metric_index(c, metric.data, metric.len);
+    if (m < 0)
+        return err_say(detail, ERR_METRIC_NOT_FOUND,
+                       "session_budget: router `%s` has no metric `%s`", c->name, name);
+    if (c->metrics[m].group != METRIC_SERVED || !c->metrics[m].lower_is_better)
+        return err_say(detail, ERR_INVALID,
+                       "session_budget: metric `%s` is not spent; name a served one where lower is "
+                       "better",
+                       name);
+    if (!isfinite(amount))
+        return err_say(detail, ERR_NOT_FINITE, "session_budget.amount is not finite");
+    if (!(amount >= nano) || amount > 4e9)
+        return err_say(detail, ERR_OUT_OF_RANGE, "session_budget.amount is not in [1e-9, 4e9]");
+    ask->strict = true;
+    ask->metric = (uint8_t)m;
+    ask->budget = session_nano_down(amount);
+    return OK;
+}
+
+static enum err other_budget(const struct session_ask *ask, const struct session_view *v,
+                             const struct router_config *c, struct err_detail *detail)
+{
+    if (!v->strict)
+        return err_say(detail, ERR_SESSION_BUDGET, "session `%s` is open without a budget",
+                       ask->key.name);
+    return err_say(detail, ERR_SESSION_BUDGET, "session `%s` is open with a budget of %.9g %s",
+                   ask->key.name, raw_of(v->budget), c->metrics[v->metric].name);
+}
+
+static enum err fill_ask(const struct router_view *r, struct slice session, struct slice metric,
+                         double amount, int64_t now_us, struct session_ask *ret,
+                         struct err_detail *detail)
+{
+    memset(ret, 0, sizeof *ret);
+    TRY(engine_name(session, "session_id", ret->key.name, detail));
+    ret->key.router_uid = r->uid;
+    ret->now_us = now_us;
+    ret->ttl_us = (int64_t)(r->config->settings.session_ttl_s * 1e6);
+    return metric.len ? read_budget(r->config, metric, amount, ret, detail) : OK;
+}
+
+static enum err say_enter(enum err e, const struct session_ask *ask, const struct session_view *v,
+                          const struct router_config *c, struct err_detail *detail)
+{
+    if (e == ERR_SESSION_BUDGET)
+        return other_budget(ask, v, c, detail);
+    if (e == ERR_LIMIT)
+        return err_say(detail, e, "%d sessions are open", MAX_SESSIONS);
+    return e;
+}
+
+enum err engine_session_enter(struct engine_worker *w, const struct router_view *r,
+                              const struct route_in *in, int64_t now_us, struct err_detail *detail)
+{
+    struct session_step *s = &w->session;
+    s->named = in->session.len > 0;
+    s->view.strict = false;
+    s->reserved = 0;
+    s->left_out = 0;
+    if (!s->named)
+        return in->session_metric.len == 0
+                   ? OK
+                   : err_say(detail, ERR_INVALID, "session_budget needs a session_id");
+    TRY(fill_ask(r, in->session, in->session_metric, in->session_amount, now_us, &s->ask, detail));
+    enum err e = in->dry_run ? session_table_look(w->engine->sessions, &s->ask, &s->view)
+                             : session_table_enter(w->engine->sessions, &s->ask, &s->view);
+    return e == OK ? OK : say_enter(e, &s->ask, &s->view, r->config, detail);
+}
+
+/* ---- what a request can cost at most ---- */
+
+/* Prices times tokens. Tokens that were not counted have no bound: a client may send a part of the
+ * prompt only, and images are not in the text. */
+static bool price_bound(const struct demand *d, bool counted, const struct arm_config *arm,
+                        double *ret)
+{
+    const int both = ARM_KNOWS_PRICE_IN | ARM_KNOWS_PRICE_OUT;
+    uint64_t out = d->max_output_tokens ? d->max_output_tokens : arm->can.max_output_tokens;
+    if ((arm->known & both) != both || (!counted && arm->price_in_usd > 0) ||
+        (!out && arm->price_out_usd > 0))
+        return false;
+    *ret = ((double)d->input_tokens * arm->price_in_usd + (double)out * arm->price_out_usd) / 1e6;
+    return true;
+}
+
+/* In nano-units, at least 1. False: the arm declares none. */
+static bool bound_of(const struct engine_worker *w, const struct router_view *r, uint32_t index,
+                     uint64_t *ret)
+{
+    const struct session_step *s = &w->session;
+    const struct arm_config *arm = r->arms[index]->config;
+    bool capped = arm->cap_mask >> s->view.metric & 1, priced = false;
+    double price = 0, most = capped ? arm->cap_raw[s->view.metric] : 0;
+    if (strcmp(r->config->metrics[s->view.metric].name, "cost_usd") == 0)
+        priced = price_bound(&w->demand, s->counted, arm, &price);
+    if (priced && (!capped || price < most))
+        most = price;
+    if (!capped && !priced)
+        return false;
+    *ret = session_nano_up(most);
+    *ret += *ret == 0;
+    return true;
+}
+
+static uint64_t left_of(const struct session_view *v)
+{
+    return v->used < v->budget ? v->budget - v->used : 0;
+}
+
+void engine_session_constrain(struct engine_worker *w, const struct router_view *r,
+                              const struct route_in *in)
+{
+    struct session_step *s = &w->session;
+    if (!s->view.strict)
+        return;
+    uint64_t left = left_of(&s->view), most = 0;
+    s->counted = in->input_tokens > 0;
+    s->left_out = 0;
+    for (uint32_t i = 0; i < r->arms_n; i++) {
+        if (w->marks[i] != ELIGIBLE || r->arms[i]->paused)
+            continue;
+        if (!bound_of(w, r, i, &most))
+            w->marks[i] = NO_BOUND;
+        else if (most > left)
+            w->marks[i] = OVER_BUDGET;
+        s->left_out += w->marks[i] != ELIGIBLE;
+    }
+}
+
+void engine_session_say_arm(const struct engine_worker *w, const struct router_view *r,
+                            uint32_t index, char *ret_text, size_t cap)
+{
+    uint64_t most = 0;
+    const char *metric = r->config->metrics[w->session.view.metric].name;
+    if (bound_of(w, r, index, &most))
+        (void)snprintf(ret_text, cap, "up to %.9g %s, %.9g left", raw_of(most), metric,
+                       raw_of(left_of(&w->session.view)));
+    else
+        (void)snprintf(ret_text, cap,
+                       "declare caps[%s], or both prices and max_output_tokens, and send "
+                       "input_tokens",
+                       metric);
+}
+
+enum err engine_session_exhausted(const struct engine_worker *w, const struct router_view *r,
+                                  struct err_detail *detail)
+{
+    const struct session_step *s = &w->session;
+    uint64_t least = 0, one;
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        if (w->marks[i] == OVER_BUDGET && bound_of(w, r, i, &one) && (!least || one < least))
+            least = one;
+    return err_say(detail, ERR_BUDGET_EXHAUSTED,
+                   "session `%s` has %.9g of its %.9g %s left, and the cheapest arm can cost %.9g",
+                   s->ask.key.name, raw_of(left_of(&s->view)), raw_of(s->view.budget),
+                   r->config->metrics[s->view.metric].name, raw_of(least));
+}
+
+bool engine_session_over(const struct engine_worker *w, const struct router_view *r)
+{
+    if (!w->session.view.strict)
+        return false;
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        if (w->marks[i] == OVER_BUDGET)
+            return true;
+    return false;
+}
+
+/* ---- reserved, and on its way ---- */
+
+bool engine_session_reserve(struct engine_worker *w, const struct router_view *r, uint32_t index,
+                            bool dry_run)
+{
+    struct session_step *s = &w->session;
+    uint64_t most;
+    if (!s->view.strict)
+        return true;
+    if (!bound_of(w, r, index, &most))
+        return false;
+    if (dry_run)
+        return most <= left_of(&s->view);
+    struct session_view now;
+    bool fits = session_table_reserve(w->engine->sessions, &s->ask.key, most, &now);
+    if (now.strict)
+        s->view = now;
+    else /* It was ended a moment ago: nothing of its budget is left. */
+        s->view.used = s->view.budget;
+    s->reserved = fits ? most : 0;
+    return fits;
+}
+
+void engine_session_give_back(struct engine_worker *w)
+{
+    struct session_step *s = &w->session;
+    if (s->reserved)
+        session_table_arrived(w->engine->sessions, &s->ask.key, s->reserved);
+    s->reserved = 0;
+}
+
+void route_wait_done(struct route_wait *wait)
+{
+    buf_done(&wait->record);
+    buf_done(&wait->answer);
+}
+
+static void say_refused(const struct route_wait *wait, enum err e, const struct session_account *a,
+                        struct err_detail *detail)
+{
+    if (e == ERR_BUDGET_EXHAUSTED || e == ERR_SESSION_BUDGET)
+        (void)err_say(
+            detail, e, "session `%s`: %.9g of %.9g are spent or reserved, %.9g were asked",
+            wait->session, raw_of(a->spent + a->reserved), raw_of(a->budget), raw_of(wait->amount));
+    else if (e == ERR_ID_REUSED)
+        (void)err_say(detail, e, "this decision_id has a reservation already");
+    else if (e == ERR_LIMIT)
+        (void)err_say(detail, e, "session `%s` has too many decisions without a reported cost",
+                      wait->session);
+    else
+        (void)err_say(detail, e, "the reservation was not taken");
+}
+
+/* Fold has told session_table what it made of it by now. */
+static void reservation_answered(struct inbox_item *item, enum err e,
+                                 const struct fold_result *result, uint64_t position)
+{
+    (void)position;
+    void *at = item;
+    struct route_wait *wait = at;
+    struct err_detail detail = {""};
+    struct session_key key = {wait->router_uid, ""};
+    memcpy(key.name, wait->session, sizeof key.name);
+    session_table_arrived(wait->engine->sessions, &key, wait->amount);
+    if (e == OK)
+        session_table_step(wait->engine->sessions, &key, wait->id, wait->arm_uid);
+    else
+        say_refused(wait, e, &result->session, &detail);
+    if (wait->own_id && e == OK && wait->answer.len)
+        live_recent_put(wait->engine->live, wait->id,
+                        (struct slice){wait->answer.data, wait->answer.len});
+    else if (wait->own_id)
+        live_recent_drop(wait->engine->live, wait->id);
+    wait->done(wait, e, &detail);
+}
+
+static void fill_event(const struct engine_worker *w, struct event *ev)
+{
+    const struct session_step *s = &w->session;
+    memset(ev, 0, sizeof *ev);
+    ev->kind = EVENT_SESSION;
+    ev->at_us = s->ask.now_us;
+    ev->u.session = (struct event_session){
+        .router_uid = s->ask.key.router_uid,
+        .metric = s->view.metric,
+        .budget = s->view.budget,
+        .ttl_us = s->ask.ttl_us,
+        .amount = s->reserved,
+    };
+    memcpy(ev->u.session.name, s->ask.key.name, NAME_CAP);
+    memcpy(ev->u.session.id, w->decision.id, ID_BYTES);
+}
+
+static enum err put_reservation(struct engine_worker *w, struct route_wait *wait,
+                                struct err_detail *detail)
+{
+    fill_event(w, &w->event);
+    buf_reset(&wait->record);
+    event_encode(&w->event, &wait->record);
+    if (buf_error(&wait->record) != OK)
+        return err_say(detail, ERR_NOMEM, "no memory for the reservation");
+    wait->item.record = (struct slice){wait->record.data, wait->record.len};
+    wait->item.done = reservation_answered;
+    enum err e = inbox_put(w->engine->inbox, &wait->item);
+    if (e == OK)
+        return OK;
+    return err_say(detail, e, "%s",
+                   e == ERR_QUEUE_FULL ? "the writer's queue is full"
+                                       : "the server is shutting down");
+}
+
+enum err engine_route_wait(struct engine_worker *w, const struct route_out *out,
+                           struct route_wait *wait, struct err_detail *detail)
+{
+    const struct session_step *s = &w->session;
+    wait->engine = w->engine;
+    wait->router_uid = s->ask.key.router_uid;
+    wait->arm_uid = w->decision.arm_uid;
+    memcpy(wait->session, s->ask.key.name, NAME_CAP);
+    wait->amount = s->reserved;
+    memcpy(wait->id, w->decision.id, ID_BYTES);
+    wait->own_id = out->own_id;
+    buf_reset(&wait->answer);
+    if (out->own_id && buf_error(&w->answer) == OK)
+        buf_put(&wait->answer, w->answer.data, w->answer.len);
+    enum err e = put_reservation(w, wait, detail);
+    if (e == OK) /* The writer has it, and may be done with it. */
+        return OK;
+    engine_session_give_back(w);
+    if (out->own_id)
+        live_recent_drop(w->engine->live, wait->id);
+    return e;
+}
+
+enum err engine_sessions_open(struct engine *e)
+{
+    uint32_t cursor = 0;
+    struct session_account a;
+    TRY(session_table_new(MAX_SESSIONS, &e->sessions));
+    const struct sessions *all = ledger_model(e->ledger)->sessions;
+    while (sessions_next(all, &cursor, &a))
+        TRY(session_table_restore(e->sessions, &a));
+    return OK;
+}
+
+/* ---- opened by name, and shown ---- */
+
+static void show(const struct router_view *r, const struct session_key *key,
+                 const struct session_view *v, int64_t now_us, struct session_info *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    memcpy(ret->name, key->name, NAME_CAP);
+    ret->strict = v->strict;
+    if (v->strict && v->metric < r->config->metrics_n)
+        memcpy(ret->metric, r->config->metrics[v->metric].name, NAME_CAP);
+    ret->budget = raw_of(v->budget);
+    ret->used = raw_of(v->used);
+    int held = v->held_arm ? router_view_arm_uid(r, v->held_arm) : -1;
+    if (held >= 0)
+        memcpy(ret->held_arm, r->arms[held]->config->name, NAME_CAP);
+    ret->steps = v->steps;
+    ret->expires_s = (double)(v->expires_us - now_us) * 1e-6;
+}
+
+static enum err enter_by_name(struct engine_worker *w, const struct session_in *in,
+                              struct session_info *ret_info, struct err_detail *detail)
+{
+    const struct router_view *r;
+    struct session_step *s = &w->session;
+    const struct snapshot *snapshot = engine_snapshot_acquire(w);
+    enum err e = engine_find_router(snapshot, in->router, &r, detail);
+    if (e == OK)
+        e = fill_ask(r, in->session, in->metric, in->amount, clock_unix_us(), &s->ask, detail);
+    if (e == OK) {
+        e = session_table_enter(w->engine->sessions, &s->ask, &s->view);
+        if (e == OK)
+            show(r, &s->ask.key, &s->view, s->ask.now_us, ret_info);
+        else
+            e = say_enter(e, &s->ask, &s->view, r->config, detail);
+    }
+    engine_snapshot_release(w);
+    return e;
+}
+
+enum err engine_session_start(struct engine_worker *w, const struct session_in *in,
+                              struct session_info *ret_info, struct err_detail *detail)
+{
+    TRY(enter_by_name(w, in, ret_info, detail));
+    if (!w->session.view.strict)
+        return OK;
+    w->session.reserved = 0;
+    memset(w->decision.id, 0, ID_BYTES);
+    fill_event(w, &w->event);
+    enum err e = engine_submit(w, &w->event, NULL);
+    return e == OK ? OK
+                   : err_say(detail, e, "session `%s` was not opened", w->session.ask.key.name);
+}
+
+enum err engine_session_list(struct engine_worker *w, struct slice router,
+                             struct session_info *ret_infos, uint32_t n, uint32_t *ret_n,
+                             uint32_t *ret_all, struct err_detail *detail)
+{
+    const struct router_view *r;
+    struct session_row *rows = mem_calloc(n, sizeof *rows);
+    if (!rows)
+        return err_say(detail, ERR_NOMEM, "no memory for the list");
+    const struct snapshot *snapshot = engine_snapshot_acquire(w);
+    enum err e = engine_find_router(snapshot, router, &r, detail);
+    if (e == OK) {
+        int64_t now_us = clock_unix_us();
+        *ret_all = session_table_list(w->engine->sessions, r->uid, now_us, rows, n);
+        *ret_n = *ret_all < n ? *ret_all : n;
+        for (uint32_t i = 0; i < *ret_n; i++)
+            show(r, &rows[i].key, &rows[i].view, now_us, &ret_infos[i]);
+    }
+    engine_snapshot_release(w);
+    mem_free(rows);
+    return e;
+}
