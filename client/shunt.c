@@ -14,9 +14,9 @@ const char *shunt_version(void)
 
 bool shunt_has(const char *feature)
 {
-    static const char *const features[] = {"json",        "queue", "block",
-                                           "flush",       "unix",  "text-window",
-                                           "default-arm", "agent", "served-arm", "key"};
+    static const char *const features[] = {"json",       "queue",       "block",       "flush",
+                                           "unix",       "text-window", "default-arm", "agent",
+                                           "served-arm", "key",         "source",      "sessions"};
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (feature && strcmp(feature, features[i]) == 0)
             return true;
@@ -353,6 +353,8 @@ static void report_borrow(const struct shunt_report *r,
         m->served_arm_id = handle_text(r->served_arm);
     if (r->idempotency_key && r->idempotency_key[0])
         m->idempotency_key = handle_text(r->idempotency_key);
+    if (r->source && r->source[0])
+        m->source = handle_text(r->source);
 }
 
 static void outcome_fill(struct shunt_outcome *o, const Shunt__V1__ReportRewardResponse *m)

@@ -223,6 +223,7 @@ struct shunt_report {
                                are; the status stays the chosen arm's. NULL: none did. */
     const char *idempotency_key; /* This report's own name among those of its decision, where the
                                     router aggregates; at most 128 bytes. NULL: none. */
+    const char *source;          /* Who says so. NULL: nobody in particular. */
 };
 #define SHUNT_REPORT_INIT                                                                          \
     {                                                                                              \
@@ -314,7 +315,8 @@ SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *
 /* "0.1.0". */
 SHUNT_API const char *shunt_version(void);
 /* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
- * "default-arm", "agent", "served-arm", "key"; later versions add names ("tls", "batch"). */
+ * "default-arm", "agent", "served-arm", "key", "source"; later versions add names ("tls", "batch").
+ */
 SHUNT_API bool shunt_has(const char *feature);
 
 #ifdef __cplusplus

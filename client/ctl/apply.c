@@ -117,9 +117,10 @@ static bool listed(const char *key, const char *const *list)
     return false;
 }
 
-/* The file's table of stages is the whole table: what it lacks is taken away. */
-static void stages_compare(struct apply_plan *plan, json_t *want, json_t *have,
-                           Shunt__V1__UpdateRouterRequest *update)
+/* The file's table (stages, sources) is the whole table: what it lacks is taken away. */
+static void table_compare(struct apply_plan *plan, const char *table, json_t *want, json_t *have,
+                          Shunt__V1__UpdateRouterRequest *update, char ***ret_remove,
+                          size_t *ret_remove_n)
 {
     const char *name;
     json_t *value;
@@ -127,14 +128,14 @@ static void stages_compare(struct apply_plan *plan, json_t *want, json_t *have,
     char path[128];
     json_object_foreach(want, name, value)
     {
-        snprintf(path, sizeof path, "settings.stages.%.80s", name);
-        const char *selector = json_string_value(value);
-        if (!selector || form_set_field(&update->base, path, selector, &error) != FORM_OK)
+        snprintf(path, sizeof path, "settings.%s.%.80s", table, name);
+        const char *text = json_string_value(value);
+        if (!text || form_set_field(&update->base, path, text, &error) != FORM_OK)
             plan->failed = true;
     }
     size_t most = json_object_size(have);
-    update->remove_stages = calloc(most ? most : 1, sizeof *update->remove_stages);
-    if (!update->remove_stages) {
+    char **remove = *ret_remove = calloc(most ? most : 1, sizeof *remove);
+    if (!remove) {
         plan->failed = true;
         return;
     }
@@ -142,9 +143,9 @@ static void stages_compare(struct apply_plan *plan, json_t *want, json_t *have,
     {
         if (json_object_get(want, name))
             continue;
-        update->remove_stages[update->n_remove_stages] = strdup(name);
-        if (update->remove_stages[update->n_remove_stages])
-            update->n_remove_stages++;
+        remove[*ret_remove_n] = strdup(name);
+        if (remove[*ret_remove_n])
+            ++*ret_remove_n;
         else
             plan->failed = true;
     }
@@ -155,8 +156,9 @@ static void stages_compare(struct apply_plan *plan, json_t *want, json_t *have,
 static void settings_compare(struct apply_plan *plan, const char *router, json_t *want,
                              const json_t *have, Shunt__V1__UpdateRouterRequest *update)
 {
-    static const char *const fixed[] = {"ridge_bias", "ridge_context", "served_ridge_bias",
-                                        "served_ridge_context", NULL};
+    static const char *const fixed[] = {"ridge_bias",        "ridge_context",
+                                        "served_ridge_bias", "served_ridge_context",
+                                        "aggregation",       NULL};
     const char *key;
     json_t *value;
     json_object_foreach(want, key, value)
@@ -172,7 +174,14 @@ static void settings_compare(struct apply_plan *plan, const char *router, json_t
             continue;
         }
         if (strcmp(key, "stages") == 0) {
-            stages_compare(plan, value, now, update);
+            table_compare(plan, key, value, now, update, &update->remove_stages,
+                          &update->n_remove_stages);
+            line_add(plan, "change", router, NULL, detail);
+            continue;
+        }
+        if (strcmp(key, "sources") == 0) {
+            table_compare(plan, key, value, now, update, &update->remove_sources,
+                          &update->n_remove_sources);
             line_add(plan, "change", router, NULL, detail);
             continue;
         }

@@ -479,6 +479,7 @@ static const struct command_option report_options[] = {
      COMMAND_SET},
     {"key", "KEY", "this report's own name, where the router aggregates", "idempotency_key",
      COMMAND_SET},
+    {"source", "NAME", "who says so", "source", COMMAND_SET},
     {"served-arm", "ARM", "the arm that answered in place of the chosen one", "served_arm_id",
      COMMAND_SET},
     END};

@@ -437,12 +437,21 @@ static enum ctl_exit arm_update(struct ctl *ctl, const struct command_input *in)
             path_, COMMAND_PAIR                                                                    \
     }
 
+#define SOURCE_OPTION(path_)                                                                       \
+    {                                                                                              \
+        "source", "NAME=RULE",                                                                     \
+            "whether a source of outcomes teaches: fold, log_only or refuse, and caps; may be "    \
+            "repeated",                                                                            \
+            path_, COMMAND_PAIR                                                                    \
+    }
+
 static const struct command_option router_add_options[] = {
     {"set", "KEY=VALUE", "a setting (alpha, explore_floor, ...) or a field of the spec by its path",
      "spec.", COMMAND_SETTING},
     {"arm", "NAME", "an arm to begin with; may be repeated", NULL, COMMAND_LOCAL},
     {"tasks", "LABEL,...", "task labels in the order of their slots", "spec.tasks", COMMAND_SET},
     STAGE_OPTION("spec.settings.stages"),
+    SOURCE_OPTION("spec.settings.sources"),
     {"ephemeral", NULL, "remove it when the server starts again", "spec.ephemeral", COMMAND_FLAG},
     END};
 static const struct command_option router_update_options[] = {
@@ -450,6 +459,8 @@ static const struct command_option router_update_options[] = {
     {"weights", "METRIC=W,...", "new weights; metrics not named keep theirs", "weights",
      COMMAND_PAIRS},
     STAGE_OPTION("settings.stages"),
+    SOURCE_OPTION("settings.sources"),
+    {"remove-source", "NAME,...", "sources to take away", "remove_sources", COMMAND_SET},
     {"remove-stage", "NAME,...", "stages to take away", "remove_stages", COMMAND_SET},
     END};
 #define ARM_EDIT_OPTIONS                                                                           \

@@ -163,10 +163,11 @@ struct report_in {
     int status;              /* enum outcome_status. */
     struct slice served_arm; /* Empty: the chosen arm. */
     struct slice piece_key;  /* Empty: none. */
+    struct slice source;     /* Empty: nobody in particular. */
 };
 
 struct report_out {
-    bool duplicate, unweighted, orphaned;
+    bool duplicate, unweighted, orphaned, gated;
     uint32_t counted_n;
     char counted[MAX_METRICS][NAME_CAP];
     uint64_t position;

@@ -3,6 +3,7 @@
 
 #include "server/engine/engine.h"
 #include "server/live/live.h"
+#include "server/live/source_caps.h"
 #include "server/live/session_table.h"
 #include "server/loop/audit.h"
 #include "server/loop/writer.h"
@@ -25,6 +26,7 @@ struct engine {
     struct live *live;
     struct session_table *sessions;
     struct pacers *pacers;
+    struct source_caps *source_caps;
     struct inbox *inbox;
     struct audit *audit;
     struct writer *writer;

@@ -123,6 +123,7 @@ static void report_answered(struct inbox_item *item, enum err e, const struct fo
     out.position = position;
     out.duplicate = result->duplicate;
     out.orphaned = result->orphaned;
+    out.gated = result->gated;
     out.unweighted = !(call->sent_mask & call->weighted_mask);
     for (uint32_t m = 0; m < call->metrics_n; m++)
         if (result->counted_mask >> m & 1)
@@ -172,6 +173,36 @@ static enum err fill_piece(struct engine_worker *w, const struct report_in *in,
     return OK;
 }
 
+/* Whose word it is. */
+static enum err fill_source(struct engine_worker *w, const struct report_in *in,
+                            struct err_detail *detail)
+{
+    struct event_outcome *o = &w->event.u.outcome;
+    memset(o->source, 0, sizeof o->source);
+    if (in->source.len == 0)
+        return OK;
+    TRY(engine_name(in->source, "source", o->source, detail));
+    if (strcmp(o->source, SOURCE_DEFAULT) == 0)
+        return err_say(detail, ERR_INVALID,
+                       "source: `" SOURCE_DEFAULT "` is how the server signs its own outcomes");
+    return OK;
+}
+
+/* After all else: what is refused for another reason does not count against the cap. */
+static enum err check_cap(struct engine_worker *w, const struct router_view *r,
+                          struct err_detail *detail)
+{
+    const struct sources *s = &r->config->settings.sources;
+    const char *source = w->event.u.outcome.source;
+    const struct source_rule *rule = sources_rule(s, source);
+    uint32_t at = sources_find(s, (struct slice){source, strlen(source)});
+    enum err e = source_caps_take(w->engine->source_caps, r->uid, at < s->n ? at : MAX_SOURCES,
+                                  rule->max_per_s, rule->max_per_min, w->event.at_us);
+    return e == OK ? OK
+                   : err_say(detail, e, "source `%s` of router `%s`: no more than its rule allows",
+                             source, r->config->name);
+}
+
 static enum err build(struct engine_worker *w, const struct report_in *in, struct report_call *call,
                       const struct snapshot *s, struct err_detail *detail)
 {
@@ -181,7 +212,9 @@ static enum err build(struct engine_worker *w, const struct report_in *in, struc
         return engine_unknown_decision(detail);
     TRY(fill_served(w, in, r, detail));
     TRY(fill_piece(w, in, r, detail));
-    return fill_metrics(w, in, r, call, detail);
+    TRY(fill_source(w, in, detail));
+    TRY(fill_metrics(w, in, r, call, detail));
+    return check_cap(w, r, detail);
 }
 
 enum err engine_prepare_report(struct engine_worker *w, const struct report_in *in,

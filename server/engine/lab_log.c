@@ -129,7 +129,7 @@ static void add_piece(struct lab_log *l, size_t at, uint32_t m, double raw)
         l->raw[at] += raw;
 }
 
-/* As fold counts: the first report of each metric, the status of the first report of all. */
+/* As fold counts, but by the trust in sources of now: the first report of each metric, the status of the first report of all. */
 static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
 {
     struct lab_log *l = ctx;
@@ -151,6 +151,8 @@ static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
         l->counts.outcomes_unknown++;
         return OK;
     }
+    if (sources_rule(&l->config->settings.sources, o->source)->trust != TRUST_FOLD)
+        return OK;
     struct row *row = &l->rows[at - 1];
     double *raw = l->raw + (size_t)(at - 1) * l->metrics_n;
     if (!row->has_outcome) {

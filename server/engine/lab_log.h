@@ -22,7 +22,7 @@ struct lab_log;
 struct lab_logged {
     const struct audit_record *record;
     bool has_outcome;
-    bool replaced; /* Another arm answered than the chosen one: a status and no metric. */
+    bool replaced;       /* Another arm answered than the chosen one: a status and no metric. */
     int64_t reported_us; /* When its first report came. */
     enum outcome_status status;
     uint16_t mask; /* Bit m: metric m was counted. */
@@ -47,9 +47,9 @@ struct lab_window {
 /* Collects, and counts metrics as the router does (config, which must outlive the log).
  * ERR_CANCELLED when the job is. */
 MUST_USE enum err lab_log_open(struct engine *e, uint32_t router_uid,
-                               const struct router_config *config,
-                               const struct lab_window *window, struct job *job,
-                               struct lab_log **ret_log, struct err_detail *detail);
+                               const struct router_config *config, const struct lab_window *window,
+                               struct job *job, struct lab_log **ret_log,
+                               struct err_detail *detail);
 void lab_log_free(struct lab_log *log); /* NULL is fine. */
 uint64_t lab_log_n(const struct lab_log *log);
 /* The next row in order of time; *ret_end: there is none. */

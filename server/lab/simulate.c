@@ -300,6 +300,7 @@ static enum err learn(struct game *g, uint64_t t)
     o->decision = wait->decision;
     o->status = OUTCOME_OK;
     o->served_uid = 0;
+    o->source[0] = '\0';
     o->metrics_n = 1;
     o->metrics[0] = (struct outcome_metric){0, wait->reward, wait->reward};
     TRY(fold(g, &r));

@@ -244,7 +244,7 @@ static enum err fold_outcome(struct redo *r, uint64_t position)
     bool first = !reported_before(r);
     r->result.outcomes++;
     TRY(fold(&r->then, &r->event, position, &then));
-    if (then.err == OK && !then.duplicate && !then.orphaned)
+    if (then.err == OK && !then.duplicate && !then.orphaned && !then.gated)
         TRY(score(r, then.counted_mask, first));
     r->learned++;
     r->unpublished++;

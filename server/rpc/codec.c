@@ -296,6 +296,7 @@ enum err codec_report_in(const Shunt__V1__ReportRewardRequest *m, struct engine_
         .status = status,
         .served_arm = text_slice(m->served_arm_id),
         .piece_key = text_slice(m->idempotency_key),
+        .source = text_slice(m->source),
     };
     return OK;
 }
@@ -308,6 +309,8 @@ void codec_report_out(const struct report_out *out, struct report_answer *ret_an
     r->duplicate = out->duplicate;
     r->unweighted = out->unweighted;
     r->orphaned = out->orphaned;
+    r->has_gated = true;
+    r->gated = out->gated;
     r->position = out->position;
     for (uint32_t i = 0; i < out->counted_n; i++)
         ret_answer->counted[i] = unconst(out->counted[i]);

@@ -2,6 +2,7 @@
 
 #include "server/ops/utf8.h"
 #include "server/rpc/codec_capability.h"
+#include "server/rpc/codec_sources.h"
 #include "server/rpc/codec_session.h"
 
 #include <string.h>
@@ -100,6 +101,7 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
     }
     TRY(settings_names_in(m, settings, detail));
     TRY(codec_stages_in(m, &settings->stages, detail));
+    TRY(codec_sources_in(m, &settings->sources, detail));
 #define X(wire, own)                                                                               \
     if (m->has_##wire)                                                                             \
         settings->own = m->wire;
@@ -303,7 +305,7 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
     m->budget_metric = arena_text(arena, s->budget_metric, strlen(s->budget_metric));
     bool split = m->split_policy && m->split_fixed_arm;
-    if (!codec_stages_out(&s->stages, arena, m))
+    if (!codec_stages_out(&s->stages, arena, m) || !codec_sources_out(&s->sources, arena, m))
         return NULL;
     return m->policy && m->fixed_arm && split && m->baseline_arm && m->budget_metric ? m : NULL;
 }

@@ -140,6 +140,16 @@ static enum err remove_stages(const Shunt__V1__UpdateRouterRequest *m, struct st
     return OK;
 }
 
+static enum err remove_sources(const Shunt__V1__UpdateRouterRequest *m, struct sources *sources,
+                               struct err_detail *detail)
+{
+    for (size_t i = 0; i < m->n_remove_sources; i++)
+        if (!sources_remove(sources, text_slice(m->remove_sources[i])))
+            return err_say(detail, ERR_SOURCE_NOT_FOUND,
+                           "remove_sources: there is no source %.64s", m->remove_sources[i]);
+    return OK;
+}
+
 enum err handle_update_router(struct handler *h, const ProtobufCMessage *request,
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
@@ -147,6 +157,7 @@ enum err handle_update_router(struct handler *h, const ProtobufCMessage *request
     struct router_config config;
     TRY(copy_config(h->worker, text_slice(m->name), &config, detail));
     TRY(remove_stages(m, &config.settings.stages, detail));
+    TRY(remove_sources(m, &config.settings.sources, detail));
     TRY(codec_settings_in(m->settings, &config.settings, detail));
     TRY(weights_in(m, &config, detail));
     TRY(engine_router_update(h->worker, &config, detail));

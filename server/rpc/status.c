@@ -21,6 +21,7 @@ grpc_status_code status_of(enum err e)
     case ERR_ARM_NOT_FOUND:
     case ERR_METRIC_NOT_FOUND:
     case ERR_STAGE_NOT_FOUND:
+    case ERR_SOURCE_NOT_FOUND:
     case ERR_TENANT_NOT_FOUND:
     case ERR_PROJECTION_NOT_FOUND:
     case ERR_DECISION_NOT_FOUND:
@@ -48,6 +49,7 @@ grpc_status_code status_of(enum err e)
     case ERR_TOO_LARGE:
     case ERR_LIMIT:
     case ERR_PIECES_FULL:
+    case ERR_SOURCE_CAP:
     case ERR_JOBS_FULL:
     case ERR_QUEUE_FULL:
     case ERR_OVERLOADED:
@@ -57,6 +59,8 @@ grpc_status_code status_of(enum err e)
     case ERR_IO:
     case ERR_SHUTTING_DOWN:
         return GRPC_STATUS_UNAVAILABLE;
+    case ERR_SOURCE_REFUSED:
+        return GRPC_STATUS_PERMISSION_DENIED;
     case ERR_CORRUPT:
         return GRPC_STATUS_DATA_LOSS;
     case ERR_CANCELLED:

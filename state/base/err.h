@@ -28,6 +28,7 @@
     X(ERR_PROJECTION_NOT_FOUND, "PROJECTION_NOT_FOUND",                                            \
       "put the projection's file into the server's projection.dir first")                          \
     X(ERR_TENANT_NOT_FOUND, "TENANT_NOT_FOUND", "`shuntctl budget` has the tenants with one")      \
+    X(ERR_SOURCE_NOT_FOUND, "SOURCE_NOT_FOUND", "name a source of the router's settings")          \
     X(ERR_STAGE_NOT_FOUND, "STAGE_NOT_FOUND", "name a stage of the router's settings")             \
     X(ERR_DECISION_NOT_FOUND, "DECISION_NOT_FOUND",                                                \
       "send the id and token that RouteRequest gave")                                              \
@@ -35,6 +36,9 @@
     X(ERR_PIECE_KEY_REQUIRED, "IDEMPOTENCY_KEY_REQUIRED",                                          \
       "give every report of a rated metric an idempotency_key of its own; the router aggregates")  \
     X(ERR_PIECES_FULL, "TOO_MANY_PIECES", "add up what you know before you report it")             \
+    X(ERR_SOURCE_REFUSED, "SOURCE_REFUSED",                                                        \
+      "the router's sources do not let this one report; ask its operator")                         \
+    X(ERR_SOURCE_CAP, "SOURCE_CAP", "the source has reached its cap; report the rest later")       \
     X(ERR_NO_ELIGIBLE_ARM, "NO_ELIGIBLE_ARM", "see the reason of each arm in the message")         \
     X(ERR_ROUTER_EXISTS, "ROUTER_EXISTS", "update the router or choose another name")              \
     X(ERR_ARM_EXISTS, "ARM_EXISTS", "update the arm, or remove it first")                          \

@@ -146,11 +146,12 @@ enum err decision_decode(struct reader *r, struct decision *ret)
 }
 
 /* What follows the metrics, each only where it is. */
-enum { OUTCOME_SERVED = 1, OUTCOME_PIECE = 2 };
+enum { OUTCOME_SERVED = 1, OUTCOME_PIECE = 2, OUTCOME_SOURCE = 4 };
 
 static uint8_t outcome_flags(const struct event_outcome *o)
 {
-    return (uint8_t)((o->served_uid ? OUTCOME_SERVED : 0) | (o->piece ? OUTCOME_PIECE : 0));
+    return (uint8_t)((o->served_uid ? OUTCOME_SERVED : 0) | (o->piece ? OUTCOME_PIECE : 0) |
+                     (o->source[0] ? OUTCOME_SOURCE : 0));
 }
 
 static void put_outcome(const struct event_outcome *o, struct buf *out)
@@ -169,6 +170,8 @@ static void put_outcome(const struct event_outcome *o, struct buf *out)
         buf_put_u32(out, o->served_uid);
     if (o->piece)
         buf_put_u64(out, o->piece);
+    if (o->source[0])
+        buf_put_str(out, o->source);
 }
 
 static void get_outcome(struct reader *r, struct event_outcome *ret)
@@ -190,6 +193,12 @@ static void get_outcome(struct reader *r, struct event_outcome *ret)
     uint32_t flags = reader_u8(r);
     ret->served_uid = flags & OUTCOME_SERVED ? reader_u32(r) : 0;
     ret->piece = flags & OUTCOME_PIECE ? reader_u64(r) : 0;
+    memset(ret->source, 0, sizeof ret->source);
+    if (flags & OUTCOME_SOURCE)
+        get_text(r, ret->source, sizeof ret->source);
+    size_t len = strnlen(ret->source, NAME_CAP);
+    if (len && !name_valid(ret->source, len))
+        r->failed = true;
     if (outcome_flags(ret) != flags)
         r->failed = true;
 }
@@ -252,6 +261,7 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_str(out, s->baseline_arm);
     stages_encode(&s->stages, out);
     buf_put_u8(out, (uint8_t)s->aggregation);
+    sources_encode(&s->sources, out);
     buf_put_str(out, s->budget_metric);
     buf_put_f64(out, s->budget_per_request);
     buf_put_f64(out, s->budget_ceiling);
@@ -302,6 +312,7 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     get_text(r, ret->baseline_arm, sizeof ret->baseline_arm);
     stages_decode(r, &ret->stages);
     ret->aggregation = (enum aggregation)get_below(r, reader_u8(r), AGGREGATE_MEAN + 1);
+    sources_decode(r, &ret->sources);
     get_text(r, ret->budget_metric, sizeof ret->budget_metric);
     ret->budget_per_request = get_finite(r);
     ret->budget_ceiling = get_finite(r);

@@ -87,7 +87,8 @@ struct event_outcome {
     /* The arm that answered in place of the chosen one, and whose metrics these are; 0: none did.
      * The status stays the chosen arm's. */
     uint32_t served_uid;
-    uint64_t piece; /* Hash of the report's idempotency key; 0: it has none. */
+    uint64_t piece;        /* Hash of the report's idempotency key; 0: it has none. */
+    char source[NAME_CAP]; /* Who says so (sources.h); empty: nobody in particular. */
 };
 
 /* Cumulative counters of server/live; folding takes the larger value, so order does not matter. */

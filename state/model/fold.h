@@ -17,6 +17,7 @@ struct fold_result {
     bool orphaned;         /* OUTCOME: its arm version is gone. */
     uint32_t alarms;       /* OUTCOME: raised by it (drift.h), the last of the router's log. */
     uint16_t counted_mask; /* OUTCOME: bit m, metric m was counted by this event. */
+    bool gated;            /* OUTCOME: its source is not trusted: journalled, and nothing more. */
     uint16_t added_mask;   /* OUTCOME: of those, added to what was counted before (aggregation). */
     bool has_session;      /* The account of a session is as it follows. */
     struct session_account session;

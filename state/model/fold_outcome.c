@@ -42,6 +42,12 @@ enum err fold_check_outcome(const struct model *m, const struct event *ev, struc
     uint16_t mask = metrics_mask(o);
     if (mask >> r->config.metrics_n)
         return ERR_METRIC_NOT_FOUND;
+    enum trust trust = sources_rule(&r->config.settings.sources, o->source)->trust;
+    if (trust == TRUST_REFUSE)
+        return ERR_SOURCE_REFUSED;
+    ret->gated = trust == TRUST_LOG_ONLY;
+    if (ret->gated)
+        return too_late(r, ev) ? ERR_DECISION_LATE : OK;
     struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
     TRY(counting_check(r, entry, o, &mask));
     if (entry && !mask) {
@@ -282,6 +288,11 @@ void fold_outcome(struct model *m, const struct event *ev, struct fold_result *r
         return;
     }
     struct router *r = model_router(m, o->decision.router_uid);
+    if (ret->gated) { /* It uses nothing up: whoever is trusted may still report. */
+        r->gated++;
+        r->touched = true;
+        return;
+    }
     struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
     bool first = !entry;
     if (first)

@@ -262,6 +262,7 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u64(out, r->sides[1]);
     buf_put_u64(out, r->logged_requests);
     buf_put_u64(out, r->logged);
+    buf_put_u64(out, r->gated);
     trial_encode(&r->trial, r->config.metrics_n, out);
     drift_log_encode(&r->alarms, out);
     put_budgets(r, out);
@@ -312,6 +313,7 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->sides[1] = reader_u64(in);
     r->logged_requests = reader_u64(in);
     r->logged = reader_u64(in);
+    r->gated = reader_u64(in);
     TRY(trial_decode(in, r->config.metrics_n, &r->trial));
     drift_log_decode(in, r->config.metrics_n, &r->alarms);
     TRY(take_budgets(r, in));

@@ -11,6 +11,7 @@ enum {
     MAX_LABELS = 16,            /* Of an arm. */
     LABELS_BYTES = 1024,        /* Keys and values of an arm's labels, and one byte for each. */
     MAX_STAGES = 16,            /* Of a router. */
+    MAX_SOURCES = 16,           /* Of outcomes, with a rule of their own, of a router. */
     STAGE_SELECTOR_CAP = 257,   /* 256 bytes and the NUL. */
     SELECTOR_BYTES = 1024,      /* Of a request's label selector. */
     MAX_TENANTS = 10000,        /* With a budget of their own, over all routers. */

@@ -9,6 +9,7 @@
 #include "state/model/capability.h"
 #include "state/model/labels.h"
 #include "state/model/limits.h"
+#include "state/model/sources.h"
 #include "state/model/stages.h"
 
 #include <stdbool.h>
@@ -79,6 +80,7 @@ struct router_settings {
     char baseline_arm[NAME_CAP]; /* Empty: every request must name its own. */
     struct stages stages;
     enum aggregation aggregation; /* Of rated metrics; fixed at creation. */
+    struct sources sources;
     /* What may be spent (server/route/pacing.h). Empty: no budget; the rest is meaningless then. */
     char budget_metric[NAME_CAP];
     double budget_per_request; /* Mean a request, raw unit. */

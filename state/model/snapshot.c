@@ -290,6 +290,7 @@ static void fill_router(const struct router *r, struct router_view *v)
     v->orphaned = r->orphaned;
     v->requests_tallied = r->requests;
     v->logged = r->logged;
+    v->gated = r->gated;
     const char *budget = r->config.settings.budget_metric;
     v->tenants = tenants_hold(r->tenants);
     v->budget_metric = settings_metric_index(&r->config, budget, strlen(budget));

@@ -71,6 +71,7 @@ struct router_view {
     uint64_t outcomes_folded, orphaned,
         requests_tallied; /* The first is the clock of forgetting. */
     uint64_t logged;      /* Decisions answered that taught nobody, by mode. */
+    uint64_t gated;       /* Outcomes of sources that are not trusted. */
     struct trial trial;   /* All zero while its epoch is 0. */
     uint64_t alarms_raised;
     uint32_t alarms_n; /* Of those, the latest, oldest first. */

@@ -192,6 +192,59 @@ static void aggregation_is_fixed_and_no_logarithm_can_be_added_up(void **state)
     served_close(&s);
 }
 
+/* ---- sources ---- */
+
+static void novices(struct router_config *c)
+{
+    struct sources *s = &c->settings.sources;
+    assert_int_equal(sources_put(s, text("novice"), text("log_only max_per_min=2"), NULL), OK);
+    assert_int_equal(sources_put(s, text("spam"), text("refuse"), NULL), OK);
+}
+
+static enum err say(struct served *s, const char *source, double value)
+{
+    struct engine_weight m = {text("reward"), value};
+    struct report_in in = {.token = {s->route->token, s->route->token_len},
+                           .metrics = &m,
+                           .metrics_n = 1,
+                           .source = text(source)};
+    return served_report(s, &in);
+}
+
+static void a_source_is_gated_refused_or_capped_by_its_rule(void **state)
+{
+    (void)state;
+    struct served s;
+    open_two(&s, novices);
+    served_route(&s);
+    assert_int_equal(say(&s, "spam", 0), ERR_SOURCE_REFUSED);
+    assert_int_equal(say(&s, SOURCE_DEFAULT, 0), ERR_INVALID);
+    assert_int_equal(say(&s, "no name", 0), ERR_BAD_NAME);
+    assert_int_equal(say(&s, "novice", 7), ERR_OUT_OF_RANGE); /* Not counted against the cap. */
+    /* Two a minute: of six, within at most two minutes, two to four pass. */
+    int passed = 0, capped = 0;
+    for (int i = 0; i < 6; i++) {
+        enum err e = say(&s, "novice", 0);
+        passed += e == OK && s.report.gated && !s.report.counted_n;
+        capped += e == ERR_SOURCE_CAP;
+    }
+    assert_int_equal(passed + capped, 6);
+    assert_true(passed >= 2 && passed <= 4);
+    assert_int_equal(served_folded(&s), 0);
+    assert_int_equal(say(&s, "judge", .5), OK);
+    assert_false(s.report.gated);
+    assert_int_equal(s.report.counted_n, 1);
+    served_again(&s);
+    const struct snapshot *p = engine_snapshot_acquire(s.w);
+    const struct router_view *r = snapshot_router(p, "default", 7);
+    assert_int_equal(r->gated, passed);
+    assert_int_equal(r->outcomes_folded, 1);
+    assert_int_equal(r->config->settings.sources.n, 2);
+    engine_snapshot_release(s.w);
+    served_verify(&s);
+    served_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -200,6 +253,7 @@ int main(void)
         cmocka_unit_test(a_thousand_reports_share_a_commit_and_each_has_its_answer),
         cmocka_unit_test(a_router_that_sums_wants_keys_and_counts_each_once),
         cmocka_unit_test(aggregation_is_fixed_and_no_logarithm_can_be_added_up),
+        cmocka_unit_test(a_source_is_gated_refused_or_capped_by_its_rule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,6 +105,7 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.outcome.metrics[1] = (struct outcome_metric){.index = 0, .raw = .125, .z = 1};
         e->u.outcome.served_uid = 70000;
         e->u.outcome.piece = 1ULL << 63;
+        strcpy(e->u.outcome.source, "judge/1");
         return;
     case EVENT_TALLY:
         e->u.tally = (struct event_tally){
@@ -138,6 +139,10 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.router.settings.drift_policy = DRIFT_DISCOUNT;
         e->u.router.settings.stale_after = 500;
         put_stages(&e->u.router.settings.stages);
+        e->u.router.settings.aggregation = AGGREGATE_MEAN;
+        assert_int_equal(sources_put(&e->u.router.settings.sources, (struct slice){"judge", 5},
+                                     (struct slice){"log_only max_per_s=9", 20}, NULL),
+                         OK);
         return;
     case EVENT_ROUTER_UPDATE:
         settings_defaults(&e->u.router, "r");
@@ -329,6 +334,7 @@ static void an_outcome_with_values_that_fold_cannot_take_is_corrupt(void **unuse
     CORRUPT_WITH(e.u.outcome.metrics[1].z = (double)NAN);
     CORRUPT_WITH(e.u.outcome.metrics[1].z = 1.0000001);
     CORRUPT_WITH(e.u.outcome.metrics[1].z = -1e-9);
+    CORRUPT_WITH(strcpy(e.u.outcome.source, "no name"));
 }
 
 static void a_spec_that_no_router_can_have_is_corrupt(void **unused)

@@ -4,6 +4,7 @@
 #include "tests/unit/model/given.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 static const double all[MAX_METRICS] = {.75, .5, .25, .125, .5};
@@ -282,6 +283,130 @@ static void a_split_counts_what_the_pieces_came_to(void **state)
     given_close(&plain);
 }
 
+/* ---- whose word it is ---- */
+
+static struct slice text(const char *s)
+{
+    return (struct slice){s, strlen(s)};
+}
+
+static struct fold_result said_by(struct given *g, const struct decision *d, const char *source)
+{
+    memset(&g->event, 0, sizeof g->event);
+    g->event.kind = EVENT_OUTCOME;
+    struct event_outcome *o = &g->event.u.outcome;
+    o->decision = *d;
+    strcpy(o->source, source);
+    o->metrics_n = 1;
+    o->metrics[0] = (struct outcome_metric){0, .5, .5};
+    return given_fold(g);
+}
+
+static void a_source_teaches_or_is_kept_or_is_refused_as_its_rule_says(void **state)
+{
+    (void)state;
+    struct router_config c;
+    struct given g;
+    given_config(&c);
+    struct sources *s = &c.settings.sources;
+    assert_int_equal(sources_put(s, text("judge"), text("fold"), NULL), OK);
+    assert_int_equal(sources_put(s, text("novice"), text("log_only"), NULL), OK);
+    assert_int_equal(source_rule_parse(text("refuse"), &s->unknown, NULL), OK);
+    given_open(&g, &c);
+    uint32_t arm = given_arm(&g, "a");
+    struct decision d = given_decision(&g, arm, 1);
+    assert_int_equal(said_by(&g, &d, "stranger").err, ERR_SOURCE_REFUSED);
+    assert_int_equal(said_by(&g, &d, "").err, ERR_SOURCE_REFUSED);
+    for (int i = 1; i <= 2; i++) {
+        struct fold_result r = said_by(&g, &d, "novice");
+        assert_int_equal(r.err, OK);
+        assert_true(r.gated);
+        assert_int_equal(r.counted_mask, 0);
+        assert_int_equal(g.router->gated, i);
+    }
+    assert_int_equal(g.router->outcomes_folded, 0);
+    assert_int_equal(given_find(&g, arm)->answered, 0);
+    /* It has used nothing up. */
+    assert_int_equal(said_by(&g, &d, "judge").counted_mask, 1);
+    d = given_decision(&g, arm, 2);
+    assert_int_equal(said_by(&g, &d, SOURCE_DEFAULT).counted_mask, 1); /* The server's own. */
+    given_close(&g);
+}
+
+static void rules_are_read_and_written_in_one_way(void **state)
+{
+    (void)state;
+    const struct {
+        const char *in, *out; /* out NULL: refused. */
+    } rows[] = {
+        {"", "fold"},
+        {"log_only", "log_only"},
+        {" refuse  max_per_min=60 max_per_s=2 ", "refuse max_per_s=2 max_per_min=60"},
+        {"fold max_per_min=1000000000", "fold max_per_min=1000000000"},
+        {"trusted", NULL},
+        {"fold max_per_s=0", NULL},
+        {"fold max_per_s=1000000001", NULL},
+        {"fold max_per_s=", NULL},
+        {"fold max_per_s=-1", NULL},
+        {"fold max_per_day=3", NULL},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct source_rule rule, again;
+        struct err_detail detail;
+        char out[SOURCE_RULE_CAP];
+        enum err e = source_rule_parse(text(rows[i].in), &rule, &detail);
+        assert_int_equal(e, rows[i].out ? OK : ERR_INVALID);
+        if (e != OK)
+            continue;
+        source_rule_print(&rule, out);
+        assert_string_equal(out, rows[i].out);
+        assert_int_equal(source_rule_parse(text(out), &again, NULL), OK);
+        assert_memory_equal(&rule, &again, sizeof rule);
+    }
+}
+
+static void a_table_of_sources_is_in_order_and_bounded_and_has_one_form(void **state)
+{
+    (void)state;
+    struct sources s = {0}, again;
+    char name[NAME_CAP];
+    for (int i = MAX_SOURCES - 1; i >= 0; i--) {
+        snprintf(name, sizeof name, "s%02d", i);
+        assert_int_equal(sources_put(&s, text(name), text("log_only max_per_s=7"), NULL), OK);
+    }
+    for (uint32_t i = 0; i < s.n; i++) {
+        snprintf(name, sizeof name, "s%02u", i);
+        assert_string_equal(s.all[i].name, name);
+        assert_int_equal(sources_find(&s, text(name)), i);
+    }
+    struct err_detail detail;
+    assert_int_equal(sources_put(&s, text("more"), text(""), &detail), ERR_OUT_OF_RANGE);
+    assert_int_equal(sources_put(&s, text("s03"), text("refuse"), &detail), OK);
+    assert_int_equal(sources_put(&s, text("no name"), text(""), &detail), ERR_BAD_NAME);
+    assert_int_equal(sources_put(&s, text(SOURCE_DEFAULT), text(""), &detail), ERR_INVALID);
+    struct buf b;
+    struct reader r;
+    buf_init(&b);
+    sources_encode(&s, &b);
+    reader_init(&r, (struct slice){b.data, b.len});
+    sources_decode(&r, &again);
+    assert_false(r.failed);
+    assert_memory_equal(&s, &again, sizeof s);
+    /* Two that change places, and one that stands twice. */
+    uint8_t was = b.data[13];
+    assert_int_equal(was, '0');
+    for (uint8_t digit = '1'; digit <= '2'; digit++) {
+        b.data[13] = digit; /* s00 becomes s10, which stands there; s20 is out of order. */
+        reader_init(&r, (struct slice){b.data, b.len});
+        sources_decode(&r, &again);
+        assert_true(r.failed);
+    }
+    assert_true(sources_remove(&s, text("s15")));
+    assert_false(sources_remove(&s, text("s15")));
+    assert_int_equal(sources_find(&s, text("s15")), s.n);
+    buf_done(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +419,9 @@ int main(void)
         cmocka_unit_test(a_piece_needs_a_key_and_a_decision_takes_so_many),
         cmocka_unit_test(pieces_go_on_after_the_bytes_of_the_model),
         cmocka_unit_test(a_split_counts_what_the_pieces_came_to),
+        cmocka_unit_test(a_source_teaches_or_is_kept_or_is_refused_as_its_rule_says),
+        cmocka_unit_test(rules_are_read_and_written_in_one_way),
+        cmocka_unit_test(a_table_of_sources_is_in_order_and_bounded_and_has_one_form),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,13 @@
+/* codec_sources.h - the rules of a router's sources as settings carry them. As codec_spec.h. */
+#pragma once
+
+#include "server/rpc/arena.h"
+#include "shunt/v1/admin.pb-c.h"
+#include "state/model/sources.h"
+
+/* Sources that are present change, the others stay. */
+MUST_USE enum err codec_sources_in(const Shunt__V1__RouterSettings *m, struct sources *sources,
+                                   struct err_detail *detail);
+/* False: the arena is full. */
+MUST_USE bool codec_sources_out(const struct sources *sources, struct arena *arena,
+                                Shunt__V1__RouterSettings *m);
