@@ -86,7 +86,7 @@ static const char *fallback_arm(const Shunt__V1__RouteRequest *request, const ch
 {
     bool listed = request->n_candidates == 0 ||
                   (preferred && list_holds(request->candidates, request->n_candidates, preferred));
-    if (!preferred)
+    if (!preferred || request->session_budget) /* What nobody reserves nobody may spend. */
         return NULL;
     if (listed && !list_holds(request->exclude, request->n_exclude, preferred))
         return preferred;
@@ -103,6 +103,13 @@ static bool is_outage(int status)
     const int cancelled = 1, unknown = 2, aborted = 10, data_loss = 15;
     return call_status_passing(status) || status == CALL_INTERNAL || status == cancelled ||
            status == unknown || status == aborted || status == data_loss;
+}
+
+enum shunt_result handle_refused(int status, const struct call_error *call,
+                                 struct shunt_error *error)
+{
+    say_call(error, call);
+    return is_outage(status) ? SHUNT_UNAVAILABLE : SHUNT_REFUSED;
 }
 
 static bool response_usable(const Shunt__V1__RouteResponse *response)

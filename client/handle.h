@@ -61,6 +61,9 @@ enum shunt_result handle_report(struct shunt_client *client,
                                 const Shunt__V1__ReportRewardRequest *report, double timeout_s,
                                 bool later, Shunt__V1__ReportRewardResponse **ret_response,
                                 struct shunt_error *error);
+/* Says why a call failed and what it means: SHUNT_UNAVAILABLE when the server was not there. */
+enum shunt_result handle_refused(int status, const struct call_error *call,
+                                 struct shunt_error *error);
 /* The outbox's way to the server. */
 enum outbox_verdict handle_deliver(void *client, const ProtobufCMessage *report);
 

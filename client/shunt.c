@@ -185,6 +185,10 @@ static const char *request_wrong(const struct shunt_client *client, struct shunt
         return "candidates and exclude are at most 256 names each";
     if (vector_wrong(r->features, r->features_n) || vector_wrong(r->embedding, r->embedding_n))
         return "features and embedding are finite, at most 8192 values each";
+    if (!name_fits(r->session_id) || !name_fits(r->session_metric))
+        return "session_id and session_metric are names of 1 to 64 characters";
+    if (r->session_metric && !(r->session_budget > 0 && isfinite(r->session_budget)))
+        return "session_budget is finite and more than 0";
     if (!name_fits(r->default_arm))
         return "default_arm is a name of 1 to 64 characters";
     if (!handle_timeout(&r->timeout_s, client->options.route_timeout_s))
@@ -196,6 +200,23 @@ static const char *request_wrong(const struct shunt_client *client, struct shunt
  * so a program compiled before says nothing in them. */
 static_assert(offsetof(struct shunt_request, tokens_so_far) % _Alignof(struct shunt_request) == 0,
               "the agent's numbers begin past every older struct");
+
+static_assert(offsetof(struct shunt_request, session_id) % _Alignof(struct shunt_request) == 0,
+              "so does the session");
+
+static void session_borrow(const struct shunt_request *r, Shunt__V1__SessionBudget *budget,
+                           Shunt__V1__RouteRequest *m)
+{
+    shunt__v1__session_budget__init(budget);
+    m->session_id = handle_text(r->session_id);
+    m->has_input_tokens = r->input_tokens != 0;
+    m->input_tokens = r->input_tokens;
+    if (!r->session_metric)
+        return;
+    budget->metric = handle_text(r->session_metric);
+    budget->amount = r->session_budget;
+    m->session_budget = budget;
+}
 
 static void agent_borrow(const struct shunt_request *r, Shunt__V1__RouteRequest *m)
 {
@@ -282,6 +303,7 @@ enum shunt_result shunt_route(struct shunt_client *client, const struct shunt_re
 {
     Shunt__V1__RouteRequest__WeightsEntry entries[HANDLE_VALUES_MAX], *weights[HANDLE_VALUES_MAX];
     Shunt__V1__RouteRequest message;
+    Shunt__V1__SessionBudget budget;
     struct shunt_request r;
     struct handle_routed routed;
     struct shunt_decision decision;
@@ -294,6 +316,7 @@ enum shunt_result shunt_route(struct shunt_client *client, const struct shunt_re
     if (wrong)
         return handle_say(ret_error, SHUNT_INVALID, "%s", wrong);
     request_borrow(client, &r, entries, weights, &message);
+    session_borrow(&r, &budget, &message);
     if (r.text && client->options.send_text) {
         size_t len = r.text_len > 0 ? r.text_len : strlen(r.text);
         message.text = handle_window(client, r.text, len);

@@ -157,6 +157,12 @@ struct shunt_request {
     uint32_t max_output_tokens; /* Most that you will take. */
     bool json_required;         /* The answer must be JSON. */
     bool tools_required;        /* The arm must call tools. */
+    /* A step of a session. See RouteRequest in router.proto. */
+    const char *session_id;     /* NULL: none. */
+    const char *session_metric; /* Of a strict budget, such as "cost_usd". NULL: none is given. */
+    double session_budget;      /* In that metric's unit. With it there is no fallback: what nobody
+                                 * reserves nobody may spend. */
+    uint32_t input_tokens;      /* Of the prompt; 0: not counted. Prices bound only what is. */
 };
 #define SHUNT_REQUEST_INIT                                                                         \
     {                                                                                              \
@@ -173,6 +179,8 @@ enum shunt_reason {
     SHUNT_REASON_ALL_COOLING = 6,
     SHUNT_REASON_FIXED = 7,
     SHUNT_REASON_BASELINE = 8,
+    SHUNT_REASON_SESSION = 9,
+    SHUNT_REASON_SESSION_MOVED = 10,
 };
 
 struct shunt_decision {
@@ -260,6 +268,39 @@ static inline struct shunt_report shunt_report_of(const struct shunt_decision *d
     report.token_len = decision->token_len;
     return report;
 }
+
+/* ---- sessions ---- */
+
+struct shunt_session_end {
+    size_t size;
+    const char *router; /* NULL: that of the options. */
+    const char *session_id;
+    const struct shunt_value *metrics; /* A reward for all of it; rated metrics. */
+    size_t metrics_n;
+    double timeout_s; /* 0: report_timeout_s of the options. */
+};
+#define SHUNT_SESSION_END_INIT                                                                     \
+    {                                                                                              \
+        .size = sizeof(struct shunt_session_end)                                                   \
+    }
+
+struct shunt_session_ended {
+    size_t size;
+    uint32_t credited, reported, lost; /* As in EndSessionResponse. */
+    uint64_t steps;
+    double used; /* Of its budget. */
+};
+#define SHUNT_SESSION_ENDED_INIT                                                                   \
+    {                                                                                              \
+        .size = sizeof(struct shunt_session_ended)                                                 \
+    }
+
+/* Ends it before it expires. SHUNT_REFUSED: SESSION_NOT_FOUND and the like. SHUNT_UNAVAILABLE: it
+ * may be open still; ask again. ret may be NULL. */
+SHUNT_API enum shunt_result shunt_end_session(struct shunt_client *client,
+                                              const struct shunt_session_end *end,
+                                              struct shunt_session_ended *ret,
+                                              struct shunt_error *ret_error);
 
 /* ---- the queue ---- */
 

@@ -77,12 +77,20 @@ static void add_arm(struct routing *t, uint32_t index)
     };
 }
 
+static bool holds_arm(const struct routing *t)
+{
+    const struct session_step *s = &t->w->session;
+    return s->named && s->view.held_arm && t->mode == MODE_ONLINE &&
+           t->router->config->settings.switch_cost > 0;
+}
+
 static void try_probe(struct routing *t, uint32_t index)
 {
     const struct arm_view *arm = t->router->arms[index];
     struct live_count *c = live_get(t->w->engine->live, arm->uid);
     int64_t interval_us = (int64_t)(t->router->config->settings.cooldown_s * 1e6);
-    bool online = t->mode == MODE_ONLINE; /* Elsewhere the baseline answers. */
+    /* Elsewhere the baseline answers; and whoever holds an arm is not sent off to try one. */
+    bool online = t->mode == MODE_ONLINE && !holds_arm(t);
     if (online && !t->in->dry_run && c && t->forced < 0 && live_probe(c, t->now_us, interval_us))
         t->forced = (int)index;
 }
@@ -319,6 +327,15 @@ static void serve_baseline(struct routing *t)
     r->propensity = 1;
 }
 
+/* Where in w->arms the arm of the session's last step stands; arms_n: it may not serve. */
+static uint32_t held_arm(const struct routing *t)
+{
+    uint32_t i = 0, uid = t->w->session.view.held_arm;
+    while (i < t->arms_n && t->router->arms[t->w->arms[i].index]->uid != uid)
+        i++;
+    return i;
+}
+
 static void choose(struct routing *t)
 {
     count_request(t);
@@ -334,6 +351,8 @@ static void choose(struct routing *t)
         .n = t->arms_n,
         .answer_share = t->answer_share,
         .seed = t->seed,
+        .holds = holds_arm(t),
+        .held = holds_arm(t) ? held_arm(t) : 0,
         .cost = t->budget.paced ? t->w->costs : NULL,
         .lambda = t->budget.terms.lambda,
     };

@@ -411,3 +411,154 @@ enum err engine_session_list(struct engine_worker *w, struct slice router,
     mem_free(rows);
     return e;
 }
+
+/* ---- ended, with a reward for all of it ---- */
+
+/* What is needed to credit steps; too large for a stack. */
+struct credit {
+    uint8_t ids[SESSION_STEPS_MAX][ID_BYTES];
+    char texts[SESSION_STEPS_MAX][ID_TEXT_CAP];
+    struct engine_weight metrics[SESSION_STEPS_MAX][MAX_METRICS];
+    struct report_in reports[SESSION_STEPS_MAX];
+    struct report_result results[SESSION_STEPS_MAX];
+    uint32_t steps_n; /* Remembered. */
+    struct router_config config;
+    struct session_key key;
+};
+
+static enum err check_reward(const struct session_end_in *in, const struct router_config *c,
+                             struct err_detail *detail)
+{
+    if (in->metrics_n > MAX_METRICS)
+        return err_say(detail, ERR_TOO_LARGE, "a reward holds at most %d metrics", MAX_METRICS);
+    for (size_t i = 0; i < in->metrics_n; i++) {
+        const struct engine_weight *m = &in->metrics[i];
+        char name[NAME_CAP];
+        TRY(engine_name(m->name, "a metric", name, detail));
+        int index = settings_metric_index(c, m->name.data, m->name.len);
+        if (index < 0)
+            return err_say(detail, ERR_METRIC_NOT_FOUND, "router `%s` has no metric `%s`", c->name,
+                           name);
+        if (c->metrics[index].group != METRIC_RATED)
+            return err_say(detail, ERR_INVALID,
+                           "metric `%s` is known step by step: report it with each decision", name);
+        TRY(metric_check_value(&c->metrics[index], m->value, detail));
+    }
+    return OK;
+}
+
+/* The return that a step saw come [Sutton18, eq. 3.8, with one reward at the end]: gamma to the
+ * number of steps after it, times the reward; EVEN is gamma 1. Kept within what the metric can
+ * hold. */
+static void fill_report(struct credit *c, const struct session_end_in *in, uint32_t step,
+                        double share, struct report_in *ret)
+{
+    id_format(c->ids[step], c->texts[step]);
+    for (size_t i = 0; i < in->metrics_n; i++) {
+        const struct engine_weight *m = &in->metrics[i];
+        int index = settings_metric_index(&c->config, m->name.data, m->name.len);
+        const struct metric_def *def = &c->config.metrics[index];
+        double value = share == 1 ? m->value : share * m->value;
+        value = value < def->min ? def->min : value > def->max ? def->max : value;
+        c->metrics[step][i] = (struct engine_weight){m->name, value};
+    }
+    *ret = (struct report_in){
+        .decision_id = {c->texts[step], ID_TEXT_CAP - 1},
+        .metrics = c->metrics[step],
+        .metrics_n = in->metrics_n,
+        .status = OUTCOME_OK,
+        .piece_key = {c->key.name, strlen(c->key.name)},
+    };
+}
+
+static uint32_t fill_reports(struct credit *c, const struct session_end_in *in)
+{
+    const struct router_settings *s = &c->config.settings;
+    bool last = s->session_credit == CREDIT_LAST;
+    double share = 1;
+    uint32_t n = 0;
+    for (uint32_t k = c->steps_n; k-- > 0 && !(last && n == 1);) {
+        fill_report(c, in, k, share, &c->reports[n++]);
+        if (s->session_credit == CREDIT_DISCOUNTED)
+            share *= s->session_gamma;
+    }
+    return n;
+}
+
+static enum err give_credit(struct engine_worker *w, struct credit *c,
+                            const struct session_end_in *in, struct session_end_out *ret,
+                            struct err_detail *detail)
+{
+    uint32_t n = in->metrics_n ? fill_reports(c, in) : 0;
+    if (n == 0)
+        return OK;
+    TRY(engine_reports(w, c->reports, n, c->results, detail));
+    for (uint32_t i = 0; i < n; i++) {
+        const struct report_result *r = &c->results[i];
+        if (r->err == ERR_DISK_FULL || r->err == ERR_NOMEM || r->err == ERR_IO)
+            return err_say(detail, r->err, "%s", r->detail.text); /* May be tried again. */
+        ret->credited += r->err == OK && !r->out.duplicate;
+        ret->reported += r->err == OK && r->out.duplicate;
+        ret->lost += r->err != OK;
+    }
+    return OK;
+}
+
+static enum err look_up(struct engine_worker *w, const struct session_end_in *in, struct credit *c,
+                        struct session_end_out *ret, struct err_detail *detail)
+{
+    const struct router_view *r;
+    struct session_ask ask;
+    struct session_view view;
+    const struct snapshot *snapshot = engine_snapshot_acquire(w);
+    int64_t now_us = clock_unix_us();
+    enum err e = engine_find_router(snapshot, in->router, &r, detail);
+    if (e == OK)
+        e = fill_ask(r, in->session, (struct slice){NULL, 0}, 0, now_us, &ask, detail);
+    if (e == OK)
+        e = check_reward(in, r->config, detail);
+    if (e == OK &&
+        !session_table_steps(w->engine->sessions, &ask.key, now_us, &view, c->ids, &c->steps_n))
+        e = err_say(detail, ERR_SESSION_NOT_FOUND, "router `%s` has no open session `%s`",
+                    r->config->name, ask.key.name);
+    if (e == OK) {
+        c->key = ask.key;
+        c->config = *r->config;
+        show(r, &ask.key, &view, now_us, &ret->info);
+    }
+    engine_snapshot_release(w);
+    return e;
+}
+
+static enum err end_it(struct engine_worker *w, const struct credit *c, bool strict,
+                       struct err_detail *detail)
+{
+    if (strict) {
+        memset(&w->event, 0, sizeof w->event);
+        w->event.kind = EVENT_SESSION_END;
+        w->event.at_us = clock_unix_us();
+        w->event.u.session_end.router_uid = c->key.router_uid;
+        memcpy(w->event.u.session_end.name, c->key.name, NAME_CAP);
+        enum err e = engine_submit(w, &w->event, NULL);
+        if (e != OK)
+            return err_say(detail, e, "session `%s` was not ended", c->key.name);
+    }
+    session_table_end(w->engine->sessions, &c->key);
+    return OK;
+}
+
+enum err engine_session_end(struct engine_worker *w, const struct session_end_in *in,
+                            struct session_end_out *ret_out, struct err_detail *detail)
+{
+    struct credit *c = mem_calloc(1, sizeof *c);
+    if (!c)
+        return err_say(detail, ERR_NOMEM, "no memory to end a session");
+    memset(ret_out, 0, sizeof *ret_out);
+    enum err e = look_up(w, in, c, ret_out, detail);
+    if (e == OK)
+        e = give_credit(w, c, in, ret_out, detail);
+    if (e == OK)
+        e = end_it(w, c, ret_out->info.strict, detail);
+    mem_free(c);
+    return e;
+}

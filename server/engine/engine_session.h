@@ -46,6 +46,23 @@ struct session_in {
 /* Opens it, or says how an open one stands. With a budget: durable. */
 MUST_USE enum err engine_session_start(struct engine_worker *w, const struct session_in *in,
                                        struct session_info *ret_info, struct err_detail *detail);
+struct session_end_in {
+    struct slice router, session;
+    const struct engine_weight *metrics; /* Rated ones; the reward of the whole session. */
+    size_t metrics_n;
+};
+struct session_end_out {
+    struct session_info info; /* As it stood. */
+    uint32_t credited;        /* Steps that got a part of the reward. */
+    uint32_t reported;        /* Of those it was for, had their own already. */
+    uint32_t lost;            /* Of those it was for, are not in the decision log, or are late. */
+};
+/* Credits the reward by the router's session_credit to the remembered steps, through the gate that
+ * every outcome passes, then ends the session. On error it is still open, and may be ended again:
+ * nothing counts twice. ERR_SESSION_NOT_FOUND. Waits for two commits at most. */
+MUST_USE enum err engine_session_end(struct engine_worker *w, const struct session_end_in *in,
+                                     struct session_end_out *ret_out, struct err_detail *detail);
+
 /* At most n of the router's open sessions; *ret_all is how many there are. */
 MUST_USE enum err engine_session_list(struct engine_worker *w, struct slice router,
                                       struct session_info *ret_infos, uint32_t n, uint32_t *ret_n,

@@ -52,6 +52,8 @@ static const char *reason_name(uint8_t reason)
         [REASON_COOLDOWN_PROBE] = "REASON_COOLDOWN_PROBE",
         [REASON_ALL_COOLING] = "REASON_ALL_COOLING",
         [REASON_FIXED] = "REASON_FIXED",
+        [REASON_SESSION] = "REASON_SESSION",
+        [REASON_SESSION_MOVED] = "REASON_SESSION_MOVED",
     };
     return reason < sizeof names / sizeof *names ? names[reason] : NULL;
 }

@@ -353,9 +353,9 @@ enum err session_table_restore(struct session_table *t, const struct session_acc
     return OK;
 }
 
-bool session_table_end(struct session_table *t, const struct session_key *key, int64_t now_us,
-                       struct session_view *ret_view, uint8_t ret_ids[][ID_BYTES],
-                       uint32_t *ret_ids_n)
+bool session_table_steps(struct session_table *t, const struct session_key *key, int64_t now_us,
+                         struct session_view *ret_view, uint8_t ret_ids[][ID_BYTES],
+                         uint32_t *ret_ids_n)
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
@@ -368,10 +368,18 @@ bool session_table_end(struct session_table *t, const struct session_key *key, i
             memcpy(ret_ids[i], e->ids[(e->ids_at + i) % e->ids_cap], ID_BYTES);
         *ret_ids_n = e->ids_n;
     }
+    pthread_mutex_unlock(&s->mutex);
+    return open;
+}
+
+void session_table_end(struct session_table *t, const struct session_key *key)
+{
+    uint64_t hash = hash_of(t, key);
+    struct shard *s = lock(t, hash);
+    struct entry *e = find(t, s, hash, key);
     if (e)
         drop(t, s, e);
     pthread_mutex_unlock(&s->mutex);
-    return open;
 }
 
 uint32_t session_table_list(struct session_table *t, uint32_t router_uid, int64_t now_us,

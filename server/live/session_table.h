@@ -66,14 +66,16 @@ void session_table_folded(struct session_table *t, const struct session_account 
 /* The session was given this arm. */
 void session_table_step(struct session_table *t, const struct session_key *key,
                         const uint8_t id[ID_BYTES], uint32_t arm_uid);
+/* Forgets the session. */
+void session_table_end(struct session_table *t, const struct session_key *key);
 /* At start, before the first request. */
 MUST_USE enum err session_table_restore(struct session_table *t,
                                         const struct session_account *account);
-/* Forgets the session: ret_ids (SESSION_STEPS_MAX) gets its remembered steps, oldest first. False:
- * there is none that is open. */
-bool session_table_end(struct session_table *t, const struct session_key *key, int64_t now_us,
-                       struct session_view *ret_view, uint8_t ret_ids[][ID_BYTES],
-                       uint32_t *ret_ids_n);
+/* ret_ids (SESSION_STEPS_MAX) gets its remembered steps, oldest first. False: there is none that is
+ * open. */
+bool session_table_steps(struct session_table *t, const struct session_key *key, int64_t now_us,
+                         struct session_view *ret_view, uint8_t ret_ids[][ID_BYTES],
+                         uint32_t *ret_ids_n);
 
 struct session_row {
     struct session_key key;

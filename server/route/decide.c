@@ -183,6 +183,32 @@ static bool best_mean(const struct score *scores, uint32_t n, uint32_t chosen)
     return true;
 }
 
+/* Step 4. Where there is one arm it is the only one, whoever holds it. */
+static void keep_held(const struct decide_input *in, const struct decide_scratch *scratch,
+                      float *pmf, struct decide_result *r)
+{
+    if (in->held == in->n) {
+        bool newcomer = r->reason == REASON_NEWCOMER;
+        r->reason = newcomer ? r->reason : REASON_SESSION_MOVED;
+        return;
+    }
+    if (in->n == 1)
+        return;
+    double held = (double)scratch->scores[in->held].mean, best = held;
+    for (uint32_t i = 0; i < in->n; i++)
+        if ((double)scratch->scores[i].mean > best)
+            best = (double)scratch->scores[i].mean;
+    if (best - held > in->router->config->settings.switch_cost)
+        return;
+    memset(pmf, 0, in->n * sizeof *pmf);
+    pmf[in->held] = 1;
+    r->chosen = in->held;
+    r->reason = REASON_SESSION;
+    r->side = SIDE_NONE;
+    r->evaluable = false;
+    r->propensity = 1;
+}
+
 void decide(const struct decide_input *in, struct decide_scratch *scratch, float *ret_pmf,
             struct decide_result *ret_result)
 {
@@ -221,4 +247,6 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
     }
     r->evaluable = share < 1 || floor > 0;
     r->propensity = (double)ret_pmf[r->chosen];
+    if (in->holds)
+        keep_held(in, scratch, ret_pmf, r);
 }

@@ -61,6 +61,22 @@ void codec_session_in(const Shunt__V1__StartSessionRequest *m, struct session_in
     }
 }
 
+enum err codec_session_end_in(const Shunt__V1__EndSessionRequest *m, struct engine_weight *metrics,
+                              struct session_end_in *ret_in, struct err_detail *detail)
+{
+    if (m->n_metrics > MAX_METRICS)
+        return err_say(detail, ERR_OUT_OF_RANGE, "metrics: more than %d names", MAX_METRICS);
+    for (size_t i = 0; i < m->n_metrics; i++)
+        metrics[i] = (struct engine_weight){text_slice(m->metrics[i]->key), m->metrics[i]->value};
+    *ret_in = (struct session_end_in){
+        .router = text_slice(m->router),
+        .session = text_slice(m->session_id),
+        .metrics = metrics,
+        .metrics_n = m->n_metrics,
+    };
+    return OK;
+}
+
 enum err codec_session_out(const struct session_info *info, struct arena *arena,
                            Shunt__V1__SessionInfo **ret_message, struct err_detail *detail)
 {

@@ -16,6 +16,10 @@ bool codec_caps_out(const struct arm_config *arm, const struct router_config *co
                     struct arena *arena, Shunt__V1__ArmSpec *m);
 
 void codec_session_in(const Shunt__V1__StartSessionRequest *m, struct session_in *ret_in);
+/* `metrics` holds MAX_METRICS. */
+MUST_USE enum err codec_session_end_in(const Shunt__V1__EndSessionRequest *m,
+                                       struct engine_weight *metrics, struct session_end_in *ret_in,
+                                       struct err_detail *detail);
 MUST_USE enum err codec_session_out(const struct session_info *info, struct arena *arena,
                                     Shunt__V1__SessionInfo **ret_message,
                                     struct err_detail *detail);

@@ -1,4 +1,4 @@
-/* handle_session.c - StartSession and ListSessions. */
+/* handle_session.c - StartSession, EndSession and ListSessions. */
 #include "server/rpc/codec_session.h"
 #include "server/rpc/handlers.h"
 
@@ -16,6 +16,27 @@ enum err handle_start_session(struct handler *h, const ProtobufCMessage *request
     TRY(engine_session_start(h->worker, &in, &info, detail));
     TRY(codec_session_out(&info, &h->arena, &response, detail));
     *ret_response = &response->base;
+    return OK;
+}
+
+enum err handle_end_session(struct handler *h, const ProtobufCMessage *request,
+                            ProtobufCMessage **ret_response, struct err_detail *detail)
+{
+    struct session_end_in in;
+    struct session_end_out out;
+    Shunt__V1__EndSessionResponse *r = arena_alloc(&h->arena, sizeof *r);
+    if (!r)
+        return arena_error(&h->arena, detail);
+    shunt__v1__end_session_response__init(r);
+    TRY(codec_session_end_in((const Shunt__V1__EndSessionRequest *)request, h->route_lists.weights,
+                             &in, detail));
+    TRY(engine_session_end(h->worker, &in, &out, detail));
+    TRY(codec_session_out(&out.info, &h->arena, &r->session, detail));
+    r->has_credited = r->has_reported = r->has_lost = true;
+    r->credited = out.credited;
+    r->reported = out.reported;
+    r->lost = out.lost;
+    *ret_response = &r->base;
     return OK;
 }
 

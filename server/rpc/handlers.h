@@ -15,6 +15,7 @@ enum err handle_report_reward(struct handler *h, const ProtobufCMessage *request
 
 handler_run handle_report_rewards;
 handler_run handle_start_session;
+handler_run handle_end_session;
 
 /* Admin. */
 handler_run handle_create_router;

@@ -37,6 +37,8 @@ const struct method methods[] = {
 
     {ROUTER("StartSession"), METHOD_BLOCKING, false, &shunt__v1__start_session_request__descriptor,
      handle_start_session, NULL, REPORT_BYTES},
+    {ROUTER("EndSession"), METHOD_BLOCKING, false, &shunt__v1__end_session_request__descriptor,
+     handle_end_session, NULL, REPORT_BYTES},
 
     {ADMIN("CreateRouter"), METHOD_BLOCKING, false, &shunt__v1__create_router_request__descriptor,
      handle_create_router, NULL, 0},

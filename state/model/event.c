@@ -266,6 +266,9 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_f64(out, s->budget_per_request);
     buf_put_f64(out, s->budget_ceiling);
     buf_put_f64(out, s->session_ttl_s);
+    buf_put_f64(out, s->switch_cost);
+    buf_put_u8(out, (uint8_t)s->session_credit);
+    buf_put_f64(out, s->session_gamma);
     buf_put_u8(out, (uint8_t)s->drift_policy);
     buf_put_u32(out, s->stale_after);
 }
@@ -317,6 +320,9 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     ret->budget_per_request = get_finite(r);
     ret->budget_ceiling = get_finite(r);
     ret->session_ttl_s = get_finite(r);
+    ret->switch_cost = get_finite(r);
+    ret->session_credit = (enum session_credit)get_below(r, reader_u8(r), CREDIT_DISCOUNTED + 1);
+    ret->session_gamma = get_finite(r);
     ret->drift_policy = (enum drift_policy)get_below(r, reader_u8(r), DRIFT_POLICIES);
     ret->stale_after = reader_u32(r);
 }

@@ -45,6 +45,8 @@ enum reason {
     REASON_ALL_COOLING = 6,
     REASON_FIXED = 7,
     REASON_BASELINE = 8,
+    REASON_SESSION = 9,
+    REASON_SESSION_MOVED = 10,
 };
 
 /* Which policy of a split decided; none: no split was in force, or no policy decided. */

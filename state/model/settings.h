@@ -54,6 +54,13 @@ enum aggregation {
     AGGREGATE_MEAN = 2,
 };
 
+/* Which steps a session's reward is credited to. The numbers of shunt.v1.SessionCredit. */
+enum session_credit {
+    CREDIT_LAST = 0,       /* The last one. */
+    CREDIT_EVEN = 1,       /* Each, all of it. */
+    CREDIT_DISCOUNTED = 2, /* Each, times session_gamma for every step that came after it. */
+};
+
 struct router_settings {
     double alpha;
     double ridge[METRIC_GROUPS][2]; /* [group][0] bias, [group][1] every other feature. */
@@ -86,6 +93,9 @@ struct router_settings {
     double budget_per_request; /* Mean a request, raw unit. */
     double budget_ceiling;     /* Of the breaker, in budgets. */
     double session_ttl_s;      /* A session without a request for so long is over. */
+    double switch_cost;        /* Gain, in utility, that moves a session to another arm; 0: any. */
+    enum session_credit session_credit;
+    double session_gamma; /* Of CREDIT_DISCOUNTED. */
     enum drift_policy drift_policy;
     uint32_t stale_after; /* Outcomes of others after which an arm is probed again; 0: never. */
 };
