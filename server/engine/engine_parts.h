@@ -3,8 +3,8 @@
 
 #include "server/engine/engine.h"
 #include "server/live/live.h"
-#include "server/live/source_caps.h"
 #include "server/live/session_table.h"
+#include "server/live/source_caps.h"
 #include "server/loop/audit.h"
 #include "server/loop/writer.h"
 #include "server/ops/clock.h"
@@ -27,6 +27,7 @@ struct engine {
     struct session_table *sessions;
     struct pacers *pacers;
     struct source_caps *source_caps;
+    struct defaults *defaults;
     struct inbox *inbox;
     struct audit *audit;
     struct writer *writer;
@@ -147,6 +148,11 @@ MUST_USE enum err engine_prepare_report(struct engine_worker *w, const struct re
                                         struct report_call *call, struct err_detail *detail);
 /* The sentence for what inbox_put said. */
 MUST_USE enum err engine_say_queue(enum err e, struct err_detail *detail);
+/* ---- defaults: a thread that rates what nobody rated (engine_defaults.c) ---- */
+MUST_USE enum err engine_defaults_open(struct engine *e);
+/* NULL members are fine. No event is in flight afterwards. */
+void engine_defaults_close(struct engine *e);
+
 /* Queues the event and waits until the writer answered. ret_result may be NULL. */
 MUST_USE enum err engine_submit(struct engine_worker *w, const struct event *event,
                                 struct fold_result *ret_result);

@@ -490,6 +490,69 @@ static void the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates(void
     close_scene(&c);
 }
 
+static void set_switch_cost(struct scene *c, double cost)
+{
+    struct router_settings *s =
+        (struct router_settings *)(uintptr_t)&c->in.router->config->settings;
+    s->switch_cost = cost;
+}
+
+static void a_held_arm_stays_until_another_mean_is_more_than_the_switch_cost_better(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 4, false, .1, 0);
+    c.in.holds = true;
+    c.in.held = 1; /* Rated 1/8; the best one 3/8. */
+    set_switch_cost(&c, .1);
+    run(&c, 7);
+    double gain = (double)c.scratch->scores[3].mean - (double)c.scratch->scores[1].mean;
+    assert_true(gain > .1 && gain < .5);
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        set_switch_cost(&c, gain * 1.001);
+        run(&c, seed);
+        assert_int_equal(c.result.chosen, 1);
+        assert_int_equal(c.result.reason, REASON_SESSION);
+        assert_false(c.result.evaluable);
+        assert_true(c.result.propensity == 1 && c.pmf[1] == 1 && c.pmf[3] == 0);
+        set_switch_cost(&c, gain * .999); /* As if nobody held anything. */
+        run(&c, seed);
+        struct decide_result moved = c.result;
+        assert_int_not_equal(moved.reason, REASON_SESSION);
+        assert_pmf_is_one_and_above_the_floor(&c);
+        c.in.holds = false;
+        run(&c, seed);
+        assert_int_equal(c.result.chosen, moved.chosen);
+        assert_int_equal(c.result.reason, moved.reason);
+        assert_true(c.result.propensity == moved.propensity);
+        c.in.holds = true;
+    }
+    close_scene(&c);
+}
+
+static void a_held_arm_that_may_not_serve_is_left_and_the_reason_says_so(void **state)
+{
+    (void)state;
+    struct scene c;
+    open_scene(&c, 4, false, .1, 0);
+    c.in.holds = true;
+    c.in.held = 4;
+    set_switch_cost(&c, 100);
+    for (uint64_t seed = 0; seed < 100; seed++) {
+        run(&c, seed);
+        assert_int_equal(c.result.reason, REASON_SESSION_MOVED);
+        assert_pmf_is_one_and_above_the_floor(&c);
+        assert_true(c.result.evaluable);
+    }
+    c.in.n = c.in.held = 1; /* Left, and only one other may serve. */
+    run(&c, 1);
+    assert_int_equal(c.result.reason, REASON_SESSION_MOVED);
+    c.in.held = 0;
+    run(&c, 1);
+    assert_int_equal(c.result.reason, REASON_ONLY_ELIGIBLE);
+    close_scene(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -510,6 +573,8 @@ int main(void)
         cmocka_unit_test(the_same_seed_makes_the_same_choice),
         cmocka_unit_test(a_price_turns_the_choice_and_the_reason_is_one_of_priced_means),
         cmocka_unit_test(the_menu_holds_what_the_policy_in_force_compares),
+        cmocka_unit_test(a_held_arm_stays_until_another_mean_is_more_than_the_switch_cost_better),
+        cmocka_unit_test(a_held_arm_that_may_not_serve_is_left_and_the_reason_says_so),
         cmocka_unit_test(a_single_arm_is_the_only_one_eligible),
         cmocka_unit_test(the_best_arm_gets_the_mass_whatever_the_order_of_the_candidates),
     };
