@@ -22,8 +22,6 @@
     X(cooldown_s, cooldown_s)                                                                      \
     X(reward_wait_s, reward_wait_s)                                                                \
     X(session_ttl_s, session_ttl_s)                                                                \
-    X(switch_cost, switch_cost)                                                                    \
-    X(session_gamma, session_gamma)                                                                \
     X(dedup_max, dedup_max)                                                                        \
     X(decision_log_sample, decision_log_sample)                                                    \
     X(seed, seed)                                                                                  \
@@ -31,7 +29,6 @@
     X(epsilon, epsilon)                                                                            \
     X(gamma, gamma)                                                                                \
     X(hybrid, hybrid)                                                                              \
-    X(default_reward, default_reward)                                                              \
     X(split_share, split_share)                                                                    \
     X(split_alpha, split_alpha)                                                                    \
     X(split_epsilon, split_epsilon)                                                                \
@@ -82,7 +79,6 @@ static enum err settings_names_in(const Shunt__V1__RouterSettings *m,
     TRY(no_name_in(m->split_fixed_arm, "settings.split_fixed_arm", settings->split_fixed_arm,
                    detail));
     TRY(no_name_in(m->budget_metric, "settings.budget_metric", settings->budget_metric, detail));
-    TRY(no_name_in(m->default_metric, "settings.default_metric", settings->default_metric, detail));
     return no_name_in(m->baseline_arm, "settings.baseline_arm", settings->baseline_arm, detail);
 }
 
@@ -94,10 +90,6 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
     if (m->has_decision_log) {
         TRY(check_choice((int)m->decision_log, DECISION_LOG_KEEP_NONE, "decision_log", detail));
         settings->decision_log = (enum decision_log)m->decision_log;
-    }
-    if (m->has_session_credit) {
-        TRY(check_choice((int)m->session_credit, CREDIT_DISCOUNTED, "session_credit", detail));
-        settings->session_credit = (enum session_credit)m->session_credit;
     }
     if (m->has_mode) {
         TRY(check_choice((int)m->mode, MODE_LOGGING_ONLY, "mode", detail));
@@ -304,20 +296,16 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
 #undef X
     m->policy = arena_text(arena, s->policy, strlen(s->policy));
     m->fixed_arm = arena_text(arena, s->fixed_arm, strlen(s->fixed_arm));
-    m->default_metric = arena_text(arena, s->default_metric, strlen(s->default_metric));
     m->split_policy = arena_text(arena, s->split_policy, strlen(s->split_policy));
     m->split_fixed_arm = arena_text(arena, s->split_fixed_arm, strlen(s->split_fixed_arm));
     m->has_aggregation = true;
     m->aggregation = (Shunt__V1__Aggregation)s->aggregation;
-    m->has_session_credit = true;
-    m->session_credit = (Shunt__V1__SessionCredit)s->session_credit;
     m->has_mode = true;
     m->mode = (Shunt__V1__RouterMode)s->mode;
     m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
     m->budget_metric = arena_text(arena, s->budget_metric, strlen(s->budget_metric));
     bool split = m->split_policy && m->split_fixed_arm;
-    if (!codec_stages_out(&s->stages, arena, m) || !codec_sources_out(&s->sources, arena, m) ||
-        !m->default_metric)
+    if (!codec_stages_out(&s->stages, arena, m) || !codec_sources_out(&s->sources, arena, m))
         return NULL;
     return m->policy && m->fixed_arm && split && m->baseline_arm && m->budget_metric ? m : NULL;
 }
