@@ -22,6 +22,8 @@
     X(cooldown_s, cooldown_s)                                                                      \
     X(reward_wait_s, reward_wait_s)                                                                \
     X(session_ttl_s, session_ttl_s)                                                                \
+    X(switch_cost, switch_cost)                                                                    \
+    X(session_gamma, session_gamma)                                                                \
     X(dedup_max, dedup_max)                                                                        \
     X(decision_log_sample, decision_log_sample)                                                    \
     X(seed, seed)                                                                                  \
@@ -90,6 +92,10 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
     if (m->has_decision_log) {
         TRY(check_choice((int)m->decision_log, DECISION_LOG_KEEP_NONE, "decision_log", detail));
         settings->decision_log = (enum decision_log)m->decision_log;
+    }
+    if (m->has_session_credit) {
+        TRY(check_choice((int)m->session_credit, CREDIT_DISCOUNTED, "session_credit", detail));
+        settings->session_credit = (enum session_credit)m->session_credit;
     }
     if (m->has_mode) {
         TRY(check_choice((int)m->mode, MODE_LOGGING_ONLY, "mode", detail));
@@ -300,6 +306,8 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->split_fixed_arm = arena_text(arena, s->split_fixed_arm, strlen(s->split_fixed_arm));
     m->has_aggregation = true;
     m->aggregation = (Shunt__V1__Aggregation)s->aggregation;
+    m->has_session_credit = true;
+    m->session_credit = (Shunt__V1__SessionCredit)s->session_credit;
     m->has_mode = true;
     m->mode = (Shunt__V1__RouterMode)s->mode;
     m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
