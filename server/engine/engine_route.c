@@ -545,7 +545,7 @@ static void rank(struct routing *t, struct route_out *out)
 {
     struct engine_worker *w = t->w;
     const struct router_config *c = t->router->config;
-    uint32_t order[MAX_RANKED];
+    uint32_t order[MAX_RANKED] = {0};
     out->ranked_n = t->in->max_ranked < t->arms_n ? t->in->max_ranked : t->arms_n;
     memset(w->marks, 0, t->arms_n); /* Their other meaning is used up by now. */
     mark_best(t, out->ranked_n, order);

@@ -305,10 +305,11 @@ static void fold_tenant(struct model *m, const struct event *ev, struct fold_res
         return;
     const struct tenant *next = &ev->u.tenant.tenant;
     struct router *r = model_router(m, ev->u.tenant.router_uid);
+    const struct tenant *last = tenants_find(r->tenants, next->name);
     bool there, keep = next->per_request > 0;
     uint32_t n = r->tenants ? r->tenants->n : 0, at = tenants_place(r->tenants, next->name, &there);
     struct budget_account *a = r->tenant_accounts + at;
-    bool same = there && keep && r->tenants->rows[at].metric == next->metric;
+    bool same = last && keep && last->metric == next->metric;
     if (there != keep)
         memmove(a + keep, a + there, (n - at - there) * sizeof *a);
     if (keep && !same)
@@ -330,9 +331,8 @@ static struct budget_account *find_account(const struct model *m, const struct a
         int metric = settings_metric_index(&r->config, own, strlen(own));
         return metric == row->metric ? &r->account : NULL;
     }
-    bool there;
-    uint32_t at = tenants_place(r->tenants, row->tenant, &there);
-    return there && r->tenants->rows[at].metric == row->metric ? &r->tenant_accounts[at] : NULL;
+    const struct tenant *t = tenants_find(r->tenants, row->tenant);
+    return t && t->metric == row->metric ? &r->tenant_accounts[t - r->tenants->rows] : NULL;
 }
 
 /* No snapshot shows an account: server/live has those of now. */
