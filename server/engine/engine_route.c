@@ -418,7 +418,7 @@ static float total(const struct routing *t, uint32_t i)
 
 /* Marks the `want` best scores (ties by the order of the arms) beside what is marked; ret_order, or
  * NULL, gets them best first. Repeated selection: rankings are short. */
-static void mark_best(struct routing *t, uint32_t want, uint32_t *ret_order)
+static uint32_t mark_best(struct routing *t, uint32_t want, uint32_t *ret_order)
 {
     uint8_t *marks = t->w->marks;
     for (uint32_t k = 0; k < want; k++) {
@@ -427,11 +427,12 @@ static void mark_best(struct routing *t, uint32_t want, uint32_t *ret_order)
             if (!marks[i] && (best == UINT32_MAX || total(t, i) > total(t, best)))
                 best = i;
         if (best == UINT32_MAX)
-            return;
+            return k;
         marks[best] = 1;
         if (ret_order)
             ret_order[k] = best;
     }
+    return want;
 }
 
 /* What the budget took off an arm's mean. */
@@ -448,7 +449,7 @@ static void audit_terms(struct routing *t, struct audit_record *r)
     memset(w->marks, all, t->arms_n); /* Their other meaning is used up by now. */
     if (!all) {
         w->marks[t->result.chosen] = 1;
-        mark_best(t, AUDIT_TERMS_MAX - 1, NULL);
+        (void)mark_best(t, AUDIT_TERMS_MAX - 1, NULL);
     }
     for (uint32_t i = 0; i < t->arms_n; i++) {
         if (!w->marks[i])
@@ -548,7 +549,7 @@ static void rank(struct routing *t, struct route_out *out)
     uint32_t order[MAX_RANKED] = {0};
     out->ranked_n = t->in->max_ranked < t->arms_n ? t->in->max_ranked : t->arms_n;
     memset(w->marks, 0, t->arms_n); /* Their other meaning is used up by now. */
-    mark_best(t, out->ranked_n, order);
+    out->ranked_n = mark_best(t, out->ranked_n, order);
     for (uint32_t k = 0; k < out->ranked_n; k++) {
         uint32_t i = order[k];
         struct ranked_arm *r = &out->ranked[k];
