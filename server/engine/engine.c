@@ -92,6 +92,7 @@ static enum err open_parts(struct engine *e, struct err_detail *detail)
     TRY(engine_sessions_open(e));
     TRY(start_writer(e));
     TRY(engine_lab_open(e, detail));
+    TRY(engine_defaults_open(e));
     return first_key(e);
 }
 
@@ -119,6 +120,7 @@ void engine_close(struct engine *e)
     if (!e)
         return;
     engine_lab_close(e);
+    engine_defaults_close(e);
     writer_stop(e->writer);
     if (e->inbox)
         inbox_free(e->inbox);

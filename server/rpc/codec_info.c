@@ -114,7 +114,9 @@ enum err codec_router_info(struct engine *e, const struct router_view *router, s
     m->has_feature_spec_hash = m->has_d = m->has_outcomes_folded = m->has_orphaned = true;
     m->has_requests = m->has_logged = true;
     m->logged = router->logged;
-    m->has_gated = true;
+    m->has_gated = m->has_defaulted = m->has_unaccounted = true;
+    m->defaulted = router->defaulted;
+    m->unaccounted = router->unaccounted;
     m->gated = router->gated;
     m->feature_spec_hash = router->hash;
     m->d = router->d;

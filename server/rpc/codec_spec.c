@@ -31,6 +31,7 @@
     X(epsilon, epsilon)                                                                            \
     X(gamma, gamma)                                                                                \
     X(hybrid, hybrid)                                                                              \
+    X(default_reward, default_reward)                                                              \
     X(split_share, split_share)                                                                    \
     X(split_alpha, split_alpha)                                                                    \
     X(split_epsilon, split_epsilon)                                                                \
@@ -81,6 +82,7 @@ static enum err settings_names_in(const Shunt__V1__RouterSettings *m,
     TRY(no_name_in(m->split_fixed_arm, "settings.split_fixed_arm", settings->split_fixed_arm,
                    detail));
     TRY(no_name_in(m->budget_metric, "settings.budget_metric", settings->budget_metric, detail));
+    TRY(no_name_in(m->default_metric, "settings.default_metric", settings->default_metric, detail));
     return no_name_in(m->baseline_arm, "settings.baseline_arm", settings->baseline_arm, detail);
 }
 
@@ -302,6 +304,7 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
 #undef X
     m->policy = arena_text(arena, s->policy, strlen(s->policy));
     m->fixed_arm = arena_text(arena, s->fixed_arm, strlen(s->fixed_arm));
+    m->default_metric = arena_text(arena, s->default_metric, strlen(s->default_metric));
     m->split_policy = arena_text(arena, s->split_policy, strlen(s->split_policy));
     m->split_fixed_arm = arena_text(arena, s->split_fixed_arm, strlen(s->split_fixed_arm));
     m->has_aggregation = true;
@@ -313,7 +316,8 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
     m->budget_metric = arena_text(arena, s->budget_metric, strlen(s->budget_metric));
     bool split = m->split_policy && m->split_fixed_arm;
-    if (!codec_stages_out(&s->stages, arena, m) || !codec_sources_out(&s->sources, arena, m))
+    if (!codec_stages_out(&s->stages, arena, m) || !codec_sources_out(&s->sources, arena, m) ||
+        !m->default_metric)
         return NULL;
     return m->policy && m->fixed_arm && split && m->baseline_arm && m->budget_metric ? m : NULL;
 }

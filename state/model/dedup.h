@@ -21,6 +21,7 @@ struct dedup_entry {
     uint8_t groups;                  /* Bit g: the matrix of group g has this decision. */
     uint8_t status;                  /* Of the first report. */
     uint16_t pooled;                 /* Bit m: the sums of all arms have metric m of it. */
+    uint8_t defaulted;               /* 1: nobody rated it in time, and it was given a default. */
     uint32_t learned[METRIC_GROUPS]; /* The router's clock when the matrix took it, modulo 2^32. */
     float fills[];                   /* (fills_n): what entered b for each metric (stats.h). */
 };

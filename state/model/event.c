@@ -262,6 +262,8 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     stages_encode(&s->stages, out);
     buf_put_u8(out, (uint8_t)s->aggregation);
     sources_encode(&s->sources, out);
+    buf_put_str(out, s->default_metric);
+    buf_put_f64(out, s->default_reward);
     buf_put_str(out, s->budget_metric);
     buf_put_f64(out, s->budget_per_request);
     buf_put_f64(out, s->budget_ceiling);
@@ -316,6 +318,8 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     stages_decode(r, &ret->stages);
     ret->aggregation = (enum aggregation)get_below(r, reader_u8(r), AGGREGATE_MEAN + 1);
     sources_decode(r, &ret->sources);
+    get_text(r, ret->default_metric, sizeof ret->default_metric);
+    ret->default_reward = get_finite(r);
     get_text(r, ret->budget_metric, sizeof ret->budget_metric);
     ret->budget_per_request = get_finite(r);
     ret->budget_ceiling = get_finite(r);
@@ -649,6 +653,12 @@ void event_encode(const struct event *event, struct buf *out)
     case EVENT_SESSION:
         session_event_encode(&event->u.session, out);
         return;
+    case EVENT_SWEEP:
+        buf_put_u32(out, event->u.sweep.router_uid);
+        buf_put_u64(out, (uint64_t)event->u.sweep.until_us);
+        buf_put_u64(out, event->u.sweep.found);
+        buf_put_u64(out, event->u.sweep.lost);
+        return;
     case EVENT_SESSION_END:
         session_end_encode(&event->u.session_end, out);
         return;
@@ -709,6 +719,12 @@ static void get_body(struct reader *r, struct event *ret)
         return;
     case EVENT_SESSION:
         session_event_decode(r, &ret->u.session);
+        return;
+    case EVENT_SWEEP:
+        ret->u.sweep.router_uid = reader_u32(r);
+        ret->u.sweep.until_us = (int64_t)reader_u64(r);
+        ret->u.sweep.found = reader_u64(r);
+        ret->u.sweep.lost = reader_u64(r);
         return;
     case EVENT_SESSION_END:
         session_end_decode(r, &ret->u.session_end);

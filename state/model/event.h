@@ -29,6 +29,7 @@ enum event_kind {
     EVENT_SESSION = 14,
     EVENT_SESSION_END = 15,
     EVENT_ARM_PRICE = 16,
+    EVENT_SWEEP = 17,
 };
 
 enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
@@ -150,6 +151,15 @@ struct event_accounts {
     struct account_row rows[ACCOUNTS_MAX];
 };
 
+/* The decision log was gone through for decisions without a report: up to a time, and what was
+ * there. */
+struct event_sweep {
+    uint32_t router_uid;
+    int64_t until_us; /* Of issue; Unix time. */
+    uint64_t found;   /* Decisions in the log since the last one. */
+    uint64_t lost;    /* Decisions that were made and are not in it. */
+};
+
 enum { KEY_BYTES = 32 };
 
 struct event {
@@ -168,6 +178,7 @@ struct event {
         uint8_t key[KEY_BYTES];       /* KEY_ADD; its id is given by fold. */
         struct event_tenant tenant;
         struct event_accounts accounts;
+        struct event_sweep sweep;
         struct event_session session;
         struct event_session_end session_end;
     } u;

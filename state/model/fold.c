@@ -59,6 +59,8 @@ static void fold_router_create(struct model *m, const struct event *ev, struct f
     struct router *r = m->spare_router;
     m->spare_router = NULL;
     r->uid = ret->uid = m->next_uid++;
+    if (r->config.settings.default_metric[0])
+        fold_begin_sweep(r, ev->at_us);
     struct router_settings none = r->config.settings;
     none.mode = MODE_ONLINE;
     none.split_policy[0] = '\0';
@@ -91,6 +93,8 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
     /* The statistics are built on these. */
     memcpy(next.ridge, r->config.settings.ridge, sizeof next.ridge);
     next.aggregation = r->config.settings.aggregation;
+    if (next.default_metric[0] && !r->config.settings.default_metric[0])
+        fold_begin_sweep(r, ev->at_us);
     if (next.gamma != r->config.settings.gamma)
         end_gamma(m, r);
     if (strcmp(next.budget_metric, r->config.settings.budget_metric) != 0)
@@ -391,6 +395,7 @@ enum err fold_check(const struct model *model, const struct event *event,
         return check_price(model, event);
     case EVENT_SESSION:
         return check_session(model, event, ret_result);
+    case EVENT_SWEEP:
     case EVENT_SESSION_END:
     case EVENT_ACCOUNTS:
     case EVENT_TALLY:
@@ -451,6 +456,9 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
         break;
     case EVENT_SESSION:
         fold_session(model, event, ret_result);
+        break;
+    case EVENT_SWEEP:
+        fold_sweep(model, event);
         break;
     case EVENT_SESSION_END:
         model->ignored +=

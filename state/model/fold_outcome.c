@@ -30,6 +30,40 @@ static uint16_t metrics_mask(const struct event_outcome *o)
     return mask;
 }
 
+/* A default counts when nobody said anything of its metric while there was time. */
+static enum err check_default(const struct router *r, const struct event *ev, uint16_t mask,
+                              struct fold_result *ret)
+{
+    const struct decision *d = &ev->u.outcome.decision;
+    const struct dedup_entry *entry = dedup_find(&r->dedup, d->id);
+    ret->duplicate = entry && !(mask & ~entry->reported);
+    if (ret->duplicate)
+        return OK;
+    if (ev->at_us - d->issued_us <= seconds_us(r->config.settings.reward_wait_s))
+        return ERR_INVALID; /* The wait became longer meanwhile. */
+    return d->issued_us < r->late_before_us ? ERR_DECISION_LATE : OK;
+}
+
+void fold_begin_sweep(struct router *r, int64_t at_us)
+{
+    uint64_t applied = r->sweep.applied;
+    r->sweep = (struct sweep){.until_us = at_us, .before = r->requests, .applied = applied};
+}
+
+void fold_sweep(struct model *m, const struct event *ev)
+{
+    const struct event_sweep *s = &ev->u.sweep;
+    struct router *r = model_router(m, s->router_uid);
+    if (!r || s->until_us < r->sweep.until_us) {
+        m->ignored++;
+        return;
+    }
+    r->sweep.until_us = s->until_us;
+    r->sweep.found += s->found;
+    r->sweep.lost += s->lost;
+    r->touched = true;
+}
+
 /* Why an outcome cannot change this router, or OK. Also says what would be a plain duplicate. */
 enum err fold_check_outcome(const struct model *m, const struct event *ev, struct fold_result *ret)
 {
@@ -42,6 +76,11 @@ enum err fold_check_outcome(const struct model *m, const struct event *ev, struc
     uint16_t mask = metrics_mask(o);
     if (mask >> r->config.metrics_n)
         return ERR_METRIC_NOT_FOUND;
+    if (strcmp(o->source, SOURCE_DEFAULT) == 0)
+        return check_default(r, ev, mask, ret);
+    const struct dedup_entry *known = dedup_find(&r->dedup, o->decision.id);
+    if (known && known->defaulted)
+        return ERR_DECISION_LATE;
     enum trust trust = sources_rule(&r->config.settings.sources, o->source)->trust;
     if (trust == TRUST_REFUSE)
         return ERR_SOURCE_REFUSED;
@@ -244,6 +283,10 @@ static void learn_status(struct router *r, const struct event *ev)
     if (!chosen)
         return;
     chosen->touched = true;
+    if (strcmp(ev->u.outcome.source, SOURCE_DEFAULT) == 0) { /* Nobody knows how it fared. */
+        chosen->answered++;
+        return;
+    }
     learn_health(chosen, &r->config.settings, &ev->u.outcome, ev->at_us);
 }
 
@@ -297,6 +340,10 @@ void fold_outcome(struct model *m, const struct event *ev, struct fold_result *r
     bool first = !entry;
     if (first)
         entry = remember(r, ev);
+    if (strcmp(o->source, SOURCE_DEFAULT) == 0) {
+        entry->defaulted = 1;
+        r->sweep.applied++;
+    }
     struct counting c;
     counting_take(r, entry, o, &c);
     ret->counted_mask = (uint16_t)(c.fresh | c.again);

@@ -263,6 +263,11 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u64(out, r->logged_requests);
     buf_put_u64(out, r->logged);
     buf_put_u64(out, r->gated);
+    buf_put_u64(out, (uint64_t)r->sweep.until_us);
+    buf_put_u64(out, r->sweep.before);
+    buf_put_u64(out, r->sweep.found);
+    buf_put_u64(out, r->sweep.lost);
+    buf_put_u64(out, r->sweep.applied);
     trial_encode(&r->trial, r->config.metrics_n, out);
     drift_log_encode(&r->alarms, out);
     put_budgets(r, out);
@@ -314,6 +319,11 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->logged_requests = reader_u64(in);
     r->logged = reader_u64(in);
     r->gated = reader_u64(in);
+    r->sweep.until_us = (int64_t)reader_u64(in);
+    r->sweep.before = reader_u64(in);
+    r->sweep.found = reader_u64(in);
+    r->sweep.lost = reader_u64(in);
+    r->sweep.applied = reader_u64(in);
     TRY(trial_decode(in, r->config.metrics_n, &r->trial));
     drift_log_decode(in, r->config.metrics_n, &r->alarms);
     TRY(take_budgets(r, in));

@@ -18,6 +18,15 @@ struct arm_name {
     uint32_t version; /* The last one given. */
 };
 
+/* Defaults for decisions that nobody rates; zero until a router gives one. */
+struct sweep {
+    int64_t until_us; /* Decisions issued before were looked at. */
+    uint64_t before;  /* Requests before the first that is looked at... */
+    uint64_t found;   /* ...those in the decision log by until_us... */
+    uint64_t lost;    /* ...and those that are known not to be in it. */
+    uint64_t applied; /* Defaults given. */
+};
+
 struct router {
     uint32_t uid, d;
     uint64_t hash; /* spec_hash. */
@@ -35,6 +44,7 @@ struct router {
     uint64_t sides[2], logged_requests; /* Of the requests: by side of a split, logging only. */
     uint64_t logged;                    /* Decisions answered that taught nobody, by mode. */
     uint64_t gated;                         /* Outcomes of sources that are not trusted. */
+    struct sweep sweep;
     struct trial trial;
     struct drift_log alarms;
     struct tenants *tenants; /* NULL: none has a budget. */

@@ -88,6 +88,8 @@ struct router_settings {
     struct stages stages;
     enum aggregation aggregation; /* Of rated metrics; fixed at creation. */
     struct sources sources;
+    char default_metric[NAME_CAP]; /* What a decision is given that nobody rates; empty: nothing. */
+    double default_reward;         /* Raw unit. */
     /* What may be spent (server/route/pacing.h). Empty: no budget; the rest is meaningless then. */
     char budget_metric[NAME_CAP];
     double budget_per_request; /* Mean a request, raw unit. */

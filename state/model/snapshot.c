@@ -291,6 +291,11 @@ static void fill_router(const struct router *r, struct router_view *v)
     v->requests_tallied = r->requests;
     v->logged = r->logged;
     v->gated = r->gated;
+    v->swept_until_us = r->sweep.until_us;
+    v->swept_before = r->sweep.before;
+    v->swept_found = r->sweep.found;
+    v->unaccounted = r->sweep.lost;
+    v->defaulted = r->sweep.applied;
     const char *budget = r->config.settings.budget_metric;
     v->tenants = tenants_hold(r->tenants);
     v->budget_metric = settings_metric_index(&r->config, budget, strlen(budget));

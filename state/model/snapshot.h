@@ -72,6 +72,8 @@ struct router_view {
         requests_tallied; /* The first is the clock of forgetting. */
     uint64_t logged;      /* Decisions answered that taught nobody, by mode. */
     uint64_t gated;       /* Outcomes of sources that are not trusted. */
+    int64_t swept_until_us; /* As model.h's struct sweep. */
+    uint64_t swept_before, swept_found, unaccounted, defaulted;
     struct trial trial;   /* All zero while its epoch is 0. */
     uint64_t alarms_raised;
     uint32_t alarms_n; /* Of those, the latest, oldest first. */

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static void open_two(struct served *s, void (*set)(struct router_config *c))
 {
@@ -245,6 +246,73 @@ static void a_source_is_gated_refused_or_capped_by_its_rule(void **state)
     served_close(&s);
 }
 
+/* ---- defaults ---- */
+
+static void worst_after_a_second(struct router_config *c)
+{
+    strcpy(c->settings.default_metric, "reward");
+    c->settings.reward_wait_s = 1;
+}
+
+/* As the published snapshot has it. */
+static uint64_t defaulted(struct served *s, uint64_t *ret_unaccounted)
+{
+    const struct snapshot *p = engine_snapshot_acquire(s->w);
+    const struct router_view *r = snapshot_router(p, "default", 7);
+    uint64_t n = r->defaulted;
+    *ret_unaccounted = r->unaccounted;
+    engine_snapshot_release(s->w);
+    return n;
+}
+
+static void what_nobody_rates_gets_its_default_once_also_across_a_restart(void **state)
+{
+    (void)state;
+    struct served s;
+    uint64_t lost;
+    open_two(&s, worst_after_a_second);
+    for (int i = 0; i < 20; i++) {
+        served_route(&s);
+        if (i % 4 == 0)
+            assert_int_equal(served_tell(&s, "reward", 1, OUTCOME_OK), OK);
+        else if (i % 4 == 1)
+            assert_int_equal(served_tell(&s, "cost_usd", .5, OUTCOME_OK), OK);
+    }
+    served_again(&s); /* The log is all there. */
+    for (int i = 0; i < 600 && defaulted(&s, &lost) < 15; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    assert_int_equal(defaulted(&s, &lost), 15);
+    assert_int_equal(lost, 0);
+    assert_int_equal(served_folded(&s), 20);
+    assert_int_equal(served_tell(&s, "reward", 1, OUTCOME_OK), ERR_DECISION_LATE);
+    served_again(&s);
+    nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
+    assert_int_equal(defaulted(&s, &lost), 15);
+    assert_int_equal(lost, 0);
+    served_verify(&s);
+    served_close(&s);
+}
+
+static void a_default_needs_the_whole_decision_log_and_a_rated_metric(void **state)
+{
+    (void)state;
+    struct served s;
+    open_two(&s, NULL);
+    struct router_config c;
+    settings_defaults(&c, "r");
+    strcpy(c.settings.default_metric, "reward");
+    c.settings.decision_log = DECISION_LOG_KEEP_SAMPLE;
+    assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_LOG_REQUIRED);
+    c.settings.decision_log = DECISION_LOG_KEEP_ALL;
+    c.settings.default_reward = 7;
+    assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_OUT_OF_RANGE);
+    strcpy(c.settings.default_metric, "cost_usd");
+    assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_INVALID);
+    strcpy(c.settings.default_metric, "nothing");
+    assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_METRIC_NOT_FOUND);
+    served_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +322,8 @@ int main(void)
         cmocka_unit_test(a_router_that_sums_wants_keys_and_counts_each_once),
         cmocka_unit_test(aggregation_is_fixed_and_no_logarithm_can_be_added_up),
         cmocka_unit_test(a_source_is_gated_refused_or_capped_by_its_rule),
+        cmocka_unit_test(what_nobody_rates_gets_its_default_once_also_across_a_restart),
+        cmocka_unit_test(a_default_needs_the_whole_decision_log_and_a_rated_metric),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

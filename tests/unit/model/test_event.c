@@ -140,6 +140,8 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.router.settings.stale_after = 500;
         put_stages(&e->u.router.settings.stages);
         e->u.router.settings.aggregation = AGGREGATE_MEAN;
+        strcpy(e->u.router.settings.default_metric, "quality");
+        e->u.router.settings.default_reward = .25;
         assert_int_equal(sources_put(&e->u.router.settings.sources, (struct slice){"judge", 5},
                                      (struct slice){"log_only max_per_s=9", 20}, NULL),
                          OK);
@@ -199,6 +201,9 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.session.ttl_us = 3600000000;
         e->u.session.amount = 1200000;
         memset(e->u.session.id, 0x5a, ID_BYTES);
+        return;
+    case EVENT_SWEEP:
+        e->u.sweep = (struct event_sweep){3, 1700000000000000, 77, UINT64_MAX};
         return;
     case EVENT_SESSION_END:
         e->u.session_end.router_uid = 3;

@@ -329,6 +329,7 @@ static void a_source_teaches_or_is_kept_or_is_refused_as_its_rule_says(void **st
     /* It has used nothing up. */
     assert_int_equal(said_by(&g, &d, "judge").counted_mask, 1);
     d = given_decision(&g, arm, 2);
+    g.now_us += 2 * 86400 * (int64_t)1000000;
     assert_int_equal(said_by(&g, &d, SOURCE_DEFAULT).counted_mask, 1); /* The server's own. */
     given_close(&g);
 }
@@ -407,6 +408,56 @@ static void a_table_of_sources_is_in_order_and_bounded_and_has_one_form(void **s
     buf_done(&b);
 }
 
+/* ---- defaults ---- */
+
+static const int64_t second_us = 1000000;
+
+static void a_default_counts_once_and_only_where_nobody_rated_in_time(void **state)
+{
+    (void)state;
+    struct router_config c;
+    struct given g;
+    given_config(&c);
+    strcpy(c.settings.default_metric, "reward");
+    c.settings.reward_wait_s = 100;
+    given_open(&g, &c);
+    uint32_t arm = given_arm(&g, "a");
+    struct decision silent = given_decision(&g, arm, 1), paid = given_decision(&g, arm, 2),
+                    rated = given_decision(&g, arm, 3);
+    assert_int_equal(given_report(&g, &paid, 0x04, all, OUTCOME_OK).counted_mask, 0x04);
+    assert_int_equal(given_report(&g, &rated, 0x01, all, OUTCOME_OK).counted_mask, 0x01);
+    assert_int_equal(said_by(&g, &silent, SOURCE_DEFAULT).err, ERR_INVALID); /* Too early. */
+    g.now_us += 200 * second_us;
+    assert_int_equal(said_by(&g, &silent, SOURCE_DEFAULT).counted_mask, 1);
+    assert_int_equal(said_by(&g, &paid, SOURCE_DEFAULT).counted_mask, 1);
+    assert_true(said_by(&g, &rated, SOURCE_DEFAULT).duplicate);
+    assert_int_equal(g.router->sweep.applied, 2);
+    assert_true(said_by(&g, &silent, SOURCE_DEFAULT).duplicate); /* Again, after a crash. */
+    assert_int_equal(g.router->sweep.applied, 2);
+    assert_int_equal(given_find(&g, arm)->metrics[0].n, 3);
+    /* Whoever comes now is late, and is told so, not that it is a duplicate. */
+    assert_int_equal(said_by(&g, &silent, "judge").err, ERR_DECISION_LATE);
+    silent.issued_us = g.now_us; /* A report that was stamped in time and folded afterwards. */
+    assert_int_equal(said_by(&g, &silent, "judge").err, ERR_DECISION_LATE);
+    struct err_detail detail;
+    assert_int_equal(model_check(g.model, &detail), OK);
+    given_close(&g);
+}
+
+static void a_default_says_nothing_of_the_arms_health(void **state)
+{
+    (void)state;
+    struct given g;
+    open_plain(&g);
+    uint32_t arm = given_arm(&g, "a");
+    struct decision d = given_decision(&g, arm, 1);
+    g.now_us += 2 * 86400 * second_us;
+    assert_int_equal(said_by(&g, &d, SOURCE_DEFAULT).counted_mask, 1);
+    assert_int_equal(given_find(&g, arm)->recent_n, 0);
+    assert_int_equal(given_find(&g, arm)->answered, 1);
+    given_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -422,6 +473,8 @@ int main(void)
         cmocka_unit_test(a_source_teaches_or_is_kept_or_is_refused_as_its_rule_says),
         cmocka_unit_test(rules_are_read_and_written_in_one_way),
         cmocka_unit_test(a_table_of_sources_is_in_order_and_bounded_and_has_one_form),
+        cmocka_unit_test(a_default_counts_once_and_only_where_nobody_rated_in_time),
+        cmocka_unit_test(a_default_says_nothing_of_the_arms_health),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
