@@ -1,0 +1,123 @@
+#!/usr/bin/python3
+"""What the lifecycle of outcomes promises, with kill -9 in between.
+
+    test_outcomes.py SHUNTD SHUNTCTL PROTO_DIR"""
+import random
+import time
+
+import harness
+from harness import Case, ROUTER, SEED, TIMEOUT_S, grpc, main
+
+WAIT_S = 2
+
+
+class Outcomes(Case):
+    def setUp(self):
+        super().setUp()
+        self.s = self.server()
+        self.assertTrue(self.s.start(), "no start")
+
+    def rewards(self):
+        """How many decisions have a reward in the statistics, and their sum."""
+        arms = [a.metrics["reward"] for a in self.s.get_router().arms if "reward" in a.metrics]
+        return sum(m.n for m in arms), sum(m.n * m.mean for m in arms if m.n)
+
+    def until_defaulted(self, n, total_s=60):
+        """Waits until so many defaults are there; more would be one too many."""
+        end = time.monotonic() + total_s
+        while self.s.get_router().defaulted < n and time.monotonic() < end:
+            time.sleep(0.1)
+        return self.s.get_router()
+
+    def test_defaults_are_given_exactly_once_whenever_it_is_killed(self):
+        rng = random.Random(SEED)
+        self.s.create_router(reward_wait_s=WAIT_S, default_metric="reward", default_reward=0)
+        decisions = [self.s.route() for _ in range(400)]
+        rated = decisions[::4]
+        for d in rated:
+            self.s.report(d, reward=1)
+        for d in decisions[1::4]:
+            self.s.report(d, cost_usd=0.5)
+        time.sleep(1.2)  # The counters and the log are written by now: nothing can be lost.
+        for _ in range(6):  # Before, while and after the defaults are given.
+            self.s.kill()
+            self.assertTrue(self.s.start())
+            time.sleep(rng.uniform(0, 1))
+        router = self.until_defaulted(300)
+        time.sleep(1.5)  # Another pass.
+        router = self.s.get_router()
+        self.assertEqual((router.defaulted, router.unaccounted), (300, 0))
+        self.assertEqual(self.rewards(), (400, 100))
+        for d in decisions[1::4] + decisions[2::4]:
+            self.assert_refused(grpc.StatusCode.FAILED_PRECONDITION,
+                                lambda d=d: self.s.report(d, reward=1))
+        self.assertEqual(self.rewards(), (400, 100))
+        self.assert_verified(self.s)
+
+    def test_decisions_that_a_crash_takes_are_counted_and_get_none(self):
+        self.s.create_router(reward_wait_s=WAIT_S, default_metric="reward", default_reward=0)
+        for _ in range(300):
+            self.s.route()
+        self.s.kill()  # Some of them are on the disk, some are not.
+        self.assertTrue(self.s.start())
+        asked = self.s.get_router().requests  # As far as the counters had come.
+        end, still = time.monotonic() + 60, 0
+        router = self.s.get_router()
+        while time.monotonic() < end and (
+                still < 30 or router.defaulted + router.unaccounted < asked):
+            time.sleep(0.1)  # Until it has been the same for three seconds.
+            before, router = router, self.s.get_router()
+            same = (before.defaulted, before.unaccounted) == (router.defaulted, router.unaccounted)
+            still = still + 1 if same else 0
+        self.assertGreaterEqual(router.defaulted + router.unaccounted, asked)
+        self.assertLessEqual(router.defaulted + router.unaccounted, 300)
+        self.assertEqual(self.rewards(), (router.defaulted, 0))
+        self.s.kill()
+        self.assertTrue(self.s.start())
+        time.sleep(1.5)
+        again = self.s.get_router()
+        self.assertEqual((again.defaulted, again.unaccounted),
+                         (router.defaulted, router.unaccounted))
+        self.assert_verified(self.s)
+
+    def test_a_default_without_the_whole_log_is_refused(self):
+        self.assert_refused(grpc.StatusCode.FAILED_PRECONDITION,
+                            lambda: self.s.create_router(default_metric="reward", decision_log=1))
+
+    def test_pieces_and_sources_and_stand_ins_are_as_they_were_after_a_crash(self):
+        self.s.create_router(aggregation=1, sources={"novice": "log_only", "spam": "refuse"})
+        pb = harness.pb.router
+
+        def tell(decision, **fields):
+            metrics = fields.pop("metrics", {"reward": 0.25})
+            return self.s.router.ReportReward(pb.ReportRewardRequest(
+                decision_id=decision.decision_id, decision_token=decision.decision_token,
+                metrics=metrics, **fields), timeout=TIMEOUT_S)
+
+        summed, stood, gated = self.s.route(), self.s.route(candidates=["a"]), self.s.route()
+        self.assert_refused(grpc.StatusCode.INVALID_ARGUMENT, lambda: tell(summed))
+        self.assertFalse(tell(summed, idempotency_key="1").duplicate)
+        self.assertFalse(tell(stood, idempotency_key="1", served_arm_id="b").duplicate)
+        self.assertTrue(tell(gated, idempotency_key="1", source="novice").gated)
+        self.assert_refused(grpc.StatusCode.PERMISSION_DENIED,
+                            lambda: tell(gated, idempotency_key="1", source="spam"))
+        self.s.kill()
+        self.assertTrue(self.s.start())
+        self.assertTrue(tell(summed, idempotency_key="1").duplicate)
+        self.assertFalse(tell(summed, idempotency_key="2").duplicate)
+        self.assertTrue(tell(stood, idempotency_key="1").duplicate)
+        self.assertEqual(self.rewards(), (2, 0.75))
+        self.assertEqual(self.s.get_router().gated, 1)
+        self.assertEqual(self.s.get_router().spec.settings.sources["novice"], "log_only")
+        bulk = self.s.router.ReportRewards(pb.ReportRewardsRequest(reports=[
+            pb.ReportRewardRequest(decision_token=gated.decision_token, metrics={"reward": 1},
+                                   idempotency_key=key) for key in ("x", "", "x")]),
+            timeout=TIMEOUT_S)
+        self.assertEqual([r.code for r in bulk.results], ["", "IDEMPOTENCY_KEY_REQUIRED", ""])
+        self.assertEqual(len(bulk.results[0].response.counted), 1)
+        self.assertEqual(self.rewards(), (3, 1.75))
+        self.assert_verified(self.s)
+
+
+if __name__ == "__main__":
+    main()
