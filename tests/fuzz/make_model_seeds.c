@@ -57,6 +57,11 @@ static void declare(struct maker *k)
     c->settings.seed = 7;
     c->settings.gamma = .95;
     c->settings.hybrid = true;
+    c->settings.aggregation = AGGREGATE_SUM;
+    (void)snprintf(c->settings.default_metric, NAME_CAP, "reward");
+    if (sources_put(&c->settings.sources, (struct slice){"judge", 5}, (struct slice){"fold", 4},
+                    NULL) != OK)
+        abort();
     k->router_uid = fold(k);
     k->arms[0] = add_arm(k, "a");
     k->arms[1] = add_arm(k, "b");
@@ -80,6 +85,8 @@ static void report(struct maker *k, uint32_t arm, uint64_t id, int metric, doubl
     o->decision.x[0] = 1;
     o->decision.x[1 + id % 3] = .5F;
     o->status = id == 2 ? OUTCOME_ERROR : OUTCOME_OK;
+    o->piece = 1 + id * 3 + (uint64_t)metric;
+    o->served_uid = id == 4 ? k->arms[1] : 0;
     o->metrics_n = 1;
     o->metrics[0] = (struct outcome_metric){(uint8_t)metric, z, z};
     (void)fold(k);
