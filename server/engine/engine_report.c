@@ -44,11 +44,11 @@ static void fill_charge(const struct event_outcome *o, struct report_charge *ret
 {
     const struct decision *d = &o->decision;
     ret->is_set = false;
+    ret->router_uid = d->router_uid;
     for (uint8_t i = 0; d->paced && i < o->metrics_n; i++) {
         if (o->metrics[i].index != d->budget_metric)
             continue;
         ret->is_set = true;
-        ret->router_uid = d->router_uid;
         ret->metric = d->budget_metric;
         memcpy(ret->tenant, d->tenant, NAME_CAP);
         ret->charged = (double)d->charge;
@@ -111,6 +111,8 @@ static void report_answered(struct inbox_item *item, enum err e, const struct fo
     /* Folded is folded, also where the caller is told otherwise: it will never count again. */
     if (call->charge.is_set && result->counted_mask >> call->charge.metric & 1)
         engine_correct(call->engine, &call->charge);
+    if (result->alarms) /* What the windows of its router hold is no more. */
+        pacers_forget(call->engine->pacers, call->charge.router_uid);
     if (e == ERR_DECISION_NOT_FOUND || e == ERR_SPEC_MISMATCH)
         e = engine_unknown_decision(&detail);
     else if (e == ERR_DECISION_LATE)
