@@ -129,7 +129,8 @@ static void add_piece(struct lab_log *l, size_t at, uint32_t m, double raw)
         l->raw[at] += raw;
 }
 
-/* As fold counts, but by the trust in sources of now: the first report of each metric, the status of the first report of all. */
+/* As fold counts, but by the trust in sources of now: the first report of each metric, the status
+ * of the first report of all. */
 static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
 {
     struct lab_log *l = ctx;

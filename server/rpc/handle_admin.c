@@ -145,8 +145,8 @@ static enum err remove_sources(const Shunt__V1__UpdateRouterRequest *m, struct s
 {
     for (size_t i = 0; i < m->n_remove_sources; i++)
         if (!sources_remove(sources, text_slice(m->remove_sources[i])))
-            return err_say(detail, ERR_SOURCE_NOT_FOUND,
-                           "remove_sources: there is no source %.64s", m->remove_sources[i]);
+            return err_say(detail, ERR_SOURCE_NOT_FOUND, "remove_sources: there is no source %.64s",
+                           m->remove_sources[i]);
     return OK;
 }
 

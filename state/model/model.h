@@ -43,7 +43,7 @@ struct router {
     uint64_t gamma_since;
     uint64_t sides[2], logged_requests; /* Of the requests: by side of a split, logging only. */
     uint64_t logged;                    /* Decisions answered that taught nobody, by mode. */
-    uint64_t gated;                         /* Outcomes of sources that are not trusted. */
+    uint64_t gated;                     /* Outcomes of sources that are not trusted. */
     struct sweep sweep;
     struct trial trial;
     struct drift_log alarms;

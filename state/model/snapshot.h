@@ -69,12 +69,12 @@ struct router_view {
     uint64_t pooled_n[MAX_METRICS];
     double pooled_mean_z[MAX_METRICS]; /* Recent. */
     uint64_t outcomes_folded, orphaned,
-        requests_tallied; /* The first is the clock of forgetting. */
-    uint64_t logged;      /* Decisions answered that taught nobody, by mode. */
-    uint64_t gated;       /* Outcomes of sources that are not trusted. */
+        requests_tallied;   /* The first is the clock of forgetting. */
+    uint64_t logged;        /* Decisions answered that taught nobody, by mode. */
+    uint64_t gated;         /* Outcomes of sources that are not trusted. */
     int64_t swept_until_us; /* As model.h's struct sweep. */
     uint64_t swept_before, swept_found, unaccounted, defaulted;
-    struct trial trial;   /* All zero while its epoch is 0. */
+    struct trial trial; /* All zero while its epoch is 0. */
     uint64_t alarms_raised;
     uint32_t alarms_n; /* Of those, the latest, oldest first. */
     struct drift_alarm *alarms;
