@@ -181,6 +181,7 @@ enum shunt_reason {
     SHUNT_REASON_BASELINE = 8,
     SHUNT_REASON_SESSION = 9,
     SHUNT_REASON_SESSION_MOVED = 10,
+    SHUNT_REASON_PROBE = 11,
 };
 
 struct shunt_decision {

@@ -101,6 +101,15 @@ static void emit_routers(struct metrics_sink *sink, struct engine *e, emit_route
     engine_worker_free(w);
 }
 
+static void emit_alarms(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
+                        uint32_t arms_n)
+{
+    struct metrics_label label = {"router", r->config->name};
+    (void)e;
+    (void)arms_n;
+    metrics_emit(sink, &label, 1, (double)r->alarms_raised);
+}
+
 static void arm_share(struct metrics_sink *sink, void *arg)
 {
     emit_routers(sink, ((struct gauges *)arg)->engine, emit_shares);
@@ -109,6 +118,11 @@ static void arm_share(struct metrics_sink *sink, void *arg)
 static void arm_outcomes(struct metrics_sink *sink, void *arg)
 {
     emit_routers(sink, ((struct gauges *)arg)->engine, emit_outcomes);
+}
+
+static void router_alarms(struct metrics_sink *sink, void *arg)
+{
+    emit_routers(sink, ((struct gauges *)arg)->engine, emit_alarms);
 }
 
 static double number_of_budget(const struct budget_info *b, enum budget_gauge gauge)
@@ -247,6 +261,9 @@ enum err gauges_init(struct gauges *g, struct engine *engine, struct log *log, s
                               &metrics_powers, &g->batch_records));
     TRY(metrics_add_collector(m, "shunt_build_info", "1, with the version as a label.",
                               METRICS_GAUGE, build_info, g));
+    TRY(metrics_add_collector(m, "shunt_alarms_total",
+                              "Arms that were noticed to have changed, by router.", METRICS_COUNTER,
+                              router_alarms, g));
     TRY(metrics_add_collector(m, "shunt_arm_share",
                               "Share of a router's decisions that went to the arm. At most 2000 "
                               "arms are shown, in order of creation.",

@@ -9,6 +9,8 @@ extern const struct command state_commands[];    /* state_commands.c: stats, con
 extern const struct command apply_commands[];    /* apply_commands.c: apply */
 extern const struct command lab_commands[];      /* lab_commands.c: evaluate, jobs, ... */
 extern const struct command budget_commands[];   /* budget_commands.c: budget */
-extern const struct command session_commands[];  /* session_commands.c: sessions, session end */
-extern const struct command trial_commands[];    /* trial_commands.c: split, agreement, promote */
-extern const struct command replay_commands[];   /* replay_commands.c: replay */
+extern const struct command
+    drift_commands[]; /* drift_commands.c: alarms, arm price, reload, drain */
+extern const struct command session_commands[]; /* session_commands.c: sessions, session end */
+extern const struct command trial_commands[];   /* trial_commands.c: split, agreement, promote */
+extern const struct command replay_commands[];  /* replay_commands.c: replay */

@@ -57,7 +57,11 @@ static int64_t now_us(void)
 static const char *arm_state(const Shunt__V1__ArmInfo *arm)
 {
     if (arm->has_state && arm->state == SHUNT__V1__ARM_STATE__ARM_PAUSED)
-        return "paused";
+        return arm->has_drained && arm->drained ? "drained" : "paused";
+    if (arm->has_state && arm->state == SHUNT__V1__ARM_STATE__ARM_DRAINING)
+        return "draining";
+    if (arm->has_suspect && arm->suspect)
+        return "suspect";
     if (arm->has_cooldown_until_us && arm->cooldown_until_us > now_us())
         return "cooldown";
     return "active";
@@ -486,7 +490,11 @@ static const struct command_option router_update_options[] = {
         "json", "true|false", "whether it can be held to JSON", "spec.json", COMMAND_SET           \
     }
 
-static const struct command_option arm_add_options[] = {ARM_EDIT_OPTIONS, END};
+static const struct command_option arm_add_options[] = {
+    ARM_EDIT_OPTIONS,
+    {"like", "ARM", "begin with what is known of that arm", "like", COMMAND_SET},
+    {"strength", "N", "worth N outcomes (default: 10)", "strength", COMMAND_SET},
+    END};
 static const struct command_option arm_update_options[] = {
     ARM_EDIT_OPTIONS,
     {"remove-label", "KEY", "a label to take away; may be repeated", NULL, COMMAND_LOCAL},

@@ -191,6 +191,7 @@ struct report_call {
     uint16_t weighted_mask;            /* Private. */
     uint32_t metrics_n;                /* Private. */
     uint16_t sent_mask;                /* Private. */
+    uint32_t router_uid;               /* Private. */
     struct report_charge charge;       /* Private. */
     char names[MAX_METRICS][NAME_CAP]; /* Private. */
     /* On the writer's thread (or inside engine_report for a plain duplicate). */
@@ -255,6 +256,24 @@ struct budget_info {
     bool has_account; /* Else nothing was charged yet. */
     struct pacer_report account;
 };
+/* From now on the arm costs `factor` times as much of a served metric, [.001, 1000]: what is known
+ * of it is scaled, and budgets look anew. Logged nowhere else. */
+MUST_USE enum err engine_arm_price(struct engine_worker *w, struct slice router, struct slice arm,
+                                   struct slice metric, double factor, struct err_detail *detail);
+/* Pauses it, and is drained once nothing is in flight (engine_in_flight). */
+MUST_USE enum err engine_arm_drain(struct engine_worker *w, struct slice router, struct slice arm,
+                                   struct err_detail *detail);
+/* Adds an arm that begins with what arm `like` knows, worth at most `strength` outcomes, (0, 1e6].
+ */
+MUST_USE enum err engine_arm_add_like(struct engine_worker *w, struct slice router,
+                                      const struct arm_config *arm, struct slice like,
+                                      double strength, struct err_detail *detail);
+/* A new version of the arm as it is declared; strength 0: it knows nothing. */
+MUST_USE enum err engine_arm_reload(struct engine_worker *w, struct slice router, struct slice arm,
+                                    double strength, struct err_detail *detail);
+/* Decisions of the arm that were not answered; 0 once a draining arm has waited reward_wait_s. */
+uint64_t engine_in_flight(struct engine *e, const struct router_view *r, const struct arm_view *a,
+                          int64_t now_us);
 /* Gives a tenant a budget of its own. */
 MUST_USE enum err engine_tenant_set(struct engine_worker *w, struct slice router,
                                     struct slice tenant, struct slice metric, double per_request,

@@ -170,4 +170,6 @@ MUST_USE enum err engine_find_router(const struct snapshot *s, struct slice name
                                      const struct router_view **ret_router,
                                      struct err_detail *detail);
 /* The one answer to every decision we do not know, whatever is wrong with it. */
+/* The writer folded an outcome that raised or ended alarms: budgets look anew, the log says so. */
+void engine_alarmed(struct engine *e, uint32_t router_uid, const struct fold_result *result);
 enum err engine_unknown_decision(struct err_detail *detail);

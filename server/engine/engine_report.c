@@ -71,6 +71,7 @@ static enum err fill_metrics(struct engine_worker *w, const struct report_in *in
     o->status = (enum outcome_status)in->status;
     o->metrics_n = 0;
     call->sent_mask = 0;
+    call->router_uid = r->uid;
     for (size_t i = 0; i < in->metrics_n; i++) {
         const struct engine_weight *m = &in->metrics[i];
         char name[NAME_CAP];
@@ -111,8 +112,8 @@ static void report_answered(struct inbox_item *item, enum err e, const struct fo
     /* Folded is folded, also where the caller is told otherwise: it will never count again. */
     if (call->charge.is_set && result->counted_mask >> call->charge.metric & 1)
         engine_correct(call->engine, &call->charge);
-    if (result->alarms) /* What the windows of its router hold is no more. */
-        pacers_forget(call->engine->pacers, call->charge.router_uid);
+    if (result->alarms || result->alarms_ended)
+        engine_alarmed(call->engine, call->router_uid, result);
     if (e == ERR_DECISION_NOT_FOUND || e == ERR_SPEC_MISMATCH)
         e = engine_unknown_decision(&detail);
     else if (e == ERR_DECISION_LATE)

@@ -355,6 +355,7 @@ static void choose(struct routing *t)
         .held = holds_arm(t) ? held_arm(t) : 0,
         .cost = t->budget.paced ? t->w->costs : NULL,
         .lambda = t->budget.terms.lambda,
+        .budget = t->budget.terms.budget,
     };
     decide(&di, &t->w->decide, t->w->pmf, &t->result);
     if (t->mode != MODE_ONLINE) {

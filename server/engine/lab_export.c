@@ -54,6 +54,7 @@ static const char *reason_name(uint8_t reason)
         [REASON_FIXED] = "REASON_FIXED",
         [REASON_SESSION] = "REASON_SESSION",
         [REASON_SESSION_MOVED] = "REASON_SESSION_MOVED",
+        [REASON_PROBE] = "REASON_PROBE",
     };
     return reason < sizeof names / sizeof *names ? names[reason] : NULL;
 }

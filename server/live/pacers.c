@@ -283,9 +283,20 @@ static void forget_account(struct shard *s, struct account *a)
     pacing_forget(&a->pacing);
 }
 
+static void doubt_account(struct shard *s, struct account *a)
+{
+    (void)s;
+    pacing_doubt(&a->pacing);
+}
+
 void pacers_forget(struct pacers *p, uint32_t router_uid)
 {
     each(p, router_uid, false, forget_account);
+}
+
+void pacers_doubt(struct pacers *p, uint32_t router_uid)
+{
+    each(p, router_uid, false, doubt_account);
 }
 
 void pacers_drop(struct pacers *p, uint32_t router_uid)

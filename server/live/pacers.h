@@ -73,6 +73,8 @@ void pacers_charge(struct pacers *p, const struct pacer_id *id, const struct pac
 void pacers_correct(struct pacers *p, const struct pacer_id *id, double charged, double cost);
 /* After a price change or an alarm: windows of a router's accounts begin anew, prices hold. */
 void pacers_forget(struct pacers *p, uint32_t router_uid);
+/* pacing_doubt of them: after an alarm, and after a price change that was announced. */
+void pacers_doubt(struct pacers *p, uint32_t router_uid);
 /* A router removed: its accounts go. */
 void pacers_drop(struct pacers *p, uint32_t router_uid);
 /* A budget removed: its account goes. */

@@ -1,5 +1,6 @@
 #include "server/route/decide.h"
 
+#include "server/route/probe.h"
 #include "state/base/rng.h"
 
 #include <string.h>
@@ -218,6 +219,7 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
     uint32_t named = fill_policy(in, &census, scratch, r);
     double share = newcomer_share(in, &census, scratch->newcomer);
     double floor = s->explore_floor;
+    double probes = probe_fill(in->router, in->arms, in->n, in->cost, in->budget, scratch->probe);
     const float *pa = scratch->policy[0], *pb = scratch->policy[1];
     for (uint32_t i = 0; i < in->n; i++) {
         double own = (double)pa[i];
@@ -226,6 +228,7 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
         double mass = (1 - share) * own;
         if (share > 0)
             mass += share * (double)scratch->newcomer[i];
+        mass = (1 - probes) * mass + (double)scratch->probe[i];
         ret_pmf[i] = (float)((1 - floor) * mass + floor / in->n);
     }
     double u = rng_uniform(in->seed, 2);
@@ -236,6 +239,9 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
     } else if (rng_uniform(in->seed, 0) < floor) {
         r->chosen = (uint32_t)(u * in->n);
         r->reason = REASON_EXPLORE;
+    } else if (rng_uniform(in->seed, 5) < probes) {
+        r->chosen = pick(scratch->probe, in->n, u * probes);
+        r->reason = REASON_PROBE;
     } else if (rng_uniform(in->seed, 1) < share) {
         r->chosen = pick(scratch->newcomer, in->n, u);
         r->reason = REASON_NEWCOMER;

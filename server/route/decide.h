@@ -11,21 +11,22 @@
  *      a pull is no choice of the policy's, whose optimism would give it everything, but of `fixed`
  *      when it names it. So a fresh arm in a router that serves, and the arms that an apprentice's
  *      baseline never was, come in by their share and never take all;
- *   3. explore_floor of it is spread evenly over the eligible arms.
- *   4. a session that holds an arm (settings.switch_cost > 0): while no eligible arm's mean, with
+ *   3. probes (probe.h): their share of the mass goes to arms whose figures are in doubt;
+ *   4. explore_floor of it is spread evenly over the eligible arms.
+ *   5. a session that holds an arm (settings.switch_cost > 0): while no eligible arm's mean, with
  * what a budget's price takes off it, exceeds the held one's by more than switch_cost, the held arm
- *      gets all the mass. Else 1 to 3 stand.
+ *      gets all the mass. Else 1 to 4 stand.
  * The draw is a function of (seed): rng_uniform(seed, 0) decides about the floor, 1 about
  * newcomers, 2 picks within what was decided, 3 is the decision log's, 4 the side of a split (below
- * s: B). The side is drawn for every request, so that newcomers and the floor weigh alike on both.
- * propensity is the arm's mass after all three. A decision whose arm had to be a newcomer's, or an
- * arm's on probe, is not evaluable: no other arm had support.
- * Reasons: EXPLOIT, the policy's arm has the best mean; FIXED, it is the one that `fixed` names;
- * EXPLORE, any other arm of the policy's, and every draw of the floor.
- * A budget (server/route/pacing.h) takes price times cost off the means before any policy sees
- * them, so that a mean here and in a reason is one with the price; its arms were filtered before.
- * SESSION, step 4 kept the arm: no side decided, and it is not evaluable; SESSION_MOVED, in place
- * of the reason above: the held arm is not among the eligible. Pure; scratch is the caller's. */
+ * s: B), 5 probes. The side is drawn for every request, so that newcomers and the floor weigh alike
+ * on both. propensity is the arm's mass after all of these. A decision whose arm had to be a
+ * newcomer's, or an arm's on probe, is not evaluable: no other arm had support. Reasons: EXPLOIT,
+ * the policy's arm has the best mean; FIXED, it is the one that `fixed` names; EXPLORE, any other
+ * arm of the policy's, and every draw of the floor. A budget (server/route/pacing.h) takes price
+ * times cost off the means before any policy sees them, so that a mean here and in a reason is one
+ * with the price; its arms were filtered before. SESSION, step 5 kept the arm: no side decided, and
+ * it is not evaluable; SESSION_MOVED, in place of the reason above: the held arm is not among the
+ * eligible. Pure; scratch is the caller's. */
 #pragma once
 
 #include "server/route/pacing.h"
@@ -43,12 +44,13 @@ struct decide_input {
     uint32_t held;     /* which of `arms`; n: none of them. */
     const float *cost; /* (n), predicted, raw unit; NULL: no budget. */
     double lambda;     /* Its price. */
+    double budget;     /* Raw unit a request. */
 };
 
 struct decide_scratch {
     struct score scores[MAX_ARMS], tried[MAX_ARMS];
     float policy[2][MAX_ARMS]; /* Of side A and B. */
-    float newcomer[MAX_ARMS];
+    float newcomer[MAX_ARMS], probe[MAX_ARMS];
     double work[POLICY_WORK * MAX_ARMS];
 };
 

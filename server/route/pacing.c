@@ -9,6 +9,7 @@ static const double bank_high = 20;    /* B. */
 static const double reserve = 5;       /* R, B. */
 static const double advance = 60;      /* A, B. */
 static const double keep_back = 20;    /* K, B: what chance alone may put into the bank. */
+static const double blind = 20;        /* B: what an empty window is expected to overspend. */
 static const double wary = 16;         /* Contexts, cheapest cost B, before any is known. */
 static const double unknown_cost = 10; /* B, at least. */
 static const double spend_high = 8; /* Ceilings: from there the breaker recovers in 500 requests. */
@@ -105,6 +106,13 @@ void pacing_forget(struct pacing *p)
     p->used = p->next = p->cursor = 0;
     p->base = p->above = 0;
     memset(p->bin, 0, sizeof p->bin);
+}
+
+void pacing_doubt(struct pacing *p)
+{
+    pacing_forget(p);
+    if (p->bank > -blind)
+        p->bank = -blind;
 }
 
 static uint32_t rescaled(uint32_t cost, double factor)

@@ -85,9 +85,11 @@ void pacing_init(struct pacing *p, double budget, double ceiling, struct pacing_
 /* Another budget or ceiling from the next request on; bank and window stay what they are in the raw
  * unit. */
 void pacing_set(struct pacing *p, double budget, double ceiling);
-/* Forgets the window and keeps the price until there are contexts again: after a price change or
- * an alarm. */
+/* Forgets the window and keeps the price until there are contexts again. */
 void pacing_forget(struct pacing *p);
+/* The same after a price change or an alarm: what was saved under the old figures is not spent on
+ * the new ones, and 20 B stay in hand for what the first contexts misjudge. */
+void pacing_doubt(struct pacing *p);
 struct pacing_kept pacing_keep(const struct pacing *p);
 /* Of what pacing_keep gave, perhaps under another budget. Not finite: as if nothing was kept. */
 void pacing_restore(struct pacing *p, const struct pacing_kept *kept);

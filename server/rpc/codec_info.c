@@ -1,5 +1,6 @@
 #include "server/rpc/codec_info.h"
 
+#include "server/ops/clock.h"
 #include "server/rpc/codec.h"
 #include "server/rpc/codec_budget.h"
 #include "server/rpc/codec_spec.h"
@@ -49,6 +50,19 @@ METRICS_OUT(info_metrics, Shunt__V1__ArmInfo__MetricsEntry,
 METRICS_OUT(stats_metrics, Shunt__V1__ArmStats__MetricsEntry,
             shunt__v1__arm_stats__metrics_entry__init)
 
+/* What a drain waits for. */
+static void fill_flight(struct engine *e, const struct router_view *router,
+                        const struct arm_view *arm, Shunt__V1__ArmInfo *m)
+{
+    m->has_in_flight = m->has_suspect = true;
+    m->in_flight = engine_in_flight(e, router, arm, clock_unix_us());
+    m->suspect = arm->suspect;
+    m->has_drained = arm->drain_since_us != 0;
+    m->drained = m->has_drained && m->in_flight == 0;
+    if (m->has_drained && !m->drained)
+        m->state = SHUNT__V1__ARM_STATE__ARM_DRAINING;
+}
+
 enum err codec_arm_info(struct engine *e, const struct router_view *router,
                         const struct arm_view *arm, struct arena *arena,
                         Shunt__V1__ArmInfo **ret_info, struct err_detail *detail)
@@ -66,6 +80,7 @@ enum err codec_arm_info(struct engine *e, const struct router_view *router,
     m->has_cooldowns = true;
     m->version = arm->version;
     m->state = arm->paused ? SHUNT__V1__ARM_STATE__ARM_PAUSED : SHUNT__V1__ARM_STATE__ARM_ACTIVE;
+    fill_flight(e, router, arm, m);
     m->issued = engine_issued(e, arm->uid);
     m->answered = arm->answered;
     m->failures = arm->failures;

@@ -21,6 +21,7 @@
     X(cooldown_window, cooldown_window)                                                            \
     X(cooldown_s, cooldown_s)                                                                      \
     X(reward_wait_s, reward_wait_s)                                                                \
+    X(stale_after, stale_after)                                                                    \
     X(session_ttl_s, session_ttl_s)                                                                \
     X(switch_cost, switch_cost)                                                                    \
     X(session_gamma, session_gamma)                                                                \
@@ -102,6 +103,10 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
     if (m->has_mode) {
         TRY(check_choice((int)m->mode, MODE_LOGGING_ONLY, "mode", detail));
         settings->mode = (enum router_mode)m->mode;
+    }
+    if (m->has_drift_policy) {
+        TRY(check_choice((int)m->drift_policy, DRIFT_NOTHING, "drift_policy", detail));
+        settings->drift_policy = (enum drift_policy)m->drift_policy;
     }
     if (m->has_aggregation) {
         TRY(check_choice((int)m->aggregation, AGGREGATE_MEAN, "aggregation", detail));
@@ -307,6 +312,8 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->default_metric = arena_text(arena, s->default_metric, strlen(s->default_metric));
     m->split_policy = arena_text(arena, s->split_policy, strlen(s->split_policy));
     m->split_fixed_arm = arena_text(arena, s->split_fixed_arm, strlen(s->split_fixed_arm));
+    m->has_drift_policy = true;
+    m->drift_policy = (Shunt__V1__DriftPolicy)s->drift_policy;
     m->has_aggregation = true;
     m->aggregation = (Shunt__V1__Aggregation)s->aggregation;
     m->has_session_credit = true;

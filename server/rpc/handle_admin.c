@@ -54,8 +54,8 @@ static enum err answer_router(struct handler *h, struct slice name, ProtobufCMes
     return e;
 }
 
-static enum err answer_arm(struct handler *h, struct slice router, struct slice arm,
-                           ProtobufCMessage **ret_response, struct err_detail *detail)
+enum err answer_arm(struct handler *h, struct slice router, struct slice arm,
+                    ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const struct router_view *r = NULL;
     Shunt__V1__ArmInfo *info = NULL;
@@ -208,6 +208,8 @@ enum err handle_get_router(struct handler *h, const ProtobufCMessage *request,
 
 /* ---- Arms ---- */
 
+static const double like_strength = 10; /* Outcomes. */
+
 static enum err arm_in(struct engine_worker *w, struct slice router, const Shunt__V1__ArmSpec *spec,
                        struct arm_config *ret_arm, struct err_detail *detail)
 {
@@ -224,12 +226,22 @@ enum err create_arm(struct engine_worker *w, struct slice router, const Shunt__V
     return engine_arm_add(w, router, &arm, detail);
 }
 
+static enum err create_arm_like(struct engine_worker *w, struct slice router,
+                                const Shunt__V1__AddArmRequest *m, struct err_detail *detail)
+{
+    struct arm_config arm;
+    TRY(arm_in(w, router, m->spec, &arm, detail));
+    return engine_arm_add_like(w, router, &arm, text_slice(m->like),
+                               m->has_strength ? m->strength : like_strength, detail);
+}
+
 enum err handle_add_arm(struct handler *h, const ProtobufCMessage *request,
                         ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__AddArmRequest *m = (const Shunt__V1__AddArmRequest *)request;
     struct slice router = router_slice(m->router);
-    TRY(create_arm(h->worker, router, m->spec, detail));
+    TRY(m->like ? create_arm_like(h->worker, router, m, detail)
+                : create_arm(h->worker, router, m->spec, detail));
     return answer_arm(h, router, text_slice(m->spec->name), ret_response, detail);
 }
 
@@ -250,6 +262,10 @@ enum err handle_set_arm_state(struct handler *h, const ProtobufCMessage *request
     const Shunt__V1__SetArmStateRequest *m = (const Shunt__V1__SetArmStateRequest *)request;
     struct slice router = router_slice(m->router), name = text_slice(m->name);
     int state = (int)m->state;
+    if (state == SHUNT__V1__ARM_STATE__ARM_DRAINING) {
+        TRY(engine_arm_drain(h->worker, router, name, detail));
+        return answer_arm(h, router, name, ret_response, detail);
+    }
     if (state != SHUNT__V1__ARM_STATE__ARM_ACTIVE && state != SHUNT__V1__ARM_STATE__ARM_PAUSED)
         return err_say(detail, ERR_OUT_OF_RANGE, "state: %d is no known choice", state);
     bool paused = state == SHUNT__V1__ARM_STATE__ARM_PAUSED;

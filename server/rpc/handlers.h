@@ -31,6 +31,9 @@ handler_run handle_list_budgets;
 handler_run handle_add_arm;
 handler_run handle_update_arm;
 handler_run handle_set_arm_state;
+handler_run handle_set_arm_price;
+handler_run handle_reload_arm;
+handler_run handle_list_alarms;
 handler_run handle_remove_arm;
 handler_run handle_explain;
 handler_run handle_stats;
@@ -57,3 +60,6 @@ MUST_USE enum err create_router(struct engine_worker *w, const Shunt__V1__Router
 /* Adds one arm by its declaration; `router` as in engine_arm_add. */
 MUST_USE enum err create_arm(struct engine_worker *w, struct slice router,
                              const Shunt__V1__ArmSpec *spec, struct err_detail *detail);
+/* The arm as it is now: the answer of what changed it. */
+MUST_USE enum err answer_arm(struct handler *h, struct slice router, struct slice arm,
+                             ProtobufCMessage **ret_response, struct err_detail *detail);

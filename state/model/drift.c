@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const double slack = .5;     /* k */
-static const double threshold = 10; /* h */
+static const double threshold = 13; /* h */
 static const double winsor = 3;     /* In sigma. */
 static const double least = .01;    /* Of the arm's mean: a smaller sigma is of no use. */
 static const double scaled_to = 10; /* Outcomes. */
@@ -225,13 +225,15 @@ static bool step(struct drift_side *s, double v, double e, double z, double raw)
 }
 
 /* The side that alarms; -1: none does. */
-static int test(struct arm *a, uint32_t metric, double e, double z, double raw)
+static int test(struct arm *a, const struct router_config *router, uint32_t metric, double e,
+                double z, double raw)
 {
     struct drift_metric *dm = &a->drift->metrics[metric];
+    enum metric_group group = router->metrics[metric].group;
     double sigma = sigma_of(a, metric);
     int alarm = -1;
     dm->seen++;
-    if (dm->seen > QUIET && sigma > 0) {
+    if (dm->seen > QUIET && sigma > 0 && !a->drift->groups[group].kept) {
         double v = clip(e / sigma, winsor);
         if (step(&dm->side[FALLING], -v, e, z, raw))
             alarm = FALLING;
@@ -265,7 +267,7 @@ static void end_alarm(struct drift_log *log, const struct arm *a,
     for (uint32_t i = log->n; i-- > 0;) {
         struct drift_alarm *row = &log->rows[i];
         if (row->arm_uid != a->uid || router->metrics[row->metric].group != group ||
-            row->policy != DRIFT_WIDEN || row->end != DRIFT_OPEN)
+            row->end != DRIFT_OPEN)
             continue;
         row->end = (uint8_t)end;
         row->ended_us = at_us;
@@ -298,7 +300,7 @@ static void act(struct arm *a, const struct router_config *router, uint32_t metr
     double evidence = a->groups[group].evidence;
     if (row->policy == DRIFT_NOTHING)
         return;
-    if (row->policy == DRIFT_WIDEN && !g->kept)
+    if (row->policy == DRIFT_WIDEN && row->worse)
         keep(a, router, group);
     g->metric = (uint8_t)metric;
     g->gain = 0;
@@ -310,14 +312,13 @@ static void act(struct arm *a, const struct router_config *router, uint32_t metr
         widen(a, router, metric, row->estimate, run, scratch);
 }
 
+/* One alarm a report: the tests of the whole group begin anew. */
 static void alarm(struct arm *a, const struct router_config *router, uint32_t metric, int side,
                   const struct drift_input *in, struct drift_log *log, double *scratch)
 {
-    struct drift_group *g = &a->drift->groups[router->metrics[metric].group];
     const struct drift_side run = a->drift->metrics[metric].side[side];
     const struct recent *r = &a->metrics[metric].recent;
-    if (g->kept)
-        end_alarm(log, a, router, router->metrics[metric].group, DRIFT_AGAIN, in->at_us);
+    enum drift_policy policy = router->settings.drift_policy;
     struct drift_alarm *row = add_alarm(log);
     row->at_us = in->at_us;
     row->arm_uid = a->uid;
@@ -325,12 +326,14 @@ static void alarm(struct arm *a, const struct router_config *router, uint32_t me
     memcpy(row->arm, a->config.name, NAME_CAP);
     row->metric = (uint8_t)metric;
     row->rising = side == RISING;
-    row->policy = (uint8_t)router->settings.drift_policy;
+    row->worse = row->rising == router->metrics[metric].lower_is_better;
+    row->end = row->worse && policy == DRIFT_WIDEN ? DRIFT_OPEN : DRIFT_NONE;
+    row->policy = (uint8_t)policy;
     row->estimate = run.sum_e / run.n;
     row->after = run.sum_raw / run.n;
     row->before = r->n > run.n ? (r->sum_raw - run.sum_raw) / (r->n - run.n) : row->after;
     row->pulls = a->metrics[metric].n;
-    g->alarms++;
+    a->drift->groups[router->metrics[metric].group].alarms++;
     act(a, router, metric, row, &run, in->clock, scratch);
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         if (router->metrics[m].group != router->metrics[metric].group)
@@ -386,29 +389,28 @@ static void weigh_kept(struct arm *a, const struct pooled *p, const struct route
     }
 }
 
-uint32_t drift_learn(struct arm *a, const struct pooled *p, const struct router_config *router,
-                     enum metric_group group, const struct drift_input *in, struct drift_log *log,
-                     double *scratch)
+void drift_learn(struct arm *a, const struct pooled *p, const struct router_config *router,
+                 enum metric_group group, const struct drift_input *in, struct drift_log *log,
+                 double *scratch, struct drift_news *news)
 {
-    uint32_t raised = 0;
-    int side, worst = -1;
+    int worst = -1;
     uint32_t metric = 0;
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         if (!(in->mask >> m & 1) || router->metrics[m].group != group)
             continue;
-        side = test(a, m, in->residual[m], in->z[m], in->raw[m]);
+        int side = test(a, router, m, in->residual[m], in->z[m], in->raw[m]);
         if (side >= 0 && worst < 0) {
             worst = side;
             metric = m;
         }
     }
-    if (a->drift->groups[group].kept)
+    if (a->drift->groups[group].kept) {
         weigh_kept(a, p, router, group, in, log, scratch);
-    if (worst >= 0 && a->drift->metrics[metric].side[worst].n > 0) {
+        news->ended += !a->drift->groups[group].kept;
+    } else if (worst >= 0) {
         alarm(a, router, metric, worst, in, log, scratch);
-        raised++;
+        news->raised++;
     }
-    return raised;
 }
 
 /* ---- byte forms ---- */
@@ -550,6 +552,7 @@ void drift_log_encode(const struct drift_log *log, struct buf *out)
         buf_put_str(out, a->arm);
         buf_put_u8(out, a->metric);
         buf_put_u8(out, a->rising);
+        buf_put_u8(out, a->worse);
         buf_put_u8(out, a->policy);
         buf_put_u8(out, a->end);
         buf_put_u64(out, (uint64_t)a->ended_us);
@@ -571,6 +574,7 @@ static void take_alarm(struct reader *r, uint32_t metrics_n, struct drift_alarm 
     size_t len = before - reader_left(r) - sizeof(uint16_t);
     ret->metric = reader_u8(r);
     ret->rising = take_bool(r);
+    ret->worse = take_bool(r);
     ret->policy = reader_u8(r);
     ret->end = reader_u8(r);
     ret->ended_us = (int64_t)reader_u64(r);

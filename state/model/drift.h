@@ -5,7 +5,7 @@
  * Test. Per arm and metric a two-sided CUSUM [Page 1954, "Continuous inspection schemes",
  * Biometrika 41] on one-step residuals e over their own deviation sigma, winsorised at 3:
  *   g+ <- max(0, g+ + e/sigma - k),   g- <- max(0, g- - e/sigma - k),   alarm when g > h,
- * k = .5, h = 10, from the 21st observation on. sigma: of this arm and metric, window 500, its
+ * k = .5, h = 13, from the 21st observation on. sigma: of this arm and metric, window 500, its
  * first five residuals (still full of optimism) left out, at least 1 % of the arm's mean. The shift
  * is estimated by the mean residual since g last was 0: sigma (k + g / n) [Montgomery,
  * "Introduction to Statistical Quality Control", 9.1] stops at 3.5 sigma here, as g is made of
@@ -20,7 +20,8 @@
  *             outcomes without that it is dropped: what is in use then stands on its own.
  *   DISCOUNT  the statistics are scaled down to 10 outcomes, no more.
  *   NOTHING   there is an alarm to read.
- * Whatever the policy, the test begins anew after an alarm.
+ * Whatever the policy, the test begins anew after an alarm; of a suspect only when that is over:
+ * ten outcomes follow a second change fast enough.
  *
  * A report that amends a decision learned before an alarm counts as the decision does by now;
  * exact unless two alarms of one matrix lie in between. One learned between an alarm and its
@@ -67,7 +68,8 @@ struct drift {
     struct drift_group groups[METRIC_GROUPS];
 };
 
-enum drift_end { DRIFT_OPEN = 0, DRIFT_RESTORED = 1, DRIFT_SETTLED = 2, DRIFT_AGAIN = 3 };
+/* Of a suspicion; NONE: the alarm began none. */
+enum drift_end { DRIFT_OPEN = 0, DRIFT_RESTORED = 1, DRIFT_SETTLED = 2, DRIFT_NONE = 3 };
 enum { DRIFT_ENDS = 4 };
 
 struct drift_alarm {
@@ -76,9 +78,9 @@ struct drift_alarm {
     uint32_t arm_uid, arm_version;
     char arm[NAME_CAP]; /* The arm may be gone by now. */
     uint8_t metric;
-    bool rising;
+    bool rising, worse;   /* worse: the arm's utility falls by it. */
     uint8_t policy;       /* enum drift_policy that acted. */
-    uint8_t end;          /* enum drift_end: of the suspicion; WIDEN only. */
+    uint8_t end;          /* enum drift_end. */
     int64_t ended_us;     /* 0 while open. */
     double estimate;      /* Shift of the mean, z. */
     double before, after; /* Raw means: before the run that alarmed, and of it. */
@@ -105,11 +107,14 @@ struct drift_input {
     int64_t at_us;
     uint64_t clock; /* The router's. */
 };
-/* After the group has learned the report. scratch: stats_scratch_n(d). Returns the alarms that were
- * raised. */
-uint32_t drift_learn(struct arm *a, const struct pooled *p, const struct router_config *router,
-                     enum metric_group group, const struct drift_input *in, struct drift_log *log,
-                     double *scratch);
+/* What it led to: alarms that were raised, suspicions that ended. */
+struct drift_news {
+    uint32_t raised, ended;
+};
+/* After the group has learned the report; adds to the news. scratch: stats_scratch_n(d). */
+void drift_learn(struct arm *a, const struct pooled *p, const struct router_config *router,
+                 enum metric_group group, const struct drift_input *in, struct drift_log *log,
+                 double *scratch, struct drift_news *news);
 /* What a decision learned at that clock (modulo 2^32) still counts in the group for drift's sake.
  */
 double drift_weight(const struct arm *a, enum metric_group group, uint64_t clock, uint32_t learned);

@@ -48,6 +48,7 @@ enum reason {
     REASON_BASELINE = 8,
     REASON_SESSION = 9,
     REASON_SESSION_MOVED = 10,
+    REASON_PROBE = 11,
 };
 
 /* Which policy of a split decided; none: no split was in force, or no policy decided. */

@@ -15,6 +15,7 @@ struct fold_result {
     uint32_t uid; /* Of a created router or arm, or the id of an added key. */
     bool duplicate;        /* OUTCOME: nothing in it was new. */
     bool orphaned;         /* OUTCOME: its arm version is gone. */
+    uint32_t alarms_ended; /* OUTCOME: suspicions that ended with it. */
     uint32_t alarms;       /* OUTCOME: raised by it (drift.h), the last of the router's log. */
     uint16_t counted_mask; /* OUTCOME: bit m, metric m was counted by this event. */
     bool gated;            /* OUTCOME: its source is not trusted: journalled, and nothing more. */

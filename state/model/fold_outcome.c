@@ -217,12 +217,11 @@ static void restate_metrics(const struct router *r, struct arm *a, struct dedup_
     stats_restate(a, r->pooled, &r->config, &in, &was, &memory);
 }
 
-/* Returns the alarms that it raised. */
-static uint32_t learn_metrics(struct model *m, struct router *r, struct arm *a,
-                              struct dedup_entry *entry, const struct event_outcome *o,
-                              const struct counting *c)
+static struct drift_news learn_metrics(struct model *m, struct router *r, struct arm *a,
+                                       struct dedup_entry *entry, const struct event_outcome *o,
+                                       const struct counting *c)
 {
-    uint32_t alarms = 0;
+    struct drift_news news = {0, 0};
     for (uint32_t i = 0; i < r->d; i++)
         m->vector[i] = (double)o->decision.x[i];
     stats_settle(a, &r->config, r->outcomes_folded, m->scratch);
@@ -245,11 +244,11 @@ static uint32_t learn_metrics(struct model *m, struct router *r, struct arm *a,
         }
         const struct drift_input report = {
             m->vector, has, c->z, c->raw, residuals, m->clock_us, r->outcomes_folded};
-        alarms += drift_learn(a, r->pooled, &r->config, (enum metric_group)g, &report, &r->alarms,
-                              m->scratch);
+        drift_learn(a, r->pooled, &r->config, (enum metric_group)g, &report, &r->alarms, m->scratch,
+                    &news);
     }
     restate_metrics(r, a, entry, c, m->vector);
-    return alarms;
+    return news;
 }
 
 /* The trial that the decision was part of; arms count only for an apprentice. */
@@ -309,7 +308,9 @@ static void learn_arms(struct model *m, struct router *r, struct dedup_entry *en
     a->touched = true;
     if (first)
         a->answered_at = r->outcomes_folded;
-    ret->alarms = learn_metrics(m, r, a, entry, &ev->u.outcome, c);
+    const struct drift_news news = learn_metrics(m, r, a, entry, &ev->u.outcome, c);
+    ret->alarms = news.raised;
+    ret->alarms_ended = news.ended;
 }
 
 /* The true cost takes the place of what was reserved for the decision. */
