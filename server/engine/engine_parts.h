@@ -169,7 +169,7 @@ MUST_USE enum err engine_name(struct slice s, const char *what, char ret_name[NA
 MUST_USE enum err engine_find_router(const struct snapshot *s, struct slice name,
                                      const struct router_view **ret_router,
                                      struct err_detail *detail);
-/* The one answer to every decision we do not know, whatever is wrong with it. */
 /* The writer folded an outcome that raised or ended alarms: budgets look anew, the log says so. */
 void engine_alarmed(struct engine *e, uint32_t router_uid, const struct fold_result *result);
+/* The one answer to every decision we do not know, whatever is wrong with it. */
 enum err engine_unknown_decision(struct err_detail *detail);
