@@ -18,12 +18,12 @@
 enum { PER_LABEL = 20, ORDERS = 20, WEIGHTS = 5 };
 static const double cost_weights[WEIGHTS] = {0, .1, .2, .3, .4};
 
-enum source { TASK_NONE, TASK_CLASSIFIER, TASK_CALLER };
+enum task_source { TASK_NONE, TASK_CLASSIFIER, TASK_CALLER };
 
 struct context {
     const char *name;
     struct feature_spec spec; /* task_slots: nonzero, the file's. */
-    enum source source;
+    enum task_source source;
     double mean, gain, gain_sd; /* Over the orders, the weights averaged. */
 };
 
