@@ -59,6 +59,7 @@ static struct event *fresh(struct engine_worker *w, enum event_kind kind)
 {
     memset(&w->event, 0, sizeof w->event);
     w->event.kind = kind;
+    w->event.at_us = clock_unix_us();
     return &w->event;
 }
 
