@@ -239,6 +239,42 @@ static void a_fallback_honours_candidates_and_exclusions(void **unused)
     shunt_close(client);
 }
 
+static void a_budget_travels_with_its_session_and_has_no_fallback(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.session_id = "run-17";
+    request.session_metric = "cost_usd";
+    request.session_budget = .5;
+    request.input_tokens = 400;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    struct shunt_error error;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_OK);
+    assert_string_equal(d.last_route->session_id, "run-17");
+    assert_string_equal(d.last_route->session_budget->metric, "cost_usd");
+    assert_true(d.last_route->session_budget->amount == .5);
+    assert_int_equal(d.last_route->input_tokens, 400);
+    request.session_budget = -1;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_INVALID);
+    shunt_close(client);
+    router_double_stop(&d);
+
+    client = open_client(nowhere, false);
+    request.session_budget = .5;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_UNAVAILABLE);
+    request.session_metric = NULL;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_OK);
+    assert_true(decision.fallback);
+    struct shunt_session_end end = SHUNT_SESSION_END_INIT;
+    assert_int_equal(shunt_end_session(client, &end, NULL, &error), SHUNT_INVALID);
+    end.session_id = "run-17";
+    assert_int_equal(shunt_end_session(client, &end, NULL, &error), SHUNT_UNAVAILABLE);
+    shunt_close(client);
+}
+
 static void a_mistake_of_the_caller_is_no_fallback(void **unused)
 {
     (void)unused;
@@ -457,6 +493,7 @@ int main(void)
         cmocka_unit_test(the_default_arm_serves_when_nobody_listens),
         cmocka_unit_test(the_default_arm_serves_when_the_server_stalls),
         cmocka_unit_test(a_fallback_honours_candidates_and_exclusions),
+        cmocka_unit_test(a_budget_travels_with_its_session_and_has_no_fallback),
         cmocka_unit_test(a_mistake_of_the_caller_is_no_fallback),
         cmocka_unit_test(outcomes_wait_for_the_server_to_come_back),
         cmocka_unit_test(an_answered_route_sends_what_is_queued),
