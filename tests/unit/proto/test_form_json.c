@@ -174,7 +174,7 @@ static void defaults_are_shown_when_asked_for(void **unused)
     assert_text(&response.base, 0, "{}");
     assert_text(&response.base, FORM_DEFAULTS,
                 "{\"duplicate\":false,\"counted\":[],\"unweighted\":false,\"position\":0,"
-                "\"orphaned\":false}");
+                "\"orphaned\":false,\"gated\":false}");
 }
 
 static void maps_of_messages_nest(void **unused)
