@@ -125,6 +125,52 @@ static void router_alarms(struct metrics_sink *sink, void *arg)
     emit_routers(sink, ((struct gauges *)arg)->engine, emit_alarms);
 }
 
+/* A number of a router. */
+static void emit_one(struct metrics_sink *sink, const struct router_view *r, uint64_t n)
+{
+    struct metrics_label label = {"router", r->config->name};
+    metrics_emit(sink, &label, 1, (double)n);
+}
+
+static void emit_defaulted(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
+                           uint32_t arms_n)
+{
+    (void)e;
+    (void)arms_n;
+    emit_one(sink, r, r->defaulted);
+}
+
+static void emit_unaccounted(struct metrics_sink *sink, struct engine *e,
+                             const struct router_view *r, uint32_t arms_n)
+{
+    (void)e;
+    (void)arms_n;
+    emit_one(sink, r, r->unaccounted);
+}
+
+static void emit_gated(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
+                       uint32_t arms_n)
+{
+    (void)e;
+    (void)arms_n;
+    emit_one(sink, r, r->gated);
+}
+
+static void router_defaulted(struct metrics_sink *sink, void *arg)
+{
+    emit_routers(sink, ((struct gauges *)arg)->engine, emit_defaulted);
+}
+
+static void router_unaccounted(struct metrics_sink *sink, void *arg)
+{
+    emit_routers(sink, ((struct gauges *)arg)->engine, emit_unaccounted);
+}
+
+static void router_gated(struct metrics_sink *sink, void *arg)
+{
+    emit_routers(sink, ((struct gauges *)arg)->engine, emit_gated);
+}
+
 static double number_of_budget(const struct budget_info *b, enum budget_gauge gauge)
 {
     const struct pacer_report *a = &b->account;
@@ -251,6 +297,23 @@ static enum err add_readers(struct gauges *g, struct metrics *m)
     return OK;
 }
 
+static enum err add_outcome_counts(struct gauges *g, struct metrics *m)
+{
+    TRY(metrics_add_collector(m, "shunt_defaulted_total",
+                              "Decisions that nobody rated in time and that were given the "
+                              "router's default reward.",
+                              METRICS_COUNTER, router_defaulted, g));
+    TRY(metrics_add_collector(m, "shunt_unaccounted_total",
+                              "Decisions without a report that got no default reward, since the "
+                              "decision log does not have them. Counted at each start.",
+                              METRICS_COUNTER, router_unaccounted, g));
+    TRY(metrics_add_collector(m, "shunt_gated_total",
+                              "Outcomes of sources that the router does not trust: journalled, "
+                              "taught nobody.",
+                              METRICS_COUNTER, router_gated, g));
+    return OK;
+}
+
 enum err gauges_init(struct gauges *g, struct engine *engine, struct log *log, struct metrics *m)
 {
     *g = (struct gauges){.engine = engine, .log = log};
@@ -264,6 +327,7 @@ enum err gauges_init(struct gauges *g, struct engine *engine, struct log *log, s
     TRY(metrics_add_collector(m, "shunt_alarms_total",
                               "Arms that were noticed to have changed, by router.", METRICS_COUNTER,
                               router_alarms, g));
+    TRY(add_outcome_counts(g, m));
     TRY(metrics_add_collector(m, "shunt_arm_share",
                               "Share of a router's decisions that went to the arm. At most 2000 "
                               "arms are shown, in order of creation.",
