@@ -116,6 +116,17 @@ static void teach(struct maker *k)
     (void)fold(k);
     fresh(k, EVENT_KEY_ADD);
     (void)fold(k);
+    fresh(k, EVENT_SESSION);
+    k->event.u.session.router_uid = k->router_uid;
+    (void)snprintf(k->event.u.session.name, NAME_CAP, "run-17");
+    k->event.u.session.metric = 2;
+    k->event.u.session.budget = 50000000;
+    k->event.u.session.ttl_us = 3600000000;
+    for (uint8_t i = 1; i <= 3; i++) {
+        k->event.u.session.amount = 1000 * i;
+        k->event.u.session.id[0] = i;
+        (void)fold(k);
+    }
 }
 
 static void write_seed(const struct maker *k, const char *dir, const char *name)
