@@ -201,6 +201,8 @@ static const char *request_wrong(const struct shunt_client *client, struct shunt
 static_assert(offsetof(struct shunt_request, tokens_so_far) % _Alignof(struct shunt_request) == 0,
               "the agent's numbers begin past every older struct");
 
+static_assert(offsetof(struct shunt_report, served_arm) % _Alignof(struct shunt_report) == 0,
+              "a report without it had this size");
 static_assert(offsetof(struct shunt_request, session_id) % _Alignof(struct shunt_request) == 0,
               "so does the session");
 

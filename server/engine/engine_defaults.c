@@ -14,10 +14,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BATCH = 256 };
+enum { BATCH = 256, REST_AFTER_FAILURE = 40 /* Passes, of a quarter of a second. */ };
 static const int64_t second_us = 1000000;
 /* Reports that were stamped in time may still be on their way to the writer. */
-static const int64_t slack_us = 2 * 1000000;
+static const int64_t slack_us = 2 * INT64_C(1000000);
 
 /* A router whose decisions are looked at, as it was when the pass began. */
 struct subject {
@@ -50,6 +50,7 @@ struct defaults {
     struct subject subject;
     uint64_t found; /* Decisions of the window. */
     bool write;     /* Whether outcomes are made of them. */
+    uint32_t rest;  /* Passes to sit out. */
     struct inbox_item *items[BATCH];
     struct pending {
         struct inbox_item item;
@@ -232,11 +233,13 @@ static bool look(struct defaults *t, uint32_t i, bool *ret_wanted)
     return there;
 }
 
+/* A disk that is full stays so for a while: the next pass waits. */
 static void say_failed(struct defaults *t, enum err e)
 {
-    if (e != OK && e != ERR_CANCELLED && e != ERR_SHUTTING_DOWN)
-        log_event(t->engine->o.log, LOG_WARN, "defaults_failed", LOG_STR("code", err_code(e)),
-                  LOG_END);
+    if (e == OK || e == ERR_CANCELLED || e == ERR_SHUTTING_DOWN)
+        return;
+    t->rest = REST_AFTER_FAILURE;
+    log_event(t->engine->o.log, LOG_WARN, "defaults_failed", LOG_STR("code", err_code(e)), LOG_END);
 }
 
 static void *run(void *arg)
@@ -250,7 +253,8 @@ static void *run(void *arg)
             if (t->start->routers[k].uid == t->subject.uid)
                 say_failed(t, count_lost(t, t->start->routers[k].requests));
     while (e == OK && !stopping(t)) {
-        for (uint32_t i = 0; look(t, i, &wanted) && !stopping(t); i++)
+        t->rest -= t->rest > 0;
+        for (uint32_t i = 0; t->rest == 0 && look(t, i, &wanted) && !stopping(t); i++)
             if (wanted)
                 say_failed(t, sweep(t));
         nanosleep(&(struct timespec){.tv_nsec = 250000000}, NULL);

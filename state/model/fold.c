@@ -21,6 +21,12 @@ static void fold_tally(struct model *m, const struct event *ev)
     }
     r->touched = true;
     keep_larger(&r->requests, t->requests);
+    if (r->sweep.beginning && ev->at_us > r->sweep.until_us) {
+        /* Counts come a moment late. So a few requests after the beginning are taken for earlier
+         * ones: rather that than earlier ones for lost ones. */
+        r->sweep.before = r->requests;
+        r->sweep.beginning = false;
+    }
     keep_larger(&r->sides[0], t->sides[0]);
     keep_larger(&r->sides[1], t->sides[1]);
     keep_larger(&r->logged_requests, t->logged);

@@ -47,7 +47,8 @@ static enum err check_default(const struct router *r, const struct event *ev, ui
 void fold_begin_sweep(struct router *r, int64_t at_us)
 {
     uint64_t applied = r->sweep.applied;
-    r->sweep = (struct sweep){.until_us = at_us, .before = r->requests, .applied = applied};
+    r->sweep = (struct sweep){
+        .until_us = at_us, .beginning = r->requests > 0, .before = r->requests, .applied = applied};
 }
 
 void fold_sweep(struct model *m, const struct event *ev)

@@ -264,6 +264,7 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u64(out, r->logged);
     buf_put_u64(out, r->gated);
     buf_put_u64(out, (uint64_t)r->sweep.until_us);
+    buf_put_u8(out, r->sweep.beginning);
     buf_put_u64(out, r->sweep.before);
     buf_put_u64(out, r->sweep.found);
     buf_put_u64(out, r->sweep.lost);
@@ -320,6 +321,7 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->logged = reader_u64(in);
     r->gated = reader_u64(in);
     r->sweep.until_us = (int64_t)reader_u64(in);
+    r->sweep.beginning = take_bool(in);
     r->sweep.before = reader_u64(in);
     r->sweep.found = reader_u64(in);
     r->sweep.lost = reader_u64(in);

@@ -21,6 +21,7 @@ struct arm_name {
 /* Defaults for decisions that nobody rates; zero until a router gives one. */
 struct sweep {
     int64_t until_us; /* Decisions issued before were looked at. */
+    bool beginning;   /* No TALLY since until_us was set: */
     uint64_t before;  /* Requests before the first that is looked at... */
     uint64_t found;   /* ...those in the decision log by until_us... */
     uint64_t lost;    /* ...and those that are known not to be in it. */

@@ -76,6 +76,9 @@ static void a_decision_comes_back_whole(void **unused)
     report.metrics = weights;
     report.metrics_n = 1;
     report.status = SHUNT_STATUS_REFUSED;
+    report.served_arm = "stood/in";
+    report.idempotency_key = "step 1";
+    report.source = "judge";
     struct shunt_outcome outcome = SHUNT_OUTCOME_INIT;
     assert_int_equal(shunt_report(client, &report, &outcome, &error), SHUNT_OK);
     assert_false(outcome.queued || outcome.duplicate);
@@ -83,6 +86,9 @@ static void a_decision_comes_back_whole(void **unused)
     assert_string_equal(d.last_report->decision_id, ID);
     assert_memory_equal(d.last_report->decision_token.data, "\x01\x00\xff", 3);
     assert_int_equal(d.last_report->status, SHUNT__V1__STATUS__STATUS_REFUSED);
+    assert_string_equal(d.last_report->served_arm_id, "stood/in");
+    assert_string_equal(d.last_report->idempotency_key, "step 1");
+    assert_string_equal(d.last_report->source, "judge");
     assert_int_equal(shunt_report(client, &report, &outcome, NULL), SHUNT_OK);
     assert_true(outcome.duplicate);
     shunt_close(client);

@@ -458,6 +458,46 @@ static void a_default_says_nothing_of_the_arms_health(void **state)
     given_close(&g);
 }
 
+static void tally(struct given *g, uint64_t requests)
+{
+    memset(&g->event, 0, sizeof g->event);
+    g->event.kind = EVENT_TALLY;
+    g->event.u.tally = (struct event_tally){.router_uid = g->router->uid, .requests = requests};
+    (void)given_fold(g);
+}
+
+static void requests_before_a_default_was_set_are_none_that_can_be_lost(void **state)
+{
+    (void)state;
+    struct given g;
+    open_plain(&g);
+    tally(&g, 100);
+    memset(&g.event, 0, sizeof g.event);
+    g.event.kind = EVENT_ROUTER_UPDATE;
+    g.event.u.update.router_uid = g.router->uid;
+    g.event.u.update.settings = g.router->config.settings;
+    strcpy(g.event.u.update.settings.default_metric, "reward");
+    assert_int_equal(given_fold(&g).err, OK);
+    tally(&g, 130); /* Counted by then, asked before. */
+    assert_int_equal(g.router->sweep.before, 130);
+    tally(&g, 500);
+    assert_int_equal(g.router->sweep.before, 130);
+    memset(&g.event, 0, sizeof g.event);
+    g.event.kind = EVENT_SWEEP;
+    g.event.u.sweep = (struct event_sweep){g.router->uid, g.now_us, 300, 70};
+    (void)given_fold(&g);
+    assert_int_equal(g.router->sweep.found, 300);
+    assert_int_equal(g.router->sweep.lost, 70);
+    int64_t until_us = g.router->sweep.until_us;
+    memset(&g.event, 0, sizeof g.event);
+    g.event.kind = EVENT_SWEEP;
+    g.event.u.sweep = (struct event_sweep){g.router->uid, until_us - 1, 9, 9}; /* Back in time. */
+    (void)given_fold(&g);
+    assert_int_equal(g.router->sweep.found, 300);
+    assert_true(g.router->sweep.until_us == until_us);
+    given_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -475,6 +515,7 @@ int main(void)
         cmocka_unit_test(a_table_of_sources_is_in_order_and_bounded_and_has_one_form),
         cmocka_unit_test(a_default_counts_once_and_only_where_nobody_rated_in_time),
         cmocka_unit_test(a_default_says_nothing_of_the_arms_health),
+        cmocka_unit_test(requests_before_a_default_was_set_are_none_that_can_be_lost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
