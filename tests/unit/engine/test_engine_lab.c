@@ -160,6 +160,94 @@ static void the_log_is_joined_with_its_outcomes(void **unused)
     served_close(&s);
 }
 
+/* Decisions in whose place the other arm answered, all of them well. */
+static void play_stand_ins(struct served *s, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float feature = i % 2 ? .5F : -.5F;
+        struct route_in in = {.features = &feature, .features_n = 1};
+        assert_int_equal(served_ask(s, &in), OK);
+        struct engine_weight m[2] = {{text("reward"), 1}, {text("cost_usd"), 0}};
+        struct report_in report = {.token = {s->route->token, s->route->token_len},
+                                   .metrics = m,
+                                   .metrics_n = 2,
+                                   .status = OUTCOME_ERROR,
+                                   .served_arm = text(s->route->arm[0] == 'a' ? "b" : "a")};
+        assert_int_equal(served_report(s, &report), OK);
+    }
+}
+
+static void what_another_arm_earned_enters_no_estimate(void **unused)
+{
+    (void)unused;
+    struct served s;
+    open_played(&s, 200);
+    struct job *before = run_well(&s, request_of(&s, LAB_EVALUATE));
+    struct job *then = run_well(&s, request_of(&s, LAB_WHAT_IF));
+    play_stand_ins(&s, 40);
+    struct job *after = run_well(&s, request_of(&s, LAB_EVALUATE));
+    struct job *now = run_well(&s, request_of(&s, LAB_WHAT_IF));
+    const struct evaluation *a = &engine_lab_result(before)->evaluation,
+                            *b = &engine_lab_result(after)->evaluation;
+    assert_int_equal(b->rows, 240);
+    assert_int_equal(b->used, a->used);
+    assert_int_equal(b->not_evaluable, a->not_evaluable + 40);
+    /* 40 rewards of 1 would show. */
+    assert_true(b->utility.logged.value == a->utility.logged.value);
+    assert_true(b->metric[0].logged.value == a->metric[0].logged.value);
+    const struct whatif *w = &engine_lab_result(then)->whatif, *v = &engine_lab_result(now)->whatif;
+    assert_int_equal(v->outcomes, w->outcomes + 40);
+    assert_int_equal(v->evaluation.used, w->evaluation.used);
+    assert_true(v->prediction_gap == 0); /* It teaches both alike. */
+    let_go(&s, before);
+    let_go(&s, then);
+    let_go(&s, after);
+    let_go(&s, now);
+    served_verify(&s);
+    served_close(&s);
+}
+
+static void explores_and_averages(struct router_config *c)
+{
+    explores(c);
+    c->settings.aggregation = AGGREGATE_MEAN;
+}
+
+static void pieces_are_evaluated_by_what_they_came_to(void **unused)
+{
+    (void)unused;
+    struct served s;
+    served_open(&s);
+    served_router(&s, "default", explores_and_averages);
+    served_arm(&s, "default", "a");
+    served_arm(&s, "default", "b");
+    for (int i = 0; i < 60; i++) {
+        float feature = i % 2 ? .5F : -.5F;
+        struct route_in in = {.features = &feature, .features_n = 1};
+        assert_int_equal(served_ask(&s, &in), OK);
+        for (int piece = 0; piece < 3; piece++) {
+            char key[2] = {(char)('0' + piece), '\0'};
+            struct engine_weight m[2] = {{text("reward"), piece == 0}, {text("cost_usd"), .001}};
+            struct report_in report = {.token = {s.route->token, s.route->token_len},
+                                       .metrics = m,
+                                       .metrics_n = 2,
+                                       .piece_key = text(key)};
+            assert_int_equal(served_report(&s, &report), OK);
+        }
+    }
+    struct job *job = run_well(&s, request_of(&s, LAB_EVALUATE));
+    const struct evaluation *v = &engine_lab_result(job)->evaluation;
+    assert_true(v->used > 40);
+    assert_true(fabs(v->metric[0].logged.value - 1. / 3) < 1e-12);
+    let_go(&s, job);
+    struct job_info info;
+    job = run(&s, request_of(&s, LAB_WHAT_IF), &info);
+    assert_int_equal(info.state, JOB_FAILED);
+    assert_non_null(strstr(info.detail.text, "aggregates"));
+    let_go(&s, job);
+    served_close(&s);
+}
+
 static void an_export_evaluates_to_the_same_figures_as_the_log(void **unused)
 {
     (void)unused;
@@ -506,6 +594,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_log_is_joined_with_its_outcomes),
+        cmocka_unit_test(what_another_arm_earned_enters_no_estimate),
+        cmocka_unit_test(pieces_are_evaluated_by_what_they_came_to),
         cmocka_unit_test(an_export_evaluates_to_the_same_figures_as_the_log),
         cmocka_unit_test(a_window_takes_what_was_decided_in_it),
         cmocka_unit_test(a_removed_arm_stays_in_the_log_and_leaves_the_frozen_target),
