@@ -140,6 +140,24 @@ class Trial(unittest.TestCase):
             total = sum(arm["terms"]["contributions"].values()) + arm["terms"]["silence"]
             self.assertAlmostEqual(total, arm["mean"], 5)
 
+    def test_route_explains_its_terms_to_people_too(self):
+        self.run_ctl("router", "add", "tt", "--arm", "a", "--arm", "b")
+        text = self.run_ctl("route", "--router", "tt", "--explain", "--max-ranked", "2")
+        self.assertIn("terms of the mean", text)
+        self.assertIn("reward", text)
+        self.assertNotIn("-0.0000", text)
+
+    def test_an_apprentices_export_names_reason_baseline_and_what_the_policy_wanted(self):
+        self.run_ctl("router", "add", "x", "--arm", "a", "--arm", "b", "--set",
+                     "mode=MODE_APPRENTICE", "--set", "baseline_arm=b")
+        d = self.decide("x")
+        rows = self.run_ctl("decisions", "export", "--router", "x").splitlines()
+        row, why = json.loads(rows[1]), self.json_of("explain", d["decision_id"])
+        self.assertEqual((row["reason"], row["mode"], row["baseline_arm_id"]),
+                         ("REASON_BASELINE", "MODE_APPRENTICE", "b"))
+        for key in ("reason", "mode", "side", "baseline_arm_id", "policy_arm_id"):
+            self.assertEqual(row[key], why[key], key)
+
     def test_modes_and_splits_are_declared_in_a_file(self):
         path = os.path.join(self.dir, "routers.yaml")
         with open(path, "w") as out:
