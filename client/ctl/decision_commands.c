@@ -434,6 +434,8 @@ static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage
     printf("router      %s\n", r->router ? r->router : "");
     printf("arm         %s\n", r->arm_id ? r->arm_id : "");
     printf("reason      %s\n", reason_name(r->reason));
+    printf("policy      %s%s\n", r->policy ? r->policy : "",
+           r->fallback ? "  (the arm it names was not eligible: the best mean)" : "");
     printf("propensity  %.4f%s\n", r->propensity,
            r->evaluable ? "" : "  (not for off-policy estimates)");
     print_trial(r);

@@ -293,10 +293,17 @@ static enum err run_sweep(struct work *k, struct err_detail *detail)
         .watch = watch_of(k),
     };
     TRY(sweep_run(&o, &k->source, r->steps, r->shares, &r->contexts, detail));
-    return r->contexts ? OK
-                       : err_say(detail, ERR_NOT_FOUND,
-                                 "the decision log holds no decision of router `%s` in this window",
-                                 q->config.name);
+    if (r->contexts)
+        return OK;
+    uint64_t gone = lab_rows_arms_gone(k->rows);
+    if (gone)
+        return err_say(detail, ERR_NOT_FOUND,
+                       "of router `%s` the decision log holds %llu decisions in this window, all "
+                       "with an arm that was removed since; ask again when there are newer ones",
+                       q->config.name, (unsigned long long)gone);
+    return err_say(detail, ERR_NOT_FOUND,
+                   "the decision log holds no decision of router `%s` in this window",
+                   q->config.name);
 }
 
 /* ---- export ---- */

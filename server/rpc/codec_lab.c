@@ -41,10 +41,20 @@ static enum err weight_in(const char *key, bool has, double value, struct router
 }
 
 /* A policy put on trial is tried alone: with the router's own split beside it, the figures of
- * "always this arm" would be those of a mixture, and nothing would say so. */
+ * "always this arm" would be those of a mixture, and nothing would say so. What a trial does not
+ * look at is refused, not passed over. */
 static enum err settings_in(const Shunt__V1__RouterSettings *m, struct router_settings *settings,
                             struct err_detail *detail)
 {
+    if (m && (m->budget_metric || m->has_budget_per_request || m->has_budget_ceiling))
+        return err_say(
+            detail, ERR_INVALID,
+            "a budget cannot be tried on logged decisions: what is spent depends on what "
+            "was chosen before; try weights instead, or a split");
+    if (m && (m->has_mode || m->baseline_arm))
+        return err_say(detail, ERR_INVALID,
+                       "a trial is of the policy, whatever the mode; policy=fixed with fixed_arm "
+                       "tries a baseline");
     if (m && m->policy && !m->split_policy)
         settings->split_policy[0] = '\0';
     return codec_settings_in(m, settings, detail);

@@ -173,6 +173,19 @@ class Lab(unittest.TestCase):
             self.assertIn("ARM_NOT_FOUND", said)
             self.assertIn("lrage", said)
 
+    def test_what_a_trial_would_not_look_at_is_refused(self):
+        for kind in ("evaluate", "what-if"):
+            for asked in ("budget_per_request=1", "mode=MODE_APPRENTICE", "baseline_arm=small"):
+                self.assertIn("INVALID_VALUE", self.ctl(kind, "--router", "r", "--set", asked, code=1))
+
+    def test_a_sweep_says_that_removed_arms_leave_it_nothing(self):
+        self.ctl("router", "add", "gone", "--arm", "a", "--arm", "b")
+        self.ctl("route", "--router", "gone", "--text", "x")
+        self.ctl("arm", "remove", "--router", "gone", "b")
+        said = self.ctl("lambda", "--router", "gone", code=1)
+        self.assertIn("1 decisions", said)
+        self.assertIn("removed since", said)
+
     def test_a_window_without_rows_shows_no_figures(self):
         text = self.ctl("evaluate", "--router", "r", "--until", "300d", "--since", "301d")
         self.assertIn("no row could be used", text)

@@ -147,6 +147,12 @@ class Trial(unittest.TestCase):
         self.assertIn("reward", text)
         self.assertNotIn("-0.0000", text)
 
+    def test_an_explanation_names_the_policy_and_that_it_fell_back(self):
+        self.run_ctl("router", "add", "f", "--arm", "a", "--set", "policy=fixed", "--set",
+                     "fixed_arm=nobody", "--set", "newcomer_pulls=0", "--arm", "b")
+        text = self.run_ctl("explain", self.decide("f")["decision_id"])
+        self.assertIn("policy      fixed  (the arm it names was not eligible", text)
+
     def test_an_apprentices_export_names_reason_baseline_and_what_the_policy_wanted(self):
         self.run_ctl("router", "add", "x", "--arm", "a", "--arm", "b", "--set",
                      "mode=MODE_APPRENTICE", "--set", "baseline_arm=b")
