@@ -57,7 +57,7 @@ class Trial(unittest.TestCase):
 
     def test_a_split_is_compared_and_survives_kill_9(self):
         self.run_ctl("router", "add", "s", "--arm", "a", "--arm", "b", "--set", "explore_floor=0")
-        self.assertIn("no split yet", self.run_ctl("split", "s"))
+        self.assertIn("no split was counted yet", self.run_ctl("split", "s"))
         self.run_ctl("router", "update", "s", "--set", "split_policy=fixed", "--set",
                      "split_fixed_arm=b", "--set", "split_share=.5", "--weights", "cost_usd=.5")
         for _ in range(90):
@@ -152,6 +152,15 @@ class Trial(unittest.TestCase):
                      "fixed_arm=nobody", "--set", "newcomer_pulls=0", "--arm", "b")
         text = self.run_ctl("explain", self.decide("f")["decision_id"])
         self.assertIn("policy      fixed  (the arm it names was not eligible", text)
+
+    def test_a_misspelt_setting_is_answered_with_the_settings(self):
+        self.run_ctl("router", "add", "m")
+        for command in (["router", "update", "m"], ["router", "add", "n"],
+                        ["evaluate", "--router", "m"], ["what-if", "--router", "m"]):
+            said = self.run_ctl(*command, "--set", "gama=.99", code=2)
+            self.assertIn("no setting `gama`", said)
+            self.assertIn("gamma", said.split("there are")[1])
+        self.run_ctl("router", "add", "n", "--set", "features_n=3")  # Fields of the spec still go.
 
     def test_an_apprentices_export_names_reason_baseline_and_what_the_policy_wanted(self):
         self.run_ctl("router", "add", "x", "--arm", "a", "--arm", "b", "--set",
