@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OPTIONS_MAX 32
+#define OPTIONS_MAX 64
 #define FIRST_KEY 1000 /* Keys of a command's own options; beyond every character. */
 
 enum { KEY_SERVER = 500, KEY_ADMIN, KEY_TIMEOUT, KEY_JSON, KEY_VERSION };
@@ -105,12 +105,15 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 /* The options of a command as argp wants them; one named "file" also has the letter f. */
 static void options_fill(const struct command *command, struct argp_option ret[OPTIONS_MAX + 1])
 {
-    for (int i = 0; command->options[i].name && i < OPTIONS_MAX; i++)
+    for (int i = 0; command->options[i].name; i++) {
+        if (i == OPTIONS_MAX) /* Cut off, the last ones were "unrecognized". */
+            abort();
         ret[i] = (struct argp_option){.name = command->options[i].name,
                                       .key = FIRST_KEY + i,
                                       .arg = command->options[i].arg,
                                       .doc = command->options[i].doc,
                                       .group = 1};
+    }
 }
 
 static enum ctl_exit command_run(struct ctl *ctl, const struct command *command, int argc,
