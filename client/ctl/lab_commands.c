@@ -148,16 +148,17 @@ static enum ctl_exit evaluate(struct ctl *ctl, const struct command_input *in)
 {
     Shunt__V1__StartJobRequest *request = NULL;
     const char *data = command_value(in, "data");
+    bool private = data && !ctl->admin_given && !command_value(in, "router");
     char *path = NULL;
     enum ctl_exit code = job_request(in, "evaluate", &request);
     if (code != CTL_OK)
         return code;
     if (data)
         code = set_data(data, request, &path);
+    if (code == CTL_OK && private && command_value(in, "frozen"))
+        code = ctl_fail(CTL_USAGE, "--frozen asks a router that has learned: name it by --router");
     if (code == CTL_OK)
-        code = data && !ctl->admin_given && !command_value(in, "router")
-                   ? evaluate_private(ctl, path, request)
-                   : run_and_print(ctl, request);
+        code = private ? evaluate_private(ctl, path, request) : run_and_print(ctl, request);
     free(path);
     protobuf_c_message_free_unpacked(&request->base, NULL);
     return code;

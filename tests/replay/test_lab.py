@@ -178,6 +178,10 @@ class Lab(unittest.TestCase):
             for asked in ("budget_per_request=1", "mode=MODE_APPRENTICE", "baseline_arm=small"):
                 self.assertIn("INVALID_VALUE", self.ctl(kind, "--router", "r", "--set", asked, code=1))
 
+    def test_frozen_statistics_of_nobody_are_refused(self):
+        said = self.ctl("evaluate", "--data", self.bandit, "--frozen", code=2)
+        self.assertIn("--router", said)
+
     def test_a_sweep_says_that_removed_arms_leave_it_nothing(self):
         self.ctl("router", "add", "gone", "--arm", "a", "--arm", "b")
         self.ctl("route", "--router", "gone", "--text", "x")

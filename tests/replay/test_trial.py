@@ -153,6 +153,12 @@ class Trial(unittest.TestCase):
         text = self.run_ctl("explain", self.decide("f")["decision_id"])
         self.assertIn("policy      fixed  (the arm it names was not eligible", text)
 
+    def test_an_arm_prints_json_that_says_so(self):
+        self.run_ctl("router", "add", "j")
+        arm = self.json_of("arm", "add", "--router", "j", "a", "--json-mode", "false")
+        self.assertFalse(arm["spec"]["json"])
+        self.assertEqual(self.json_of("arm", "update", "--router", "j", "a")["spec"]["name"], "a")
+
     def test_a_misspelt_setting_is_answered_with_the_settings(self):
         self.run_ctl("router", "add", "m")
         for command in (["router", "update", "m"], ["router", "add", "n"],
