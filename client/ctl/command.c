@@ -55,6 +55,26 @@ static enum ctl_exit set_pair(ProtobufCMessage *message, const struct command_op
     return set(message, option->name, path, text[key] ? text + key + 1 : "");
 }
 
+/* The message that a path like "spec." names within this one, or NULL. */
+static const ProtobufCMessageDescriptor *message_at(const ProtobufCMessageDescriptor *message,
+                                                    const char *path)
+{
+    size_t len = strcspn(path, ".");
+    if (len == 0)
+        return message;
+    const ProtobufCFieldDescriptor *field = form_field_find(message, path, len);
+    return field && field->type == PROTOBUF_C_TYPE_MESSAGE ? field->descriptor : NULL;
+}
+
+/* A misspelt setting is the likeliest mistake: the answer names settings, not fields around them.
+ */
+static enum ctl_exit no_setting(const char *key)
+{
+    char names[2048];
+    form_field_list(&shunt__v1__router_settings__descriptor, names, sizeof names);
+    return ctl_fail(CTL_USAGE, "--set: there is no setting `%.64s`; there are %s", key, names);
+}
+
 enum ctl_exit command_setting(ProtobufCMessage *message, const char *settings, const char *spec,
                               const char *text)
 {
@@ -63,8 +83,11 @@ enum ctl_exit command_setting(ProtobufCMessage *message, const char *settings, c
     if (!eq || eq == text || (size_t)(eq - text) >= sizeof key)
         return ctl_fail(CTL_USAGE, "--set: '%.64s' is not KEY=VALUE", text);
     snprintf(key, sizeof key, "%.*s", (int)(eq - text), text);
+    const ProtobufCMessageDescriptor *around = message_at(message->descriptor, spec);
     if (form_field_find(&shunt__v1__router_settings__descriptor, key, strlen(key)))
         snprintf(path, sizeof path, "%s.%s", settings, key);
+    else if (around && !form_field_find(around, key, strcspn(key, ".[")))
+        return no_setting(key);
     else
         snprintf(path, sizeof path, "%s%s", spec, key);
     return set(message, "set", path, eq + 1);

@@ -40,7 +40,6 @@ void ctl_init(struct ctl *ctl)
     else
         snprintf(ctl->admin, sizeof ctl->admin, "unix:%s/admin.sock",
                  data_dir ? data_dir : DEFAULT_DATA_DIR);
-    ctl->admin_given = admin || data_dir;
 }
 
 void ctl_done(struct ctl *ctl)

@@ -23,7 +23,8 @@ enum ctl_service { CTL_ROUTER, CTL_ADMIN };
 
 struct ctl {
     char server[CTL_ADDRESS_CAP], admin[CTL_ADDRESS_CAP];
-    bool server_given, admin_given; /* By flag or environment, not by default. */
+    bool server_given; /* By flag or environment, not by default. */
+    bool admin_given;  /* By flag: SHUNT_ADMIN in a shell asks no server to read a file. */
     bool json;
     double timeout_s; /* 0: the command's own. */
     struct call_channel *channels[2];

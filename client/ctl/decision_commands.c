@@ -17,6 +17,7 @@
 #define NUMBERS_MAX (8192UL * 32) /* Bytes of a file of numbers. */
 #define EMBEDDING_MAX 8192U
 #define FEATURES_MAX 512U
+#define RANKING_MAX 256U /* Arms that have terms in an answer, at most. */
 
 /* A file that is text: a NUL would cut it short without a word. */
 static enum ctl_exit text_read(const char *path, size_t max, char **ret)
@@ -166,6 +167,73 @@ static const char *reason_name(Shunt__V1__Reason reason)
     return value ? value->name : "?";
 }
 
+static double contribution_of(const Shunt__V1__ScoreTerms *terms, const char *metric)
+{
+    for (size_t i = 0; i < terms->n_contributions; i++)
+        if (strcmp(terms->contributions[i]->key, metric) == 0)
+            return terms->contributions[i]->value;
+    return (double)NAN;
+}
+
+static void term_cell(struct table *t, double value)
+{
+    /* -0.0000 reads as if something were taken. */
+    table_cell(t, "%+.4f", fabs(value) < .00005 ? 0 : value);
+}
+
+struct arm_terms {
+    const char *arm;
+    const Shunt__V1__ScoreTerms *terms; /* NULL: not known, and left out. */
+};
+
+/* What every mean is the sum of; the columns are the metrics with weight, in the table's order, and
+ * pacing where a budget bore on it. */
+static enum ctl_exit print_terms(const struct arm_terms *arms, size_t n, bool pacing)
+{
+    const Shunt__V1__ScoreTerms *first = NULL;
+    for (size_t i = 0; i < n && !first; i++)
+        first = arms[i].terms;
+    struct table *t = first ? table_new() : NULL;
+    if (!first)
+        return CTL_OK;
+    if (t) {
+        table_column(t, "terms of the mean", TABLE_LEFT);
+        for (size_t m = 0; m < first->n_contributions; m++)
+            table_column(t, first->contributions[m]->key, TABLE_RIGHT);
+        table_column(t, "silence", TABLE_RIGHT);
+        table_column(t, "charge", TABLE_RIGHT);
+        if (pacing)
+            table_column(t, "pacing", TABLE_RIGHT);
+        table_column(t, "= mean", TABLE_RIGHT);
+    }
+    for (size_t i = 0; t && i < n; i++) {
+        const Shunt__V1__ScoreTerms *terms = arms[i].terms;
+        if (!terms)
+            continue;
+        table_cell(t, "%s", arms[i].arm && *arms[i].arm ? arms[i].arm : "(removed)");
+        for (size_t m = 0; m < first->n_contributions; m++)
+            term_cell(t, contribution_of(terms, first->contributions[m]->key));
+        term_cell(t, terms->silence);
+        term_cell(t, terms->charge);
+        if (pacing)
+            term_cell(t, terms->pacing);
+        table_cell(t, "%.4f", terms->mean);
+    }
+    puts("");
+    bool ok = t && table_print(t, stdout, ctl_bold());
+    table_free(t);
+    return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
+}
+
+static enum ctl_exit print_ranking_terms(const Shunt__V1__RouteResponse *r)
+{
+    struct arm_terms arms[RANKING_MAX];
+    size_t n = r->n_ranking < RANKING_MAX ? r->n_ranking : RANKING_MAX;
+    for (size_t i = 0; i < n; i++)
+        arms[i] = (struct arm_terms){r->ranking[i]->arm_id, r->ranking[i]->terms};
+    return print_terms(arms, n, r->budget != NULL);
+}
+
 static enum ctl_exit print_ranking(const Shunt__V1__RouteResponse *r)
 {
     bool terms = r->ranking[0]->terms != NULL;
@@ -251,6 +319,8 @@ static enum ctl_exit print_route(const struct ctl *ctl, const ProtobufCMessage *
         puts("");
         code = print_ranking(r);
     }
+    if (code == CTL_OK && ranking)
+        code = print_ranking_terms(r);
     return code == CTL_OK ? print_excluded(r) : code;
 }
 
@@ -313,52 +383,6 @@ static enum ctl_exit print_eligible(const Shunt__V1__ExplainResponse *r)
     return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
 }
 
-static double contribution_of(const Shunt__V1__ScoreTerms *terms, const char *metric)
-{
-    for (size_t i = 0; i < terms->n_contributions; i++)
-        if (strcmp(terms->contributions[i]->key, metric) == 0)
-            return terms->contributions[i]->value;
-    return (double)NAN;
-}
-
-/* What every mean is the sum of; the columns are the metrics with weight, in the table's order. */
-static enum ctl_exit print_terms(const Shunt__V1__ExplainResponse *r)
-{
-    const Shunt__V1__ScoreTerms *first = NULL;
-    for (size_t i = 0; i < r->n_arms && !first; i++)
-        first = r->arms[i]->terms;
-    struct table *t = first ? table_new() : NULL;
-    if (!first)
-        return CTL_OK;
-    if (t) {
-        table_column(t, "terms of the mean", TABLE_LEFT);
-        for (size_t m = 0; m < first->n_contributions; m++)
-            table_column(t, first->contributions[m]->key, TABLE_RIGHT);
-        table_column(t, "silence", TABLE_RIGHT);
-        table_column(t, "charge", TABLE_RIGHT);
-        if (r->budget)
-            table_column(t, "pacing", TABLE_RIGHT);
-        table_column(t, "= mean", TABLE_RIGHT);
-    }
-    for (size_t i = 0; t && i < r->n_arms; i++) {
-        const Shunt__V1__ExplainedArm *arm = r->arms[i];
-        if (!arm->terms)
-            continue;
-        table_cell(t, "%s", arm->arm_id && *arm->arm_id ? arm->arm_id : "(removed)");
-        for (size_t m = 0; m < first->n_contributions; m++)
-            table_cell(t, "%+.4f", contribution_of(arm->terms, first->contributions[m]->key));
-        table_cell(t, "%+.4f", arm->terms->silence);
-        table_cell(t, "%+.4f", arm->terms->charge);
-        if (r->budget)
-            table_cell(t, "%+.4f", arm->terms->pacing);
-        table_cell(t, "%.4f", arm->mean);
-    }
-    puts("");
-    bool ok = t && table_print(t, stdout, ctl_bold());
-    table_free(t);
-    return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
-}
-
 static void print_trial(const Shunt__V1__ExplainResponse *r)
 {
     if (r->has_mode && r->mode != SHUNT__V1__ROUTER_MODE__MODE_ONLINE)
@@ -391,6 +415,17 @@ static void print_budget(const Shunt__V1__ExplainResponse *r)
     }
 }
 
+/* The log keeps the terms of 64 arms; the rest of a long list has none. */
+static enum ctl_exit print_explained_terms(const Shunt__V1__ExplainResponse *r)
+{
+    struct arm_terms arms[RANKING_MAX];
+    size_t n = 0;
+    for (size_t i = 0; i < r->n_arms && n < RANKING_MAX; i++)
+        if (r->arms[i]->terms)
+            arms[n++] = (struct arm_terms){r->arms[i]->arm_id, r->arms[i]->terms};
+    return print_terms(arms, n, r->budget != NULL);
+}
+
 static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage *response)
 {
     (void)ctl;
@@ -399,6 +434,8 @@ static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage
     printf("router      %s\n", r->router ? r->router : "");
     printf("arm         %s\n", r->arm_id ? r->arm_id : "");
     printf("reason      %s\n", reason_name(r->reason));
+    printf("policy      %s%s\n", r->policy ? r->policy : "",
+           r->fallback ? "  (the arm it names was not eligible: the best mean)" : "");
     printf("propensity  %.4f%s\n", r->propensity,
            r->evaluable ? "" : "  (not for off-policy estimates)");
     print_trial(r);
@@ -411,7 +448,7 @@ static enum ctl_exit print_explain(const struct ctl *ctl, const ProtobufCMessage
     print_numbers("context     ", r->context, r->n_context);
     puts("");
     enum ctl_exit code = print_eligible(r);
-    return code == CTL_OK ? print_terms(r) : code;
+    return code == CTL_OK ? print_explained_terms(r) : code;
 }
 
 #define END                                                                                        \

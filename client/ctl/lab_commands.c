@@ -148,16 +148,17 @@ static enum ctl_exit evaluate(struct ctl *ctl, const struct command_input *in)
 {
     Shunt__V1__StartJobRequest *request = NULL;
     const char *data = command_value(in, "data");
+    bool private = data && !ctl->admin_given && !command_value(in, "router");
     char *path = NULL;
     enum ctl_exit code = job_request(in, "evaluate", &request);
     if (code != CTL_OK)
         return code;
     if (data)
         code = set_data(data, request, &path);
+    if (code == CTL_OK && private && command_value(in, "frozen"))
+        code = ctl_fail(CTL_USAGE, "--frozen asks a router that has learned: name it by --router");
     if (code == CTL_OK)
-        code = data && !ctl->admin_given && !command_value(in, "router")
-                   ? evaluate_private(ctl, path, request)
-                   : run_and_print(ctl, request);
+        code = private ? evaluate_private(ctl, path, request) : run_and_print(ctl, request);
     free(path);
     protobuf_c_message_free_unpacked(&request->base, NULL);
     return code;
@@ -312,16 +313,22 @@ static enum ctl_exit save(struct ctl *ctl, const Shunt__V1__JobInfo *job, const 
     return code == CTL_OK ? say_export(ctl, job, path) : code;
 }
 
-static enum ctl_exit export(struct ctl *ctl, const struct command_input *in) {
-    Shunt__V1__StartJobRequest *request = NULL; Shunt__V1__JobInfo *job = NULL;
+static enum ctl_exit export_decisions(struct ctl *ctl, const struct command_input *in)
+{
+    Shunt__V1__StartJobRequest *request = NULL;
+    Shunt__V1__JobInfo *job = NULL;
     const char *path = command_value(in, "out");
     enum ctl_exit code = job_request(in, "export", &request);
-    if (code != CTL_OK) return code;
+    if (code != CTL_OK)
+        return code;
     code = job_run(ctl, request, &job);
     protobuf_c_message_free_unpacked(&request->base, NULL);
-    if (code != CTL_OK) return code;
-    if (!job->export || !job->router) code = ctl_fail(CTL_REFUSED, "the server sent no export");
-    else code = path && strcmp(path, "-") != 0 ? save(ctl, job, path) : fetch(ctl, job, stdout);
+    if (code != CTL_OK)
+        return code;
+    if (!job->export || !job->router)
+        code = ctl_fail(CTL_REFUSED, "the server sent no export");
+    else
+        code = path && strcmp(path, "-") != 0 ? save(ctl, job, path) : fetch(ctl, job, stdout);
     job_forget(ctl, job->id);
     protobuf_c_message_free_unpacked(&job->base, NULL);
     return code;
@@ -392,10 +399,11 @@ static const struct command_option lambda_options_table[] = {
     WINDOW,
     {"metric", "NAME", "the served metric that gets weight lambda (default: cost_usd)", NULL,
      COMMAND_LOCAL},
-    {"rated", "NAME", "the rated metric that gets 1 - lambda (default: the heaviest)", NULL,
+    {"rated", "NAME",
+     "without --data: the rated metric that gets 1 - lambda (default: the heaviest)", NULL,
      COMMAND_LOCAL},
     {"steps", "N", "values of lambda from 0 to 1 (default: 11)", NULL, COMMAND_LOCAL},
-    {"contexts", "N", "ask about the N oldest contexts only", NULL, COMMAND_LOCAL},
+    {"contexts", "N", "without --data: ask about the N oldest contexts only", NULL, COMMAND_LOCAL},
     {"keep-policy", NULL, "with newcomers, floor and policy as set, not the best mean alone", NULL,
      COMMAND_SWITCH},
     {"data", "FILE", "full-information rows as replay reads them; may be repeated", NULL,
@@ -452,7 +460,7 @@ const struct command lab_commands[] = {
     {.words = "decision export",
      .doc = about_export,
      .options = export_options,
-     .run = export,
+     .run = export_decisions,
      JOB},
     {.words = "job cancel",
      .args = "ID",

@@ -74,6 +74,12 @@ static void estimate_row(struct table *t, const char *name, const Shunt__V1__Est
     number_cell(t, e && e->has_high, e ? e->high : 0);
 }
 
+static bool outside(const Shunt__V1__Estimate *e)
+{
+    return e && e->has_value && e->has_low && e->has_high &&
+           (e->value < e->low || e->value > e->high);
+}
+
 static enum ctl_exit print_utility(const Shunt__V1__Evaluation *e, const Shunt__V1__Estimates *u)
 {
     struct table *t = table_new();
@@ -109,8 +115,11 @@ static enum ctl_exit print_utility(const Shunt__V1__Evaluation *e, const Shunt__
     enum ctl_exit code = finish(t);
     printf("intervals: 95 %%, for outcomes in [%.4g, %.4g]; replay's: two standard errors\n",
            u->range_low, u->range_high);
+    if (outside(u->ips) || outside(u->ips_difference))
+        puts("inverse propensity lies outside its interval: the weights do not average one here, "
+             "which\nthe interval puts right and the estimate does not");
     printf("effective sample size %.0f of %" PRIu64 "; the target agrees with %.1f %% of the log; "
-           "largest weight %.3g, mean weight %.3f\n",
+           "largest weight %.3g, mean weight %.4g\n",
            e->ess, e->used, 100 * e->agreement, e->weight_max, e->weight_mean);
     return code;
 }
@@ -184,6 +193,10 @@ enum ctl_exit lab_print_evaluation(const Shunt__V1__JobInfo *job)
     printf("target: policy %s; ", e->policy);
     print_rows(e);
     puts("");
+    if (e->used == 0) { /* Tables of zeros would look like figures. */
+        print_verdict(e);
+        return CTL_OK;
+    }
     enum ctl_exit code = print_utility(e, e->estimates[0]);
     puts("");
     if (code == CTL_OK && e->n_estimates > 1) {
@@ -199,19 +212,11 @@ enum ctl_exit lab_print_evaluation(const Shunt__V1__JobInfo *job)
 
 /* ---- what-if ---- */
 
-enum ctl_exit lab_print_what_if(const Shunt__V1__JobInfo *job)
+static enum ctl_exit print_other_arms(const Shunt__V1__WhatIf *w)
 {
-    const Shunt__V1__WhatIf *w = job->what_if;
     struct table *t = table_new();
-    if (!w || !w->evaluation || w->evaluation->n_estimates == 0 || !t) {
-        table_free(t);
-        return ctl_fail(CTL_REFUSED, t ? "the server sent no what-if" : "out of memory");
-    }
-    printf("router %s: %" PRIu64 " events folded again, %" PRIu64 " outcomes of it; other policy "
-           "%s\n",
-           job->router, w->events, w->outcomes, w->evaluation->policy);
-    print_rows(w->evaluation);
-    puts("");
+    if (!t)
+        return finish(t);
     table_column(t, "arm", TABLE_LEFT);
     table_column(t, "chosen", TABLE_RIGHT);
     table_column(t, "share", TABLE_RIGHT);
@@ -230,9 +235,26 @@ enum ctl_exit lab_print_what_if(const Shunt__V1__JobInfo *job)
     enum ctl_exit code = finish(t);
     printf("predictions differ by %.4g on the unit interval, at most %.4g\n\n", w->prediction_gap,
            w->prediction_gap_max);
-    if (code == CTL_OK)
-        code = print_utility(w->evaluation, w->evaluation->estimates[0]);
+    return code;
+}
+
+enum ctl_exit lab_print_what_if(const Shunt__V1__JobInfo *job)
+{
+    const Shunt__V1__WhatIf *w = job->what_if;
+    if (!w || !w->evaluation || w->evaluation->n_estimates == 0)
+        return ctl_fail(CTL_REFUSED, "the server sent no what-if");
+    printf("router %s: %" PRIu64 " events folded again, %" PRIu64 " outcomes of it; other policy "
+           "%s\n",
+           job->router, w->events, w->outcomes, w->evaluation->policy);
+    print_rows(w->evaluation);
     puts("");
+    enum ctl_exit code = CTL_OK;
+    if (w->evaluation->used) { /* Tables of zeros would look like figures. */
+        code = print_other_arms(w);
+        if (code == CTL_OK)
+            code = print_utility(w->evaluation, w->evaluation->estimates[0]);
+        puts("");
+    }
     print_verdict(w->evaluation);
     return code;
 }
@@ -298,7 +320,9 @@ static void job_row(struct table *t, const Shunt__V1__JobInfo *job)
     table_cell(t, "%s", job->kind ? job->kind : "");
     table_cell(t, "%s", job->router ? job->router : "");
     table_cell(t, "%s", state_text(job->state));
-    if (job->total)
+    if (job->state == SHUNT__V1__JOB_STATE__JOB_STATE_DONE)
+        table_cell(t, "100 %%"); /* A job that found less than it made ready for is done too. */
+    else if (job->total)
         table_cell(t, "%.0f %%", 100.0 * (double)job->done / (double)job->total);
     else
         table_cell(t, "%" PRIu64, job->done);

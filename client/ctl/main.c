@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* More than any command has; one that has more stops every call of it, so nobody can miss it. */
 #define OPTIONS_MAX 64
 #define FIRST_KEY 1000 /* Keys of a command's own options; beyond every character. */
 
@@ -107,7 +106,7 @@ static error_t parse_command(int key, char *arg, struct argp_state *state)
 static void options_fill(const struct command *command, struct argp_option ret[OPTIONS_MAX + 1])
 {
     for (int i = 0; command->options[i].name; i++) {
-        if (i == OPTIONS_MAX)
+        if (i == OPTIONS_MAX) /* Cut off, the last ones were "unrecognized". */
             abort();
         ret[i] = (struct argp_option){.name = command->options[i].name,
                                       .key = FIRST_KEY + i,

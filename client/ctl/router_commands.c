@@ -487,7 +487,7 @@ static const struct command_option router_update_options[] = {
          "spec.modalities", COMMAND_SET},                                                          \
         {"tools", "true|false", "whether it can call tools", "spec.tools", COMMAND_SET},           \
     {                                                                                              \
-        "json", "true|false", "whether it can be held to JSON", "spec.json", COMMAND_SET           \
+        "json-mode", "true|false", "whether it can be held to JSON", "spec.json", COMMAND_SET      \
     }
 
 static const struct command_option arm_add_options[] = {

@@ -64,7 +64,8 @@ static enum ctl_exit print_split(const struct ctl *ctl, const ProtobufCMessage *
     (void)ctl;
     const Shunt__V1__SplitReport *r = (const void *)response;
     if (!r->has_since_us || !r->a || !r->b) {
-        printf("router %s: there was no split yet; begin one by --set split_policy=NAME\n",
+        printf("router %s: no split was counted yet; it begins with --set split_policy=NAME in "
+               "MODE_ONLINE\n",
                r->router ? r->router : "");
         return CTL_OK;
     }
@@ -124,8 +125,10 @@ static enum ctl_exit print_agreement(const struct ctl *ctl, const ProtobufCMessa
     (void)ctl;
     const Shunt__V1__AgreementReport *r = (const void *)response;
     if (!r->has_since_us) {
-        printf("router %s never was an apprentice; make it one by --set mode=MODE_APPRENTICE\n",
-               r->router ? r->router : "");
+        printf(
+            "router %s: no agreement is counted; it begins with --set mode=MODE_APPRENTICE, and a "
+            "later split takes its place\n",
+            r->router ? r->router : "");
         return CTL_OK;
     }
     printf("router %s: %s", r->router ? r->router : "",

@@ -111,6 +111,34 @@ static enum err make_shares(struct work *k, struct err_detail *detail)
 
 /* ---- evaluate ---- */
 
+/* A policy falls back to the best mean where the arm it names is not eligible. That serves
+ * requests; on trial a misspelt name would get the figures of another policy. */
+static enum err check_fixed(const struct work *k, const char *policy, const char *arm,
+                            struct err_detail *detail)
+{
+    if (strcmp(policy, "fixed") != 0)
+        return OK;
+    if (k->request.kind == LAB_WHAT_IF) {
+        if (router_view_arm(k->view, arm, strlen(arm)) >= 0)
+            return OK;
+    } else {
+        for (uint32_t a = 0; a < k->arms_n; a++)
+            if (strcmp(k->arms[a].name, arm) == 0)
+                return OK;
+    }
+    return err_say(
+        detail, ERR_ARM_NOT_FOUND,
+        "the policy on trial is fixed to `%s`, which is none of the arms; check its name", arm);
+}
+
+static enum err check_fixed_arms(const struct work *k, struct err_detail *detail)
+{
+    const struct router_settings *s = &k->request.config.settings;
+    TRY(check_fixed(k, s->policy, s->fixed_arm, detail));
+    return check_fixed(k, s->split_policy,
+                       s->split_fixed_arm[0] ? s->split_fixed_arm : s->fixed_arm, detail);
+}
+
 static int by_share(const void *a, const void *b)
 {
     const struct lab_share *x = a, *y = b;
@@ -149,6 +177,7 @@ static enum err evaluate_with(struct work *k, double *shares, struct err_detail 
 static enum err run_evaluate(struct work *k, struct err_detail *detail)
 {
     TRY(k->request.data[0] ? open_file(k, detail) : open_log(k, k->request.frozen, detail));
+    TRY(check_fixed_arms(k, detail));
     TRY(make_shares(k, detail));
     double *shares = mem_calloc(2 * (size_t)k->arms_n, sizeof *shares);
     enum err e = shares ? evaluate_with(k, shares, detail)
@@ -189,6 +218,7 @@ static enum err run_what_if(struct work *k, struct err_detail *detail)
                        "router `%s` aggregates: its journal holds pieces, which cannot be scored "
                        "one by one; evaluate its decision log instead",
                        k->view->config->name);
+    TRY(check_fixed_arms(k, detail));
     TRY(lab_events_open(k->engine, &events, &base, detail));
     const struct whatif_options o = {
         .base = base,
@@ -263,10 +293,17 @@ static enum err run_sweep(struct work *k, struct err_detail *detail)
         .watch = watch_of(k),
     };
     TRY(sweep_run(&o, &k->source, r->steps, r->shares, &r->contexts, detail));
-    return r->contexts ? OK
-                       : err_say(detail, ERR_NOT_FOUND,
-                                 "the decision log holds no decision of router `%s` in this window",
-                                 q->config.name);
+    if (r->contexts)
+        return OK;
+    uint64_t gone = lab_rows_arms_gone(k->rows);
+    if (gone)
+        return err_say(detail, ERR_NOT_FOUND,
+                       "of router `%s` the decision log holds %llu decisions in this window, all "
+                       "with an arm that was removed since; ask again when there are newer ones",
+                       q->config.name, (unsigned long long)gone);
+    return err_say(detail, ERR_NOT_FOUND,
+                   "the decision log holds no decision of router `%s` in this window",
+                   q->config.name);
 }
 
 /* ---- export ---- */

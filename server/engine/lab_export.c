@@ -41,22 +41,36 @@ static void put_u64(struct buf *out, const char *key, uint64_t v)
     put(out, ",\"%s\":%s%" PRIu64 "%s", key, quote, v, quote);
 }
 
-static const char *reason_name(uint8_t reason)
+/* Without a default: a reason that is new does not compile until it has its name here. */
+static const char *reason_name(enum reason reason)
 {
-    static const char *const names[] = {
-        [REASON_NONE] = "REASON_UNSPECIFIED",
-        [REASON_EXPLOIT] = "REASON_EXPLOIT",
-        [REASON_EXPLORE] = "REASON_EXPLORE",
-        [REASON_NEWCOMER] = "REASON_NEWCOMER",
-        [REASON_ONLY_ELIGIBLE] = "REASON_ONLY_ELIGIBLE",
-        [REASON_COOLDOWN_PROBE] = "REASON_COOLDOWN_PROBE",
-        [REASON_ALL_COOLING] = "REASON_ALL_COOLING",
-        [REASON_FIXED] = "REASON_FIXED",
-        [REASON_SESSION] = "REASON_SESSION",
-        [REASON_SESSION_MOVED] = "REASON_SESSION_MOVED",
-        [REASON_PROBE] = "REASON_PROBE",
-    };
-    return reason < sizeof names / sizeof *names ? names[reason] : NULL;
+    switch (reason) {
+    case REASON_NONE:
+        return "REASON_UNSPECIFIED";
+    case REASON_EXPLOIT:
+        return "REASON_EXPLOIT";
+    case REASON_EXPLORE:
+        return "REASON_EXPLORE";
+    case REASON_NEWCOMER:
+        return "REASON_NEWCOMER";
+    case REASON_ONLY_ELIGIBLE:
+        return "REASON_ONLY_ELIGIBLE";
+    case REASON_COOLDOWN_PROBE:
+        return "REASON_COOLDOWN_PROBE";
+    case REASON_ALL_COOLING:
+        return "REASON_ALL_COOLING";
+    case REASON_FIXED:
+        return "REASON_FIXED";
+    case REASON_BASELINE:
+        return "REASON_BASELINE";
+    case REASON_SESSION:
+        return "REASON_SESSION";
+    case REASON_SESSION_MOVED:
+        return "REASON_SESSION_MOVED";
+    case REASON_PROBE:
+        return "REASON_PROBE";
+    }
+    return NULL;
 }
 
 static void put_head(const struct lab_logged *row, const struct router_view *view,
@@ -66,7 +80,8 @@ static void put_head(const struct lab_logged *row, const struct router_view *vie
     const struct decision *d = &r->decision;
     char id[ID_TEXT_CAP];
     id_format(d->id, id);
-    const char *arm = lab_rows_name(names, d->arm_uid), *reason = reason_name(d->reason);
+    const char *arm = lab_rows_name(names, d->arm_uid),
+               *reason = reason_name((enum reason)d->reason);
     int k = router_view_arm_uid(view, d->arm_uid);
     put(out, "{\"decision_id\":\"%s\",\"router\":\"%s\",\"arm_id\":\"%s\"", id, view->config->name,
         arm ? arm : "");
@@ -85,6 +100,25 @@ static void put_head(const struct lab_logged *row, const struct router_view *vie
     put_u64(out, "seed", r->seed);
     put_u64(out, "position", r->position);
     put_u64(out, "feature_spec_hash", d->spec_hash);
+}
+
+/* What a trial made of it: which side of a split, or for which baseline. */
+static void put_trial(const struct audit_record *r, const struct lab_rows *names, struct buf *out)
+{
+    static const char *const modes[] = {[MODE_ONLINE] = "MODE_ONLINE",
+                                        [MODE_APPRENTICE] = "MODE_APPRENTICE",
+                                        [MODE_LOGGING_ONLY] = "MODE_LOGGING_ONLY"};
+    static const char *const sides[] = {
+        [SIDE_NONE] = "SIDE_NONE", [SIDE_A] = "SIDE_A", [SIDE_B] = "SIDE_B"};
+    const struct decision *d = &r->decision;
+    const char *baseline = r->baseline_uid ? lab_rows_name(names, r->baseline_uid) : NULL;
+    const char *policy = d->policy_arm_uid ? lab_rows_name(names, d->policy_arm_uid) : NULL;
+    if (d->mode < sizeof modes / sizeof *modes)
+        put(out, ",\"mode\":\"%s\"", modes[d->mode]);
+    if (d->side < sizeof sides / sizeof *sides)
+        put(out, ",\"side\":\"%s\"", sides[d->side]);
+    put(out, ",\"baseline_arm_id\":\"%s\",\"policy_arm_id\":\"%s\"", baseline ? baseline : "",
+        policy ? policy : "");
 }
 
 static void put_arms(const struct audit_record *r, const struct lab_rows *names, struct buf *out)
@@ -139,6 +173,7 @@ void lab_export_line(const struct lab_logged *row, const struct router_view *vie
 {
     const struct audit_record *r = row->record;
     put_head(row, view, names, out);
+    put_trial(r, names, out);
     put(out, ",\"context\":[");
     for (uint32_t i = 0; i < r->decision.d; i++) {
         put(out, "%s", i ? "," : "");

@@ -40,11 +40,31 @@ static enum err weight_in(const char *key, bool has, double value, struct router
     return OK;
 }
 
+/* A policy put on trial is tried alone: with the router's own split beside it, the figures of
+ * "always this arm" would be those of a mixture, and nothing would say so. What a trial does not
+ * look at is refused, not passed over. */
+static enum err settings_in(const Shunt__V1__RouterSettings *m, struct router_settings *settings,
+                            struct err_detail *detail)
+{
+    if (m && (m->budget_metric || m->has_budget_per_request || m->has_budget_ceiling))
+        return err_say(
+            detail, ERR_INVALID,
+            "a budget cannot be tried on logged decisions: what is spent depends on what "
+            "was chosen before; try weights instead, or a split");
+    if (m && (m->has_mode || m->baseline_arm))
+        return err_say(detail, ERR_INVALID,
+                       "a trial is of the policy, whatever the mode; policy=fixed with fixed_arm "
+                       "tries a baseline");
+    if (m && m->policy && !m->split_policy)
+        settings->split_policy[0] = '\0';
+    return codec_settings_in(m, settings, detail);
+}
+
 static enum err evaluate_in(const Shunt__V1__EvaluateJob *m, struct lab_request *q,
                             struct err_detail *detail)
 {
     q->kind = LAB_EVALUATE;
-    TRY(codec_settings_in(m->settings, &q->config.settings, detail));
+    TRY(settings_in(m->settings, &q->config.settings, detail));
     q->weights_given = m->n_weights > 0;
     for (uint32_t i = 0; q->weights_given && i < q->config.metrics_n; i++)
         q->config.metrics[i].weight = 0;
@@ -68,7 +88,7 @@ static enum err what_if_in(const Shunt__V1__WhatIfJob *m, struct lab_request *q,
                            struct err_detail *detail)
 {
     q->kind = LAB_WHAT_IF;
-    TRY(codec_settings_in(m->settings, &q->config.settings, detail));
+    TRY(settings_in(m->settings, &q->config.settings, detail));
     for (size_t i = 0; i < m->n_weights; i++)
         TRY(weight_in(m->weights[i]->key ? m->weights[i]->key : "", m->weights[i]->has_value,
                       m->weights[i]->value, &q->config, detail));

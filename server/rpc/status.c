@@ -88,7 +88,10 @@ int status_pushback_ms(enum err e)
 
 void status_message(enum err e, const struct err_detail *detail, char *ret_text, size_t cap)
 {
-    if (detail && detail->text[0])
+    /* The general sentence of ERR_INVALID points at the one that is there. */
+    if (detail && detail->text[0] && e == ERR_INVALID)
+        (void)snprintf(ret_text, cap, "%s", detail->text);
+    else if (detail && detail->text[0])
         (void)snprintf(ret_text, cap, "%s; %s", detail->text, err_text(e));
     else
         (void)snprintf(ret_text, cap, "%s", err_text(e));

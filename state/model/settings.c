@@ -240,8 +240,9 @@ static enum err check_metric(const struct metric_def *m, uint32_t at, struct err
         return err_say(detail, ERR_OUT_OF_RANGE,
                        "metrics[%u].norm_low (%s) must be above 0 for a logarithmic metric", at,
                        m->name);
-    snprintf(field, sizeof field, "metrics[%u].weight", at);
-    return check_range(&(struct range){field, m->weight, 0, 1e6, false}, detail);
+    char weight[64 + NAME_CAP]; /* Whoever changes weights knows names, not the table's order. */
+    snprintf(weight, sizeof weight, "metrics[%u].weight (%s)", at, m->name);
+    return check_range(&(struct range){weight, m->weight, 0, 1e6, false}, detail);
 }
 
 static enum err check_metrics(const struct router_config *c, struct err_detail *detail)

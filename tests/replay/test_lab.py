@@ -103,7 +103,8 @@ class Lab(unittest.TestCase):
         self.assertEqual(set(rows[0]), {
             "decision_id", "router", "arm_id", "arm_version", "reason", "policy", "fallback",
             "propensity", "evaluable", "issued_at_us", "seed", "position", "feature_spec_hash",
-            "context", "weights", "arms", "outcome"})
+            "mode", "side", "baseline_arm_id", "policy_arm_id", "context", "weights", "arms",
+            "outcome"})
         self.assertAlmostEqual(sum(a["propensity"] for a in rows[0]["arms"]), 1, 5)
         # On the same server, and on a private one that never saw the router.
         for server, more in ((True, ["--router", "r"]), (False, [])):
@@ -139,6 +140,60 @@ class Lab(unittest.TestCase):
                              "explore_floor=0", "--set", "newcomer_pulls=0", server=False)
         shares = {a["arm_id"]: a["target"] for a in fixed["evaluation"]["arms"]}
         self.assertEqual(shares, {"large": 1.0, "small": 0.0})
+
+    def test_a_file_is_read_by_a_private_server_though_the_shell_names_one(self):
+        self.ctl("evaluate", "--data", self.bandit, "--weights", "quality=1")
+        kinds = [j["kind"] for j in self.json_of("jobs")["jobs"]]
+        before = len(kinds)
+        self.ctl("evaluate", "--data", self.bandit, "--weights", "quality=1")
+        self.assertEqual(len(self.json_of("jobs")["jobs"]), before)
+
+    def test_a_policy_on_trial_is_tried_without_the_routers_split(self):
+        asked = ["--policy", "fixed", "--set", "fixed_arm=large", "--set", "explore_floor=0",
+                 "--set", "newcomer_pulls=0"]
+        self.ctl("router", "update", "r", "--set", "split_policy=random")
+        try:
+            alone = self.json_of("evaluate", "--router", "r", *asked)["evaluation"]
+            beside = self.json_of("evaluate", "--router", "r", *asked, "--set",
+                                  "split_policy=random")["evaluation"]
+            other = self.json_of("what-if", "--router", "r", *asked)["what_if"]
+        finally:
+            self.ctl("router", "update", "r", "--set", "split_policy=")
+        self.assertEqual({a["arm_id"]: a["target"] for a in alone["arms"]},
+                         {"large": 1.0, "small": 0.0})
+        self.assertAlmostEqual({a["arm_id"]: a["target"] for a in beside["arms"]}["small"], 0.25, 3)
+        self.assertEqual({a["arm_id"]: a["other_share"] for a in other["arms"]},
+                         {"large": 1.0, "small": 0.0})
+
+    def test_a_fixed_arm_that_is_not_there_is_no_trial_of_another_policy(self):
+        asked = ["--policy", "fixed", "--set", "fixed_arm=lrage"]
+        for command in (["evaluate", "--router", "r"], ["what-if", "--router", "r"],
+                        ["evaluate", "--data", self.bandit, "--weights", "quality=1"]):
+            said = self.ctl(*command, *asked, code=1)
+            self.assertIn("ARM_NOT_FOUND", said)
+            self.assertIn("lrage", said)
+
+    def test_what_a_trial_would_not_look_at_is_refused(self):
+        for kind in ("evaluate", "what-if"):
+            for asked in ("budget_per_request=1", "mode=MODE_APPRENTICE", "baseline_arm=small"):
+                self.assertIn("INVALID_VALUE", self.ctl(kind, "--router", "r", "--set", asked, code=1))
+
+    def test_frozen_statistics_of_nobody_are_refused(self):
+        said = self.ctl("evaluate", "--data", self.bandit, "--frozen", code=2)
+        self.assertIn("--router", said)
+
+    def test_a_sweep_says_that_removed_arms_leave_it_nothing(self):
+        self.ctl("router", "add", "gone", "--arm", "a", "--arm", "b")
+        self.ctl("route", "--router", "gone", "--text", "x")
+        self.ctl("arm", "remove", "--router", "gone", "b")
+        said = self.ctl("lambda", "--router", "gone", code=1)
+        self.assertIn("1 decisions", said)
+        self.assertIn("removed since", said)
+
+    def test_a_window_without_rows_shows_no_figures(self):
+        text = self.ctl("evaluate", "--router", "r", "--until", "300d", "--since", "301d")
+        self.assertIn("no row could be used", text)
+        self.assertNotIn("estimate", text.split("verdict")[0])
 
     def test_what_if_with_the_same_settings_changes_nothing(self):
         answer = self.json_of("what-if", "--router", "r")["what_if"]

@@ -57,7 +57,7 @@ class Trial(unittest.TestCase):
 
     def test_a_split_is_compared_and_survives_kill_9(self):
         self.run_ctl("router", "add", "s", "--arm", "a", "--arm", "b", "--set", "explore_floor=0")
-        self.assertIn("no split yet", self.run_ctl("split", "s"))
+        self.assertIn("no split was counted yet", self.run_ctl("split", "s"))
         self.run_ctl("router", "update", "s", "--set", "split_policy=fixed", "--set",
                      "split_fixed_arm=b", "--set", "split_share=.5", "--weights", "cost_usd=.5")
         for _ in range(90):
@@ -139,6 +139,45 @@ class Trial(unittest.TestCase):
         for arm in self.json_of("explain", d["decision_id"])["arms"]:
             total = sum(arm["terms"]["contributions"].values()) + arm["terms"]["silence"]
             self.assertAlmostEqual(total, arm["mean"], 5)
+
+    def test_route_explains_its_terms_to_people_too(self):
+        self.run_ctl("router", "add", "tt", "--arm", "a", "--arm", "b")
+        text = self.run_ctl("route", "--router", "tt", "--explain", "--max-ranked", "2")
+        self.assertIn("terms of the mean", text)
+        self.assertIn("reward", text)
+        self.assertNotIn("-0.0000", text)
+
+    def test_an_explanation_names_the_policy_and_that_it_fell_back(self):
+        self.run_ctl("router", "add", "f", "--arm", "a", "--set", "policy=fixed", "--set",
+                     "fixed_arm=nobody", "--set", "newcomer_pulls=0", "--arm", "b")
+        text = self.run_ctl("explain", self.decide("f")["decision_id"])
+        self.assertIn("policy      fixed  (the arm it names was not eligible", text)
+
+    def test_an_arm_prints_json_that_says_so(self):
+        self.run_ctl("router", "add", "j")
+        arm = self.json_of("arm", "add", "--router", "j", "a", "--json-mode", "false")
+        self.assertFalse(arm["spec"]["json"])
+        self.assertEqual(self.json_of("arm", "update", "--router", "j", "a")["spec"]["name"], "a")
+
+    def test_a_misspelt_setting_is_answered_with_the_settings(self):
+        self.run_ctl("router", "add", "m")
+        for command in (["router", "update", "m"], ["router", "add", "n"],
+                        ["evaluate", "--router", "m"], ["what-if", "--router", "m"]):
+            said = self.run_ctl(*command, "--set", "gama=.99", code=2)
+            self.assertIn("no setting `gama`", said)
+            self.assertIn("gamma", said.split("there are")[1])
+        self.run_ctl("router", "add", "n", "--set", "features_n=3")  # Fields of the spec still go.
+
+    def test_an_apprentices_export_names_reason_baseline_and_what_the_policy_wanted(self):
+        self.run_ctl("router", "add", "x", "--arm", "a", "--arm", "b", "--set",
+                     "mode=MODE_APPRENTICE", "--set", "baseline_arm=b")
+        d = self.decide("x")
+        rows = self.run_ctl("decisions", "export", "--router", "x").splitlines()
+        row, why = json.loads(rows[1]), self.json_of("explain", d["decision_id"])
+        self.assertEqual((row["reason"], row["mode"], row["baseline_arm_id"]),
+                         ("REASON_BASELINE", "MODE_APPRENTICE", "b"))
+        for key in ("reason", "mode", "side", "baseline_arm_id", "policy_arm_id"):
+            self.assertEqual(row[key], why[key], key)
 
     def test_modes_and_splits_are_declared_in_a_file(self):
         path = os.path.join(self.dir, "routers.yaml")

@@ -66,6 +66,10 @@ static void a_message_says_what_happened_and_what_to_do(void **state)
     assert_string_equal(text, "add the arm first or check its name");
     status_message(ERR_ARM_NOT_FOUND, NULL, text, sizeof text);
     assert_string_equal(text, "add the arm first or check its name");
+    /* "See the message" says nothing to who is reading it. */
+    detail = (struct err_detail){"there is no policy x; there are y and z"};
+    status_message(ERR_INVALID, &detail, text, sizeof text);
+    assert_string_equal(text, detail.text);
 }
 
 int main(void)
