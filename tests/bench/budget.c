@@ -1,8 +1,9 @@
-/* budget_cost - what a budget costs engine_route: three routers on one engine, the first without a
- * budget, the second with its own, the third with a tenant's; 16 arms, contexts of 45 numbers, a
- * true cost reported for one decision in four. Blocks of calls take turns, so that a busy machine
- * slows all alike; printed is the median of the blocks' means, in CPU time of the calling thread.
- * Argument: blocks (30). No decision log. */
+/* budget_cost - what a budget or a session costs engine_route: routers on one engine, the first
+ * without either, the second with a budget of its own, the third with a tenant's, the fourth with
+ * sessions (2,000 of them, without a budget), the fifth with sessions that hold their arm; 16 arms,
+ * contexts of 45 numbers, a true cost reported for one decision in four. Blocks of calls take
+ * turns, so that a busy machine slows all alike; printed is the median of the blocks' means, in CPU
+ * time of the calling thread. Argument: blocks (30). No decision log. */
 #include "state/base/rng.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/engine/served.h"
@@ -12,14 +13,16 @@
 #include <string.h>
 #include <time.h>
 
-enum { ARMS = 16, FEATURES = 44, BLOCK = 2000, BLOCKS_MAX = 1000, KINDS = 3 };
-static const char *const kinds[KINDS] = {"free", "budget", "tenant"};
+enum { ARMS = 16, FEATURES = 44, BLOCK = 2000, BLOCKS_MAX = 1000, KINDS = 5, SESSIONS = 2000 };
+static const char *const kinds[KINDS] = {"free", "budget", "tenant", "session", "held"};
 
 static void configure(struct router_config *c)
 {
     bool budget = strcmp(c->name, "budget") == 0;
     c->spec = (struct feature_spec){.version = 1, .features_n = FEATURES};
     c->settings.decision_log = DECISION_LOG_KEEP_NONE;
+    if (strcmp(c->name, "held") == 0)
+        c->settings.switch_cost = .05;
     if (!budget)
         return;
     strcpy(c->settings.budget_metric, "cost_usd");
@@ -68,6 +71,8 @@ static double run(struct served *s, const char *kind, uint64_t seed, int n)
 {
     float features[FEATURES];
     double sum = 0;
+    char session[32];
+    bool in_session = strcmp(kind, "session") == 0 || strcmp(kind, "held") == 0;
     struct route_in in = {.router = text(kind),
                           .tenant = text(strcmp(kind, "tenant") == 0 ? "acme" : ""),
                           .features = features,
@@ -76,6 +81,9 @@ static double run(struct served *s, const char *kind, uint64_t seed, int n)
     for (int i = 0; i < n; i++) {
         for (int k = 0; k < FEATURES; k++)
             features[k] = (float)rng_uniform(seed + (uint64_t)i, (uint64_t)k) - .5F;
+        (void)snprintf(session, sizeof session, "run-%d",
+                       (int)(rng_mix(seed, (uint64_t)i) % SESSIONS));
+        in.session = text(in_session ? session : "");
         double start = now_us();
         enum err e = served_ask(s, &in);
         sum += now_us() - start;
