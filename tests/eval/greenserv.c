@@ -9,6 +9,7 @@
 #include "server/lab/evaluate.h"
 #include "server/route/features.h"
 #include "tests/eval/logs.h"
+#include "tests/eval/verdict.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -157,9 +158,10 @@ int main(int argc, char **argv)
         snprintf(config.settings.policy, NAME_CAP, "%s", others[i]);
         print_answer(others[i], replay(&g, &config, orders));
     }
-    printf("%s: the default earns %.4f, promised %.3f\n", a.mean >= promised ? "kept" : "BROKEN",
-           a.mean, promised);
+    struct verdicts v = {0};
+    verdict_at_least(&v, "GreenServ's log, unbiased replay: mean reward of the default", a.mean,
+                     promised);
     free(g.x);
     log_done(&g.log);
-    return a.mean < promised;
+    return verdict_end(&v);
 }

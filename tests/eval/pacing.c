@@ -16,6 +16,7 @@
 #include "state/model/fold.h"
 #include "state/model/model.h"
 #include "tests/eval/rows.h"
+#include "tests/eval/verdict.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -312,10 +313,28 @@ static void play_halves(struct game *g, const uint32_t *order, bool swap, double
 
 static const double cost_most = 1.004;
 
+static int judge(const struct plan *p, uint32_t budget, const struct result *r, double newcomer)
+{
+    struct verdicts v = {0};
+    char name[96];
+    if (!p->promised)
+        return 0;
+    snprintf(name, sizeof name, "%s, budget %.3g: cost", p->title, r->budget);
+    verdict_at_most(&v, name, r->cost, cost_most);
+    if (p->least) {
+        snprintf(name, sizeof name, "%s, budget %.3g: quality less the hull", p->title, r->budget);
+        verdict_at_least(&v, name, r->quality - r->hull, p->least[budget]);
+    }
+    if (p->newcomer_most > 0) {
+        snprintf(name, sizeof name, "%s, budget %.3g: its share", p->title, r->budget);
+        verdict_at_most(&v, name, newcomer, p->newcomer_most);
+    }
+    return (int)v.failed;
+}
+
 static int print_result(const struct plan *p, const struct rows *rows, uint32_t budget,
                         const struct result *r)
 {
-    bool kept = r->cost <= cost_most;
     double newcomer = 0;
     printf("  %.3g  %.4f  %+.4f  %.4f (%.3f) ", r->budget, r->quality, r->quality - r->hull,
            r->cost, r->worst);
@@ -323,13 +342,9 @@ static int print_result(const struct plan *p, const struct rows *rows, uint32_t 
         printf(" %5.2f%%", 100 * r->share[a]);
         newcomer += a >= p->first_n ? r->share[a] : 0;
     }
-    if (p->least)
-        kept = kept && r->quality - r->hull >= p->least[budget];
-    if (p->newcomer_most > 0)
-        kept = kept && newcomer < p->newcomer_most;
-    printf("%s\n", !p->promised ? "" : kept ? "  kept" : "  BROKEN");
+    printf("\n");
     (void)fflush(stdout);
-    return p->promised && !kept;
+    return judge(p, budget, r, newcomer);
 }
 
 static int run_plan(const struct plan *p, const struct rows *rows, uint32_t dearest, const float *x,
