@@ -48,6 +48,7 @@ void settings_defaults(struct router_config *ret_config, const char *name)
         .alpha = 1.5,
         .ridge = {[METRIC_RATED] = {1, 20}, [METRIC_SERVED] = {.1, 1}},
         .explore_floor = .01,
+        .drift_policy = DRIFT_NOTHING,
         .newcomer_pulls = 2,
         .newcomer_every = 3,
         .cooldown_failures = 5,

@@ -5,10 +5,15 @@
 #include <math.h>
 #include <string.h>
 
+static void set_widen(struct router_config *config)
+{
+    config->settings.drift_policy = DRIFT_WIDEN;
+}
+
 static void open_with(struct served *s, const char *arms)
 {
     served_open(s);
-    served_router(s, "default", NULL);
+    served_router(s, "default", set_widen);
     for (; *arms; arms++)
         served_arm(s, "default", (char[]){*arms, '\0'});
 }
