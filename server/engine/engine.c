@@ -91,9 +91,10 @@ static enum err open_parts(struct engine *e, struct err_detail *detail)
     TRY(inbox_new(o->inbox_capacity, &e->inbox));
     TRY(engine_sessions_open(e));
     TRY(start_writer(e));
+    /* Before the threads that make events of their own: it looks at what is published unguarded. */
+    TRY(first_key(e));
     TRY(engine_lab_open(e, detail));
-    TRY(engine_defaults_open(e));
-    return first_key(e);
+    return engine_defaults_open(e);
 }
 
 enum err engine_open(const struct engine_options *o, struct engine **ret_engine,

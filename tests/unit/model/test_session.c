@@ -210,7 +210,7 @@ static void whatever_comes_spent_and_reserved_stay_within_the_budget(void **unus
     (void)unused;
     enum { NAMES = 5, STEPS = 20000 };
     struct sessions *s;
-    struct session_account a;
+    struct session_account a = {0}; /* Of a settling that found nothing it stays what it was. */
     uint64_t held[STEPS] = {0}, owner[STEPS], used[NAMES] = {0};
     assert_int_equal(sessions_new(&s), OK);
     for (uint64_t i = 1; i < STEPS; i++) {
