@@ -368,6 +368,7 @@ static int run_floors(struct bench *b, const char *file)
     pid_t child[FLOORS];
     FILE *out[FLOORS];
     int broken = 0;
+    (void)fflush(stdout); /* Else a child prints it once more. */
     for (int f = 0; f < FLOORS; f++) {
         out[f] = tmpfile();
         child[f] = out[f] ? fork() : -1;
