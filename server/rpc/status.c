@@ -40,6 +40,8 @@ grpc_status_code status_of(enum err e)
     case ERR_SCHEMA:
     case ERR_LOCKED:
     case ERR_ADDRESS:
+    case ERR_ENGINE_REFUSED:
+    case ERR_ENGINE_ANSWER:
         return GRPC_STATUS_FAILED_PRECONDITION;
     case ERR_ROUTER_EXISTS:
     case ERR_ARM_EXISTS:
@@ -59,6 +61,7 @@ grpc_status_code status_of(enum err e)
         return GRPC_STATUS_RESOURCE_EXHAUSTED;
     case ERR_IO:
     case ERR_SHUTTING_DOWN:
+    case ERR_ENGINE_DOWN:
         return GRPC_STATUS_UNAVAILABLE;
     case ERR_SOURCE_REFUSED:
         return GRPC_STATUS_PERMISSION_DENIED;

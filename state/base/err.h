@@ -69,6 +69,11 @@
     X(ERR_NOT_FOUND, "NOT_FOUND", "check what was named")                                          \
     X(ERR_CANCELLED, "CANCELLED", "the caller went away")                                          \
     X(ERR_SHUTTING_DOWN, "SHUTTING_DOWN", "the server is draining; use another or retry")          \
+    X(ERR_ENGINE_DOWN, "ENGINE_DOWN",                                                              \
+      "start the inference engine, or correct its address; it is asked again")                     \
+    X(ERR_ENGINE_REFUSED, "ENGINE_REFUSED", "the engine's own words are in the message")           \
+    X(ERR_ENGINE_ANSWER, "ENGINE_ANSWER",                                                          \
+      "it is not what this kind of engine answers; check kind and address")                        \
     X(ERR_UNSUPPORTED, "UNSUPPORTED", "this build or machine cannot do it")                        \
     X(ERR_INTERNAL, "INTERNAL", "a mistake of ours; please report it with the log")
 
