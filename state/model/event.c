@@ -9,7 +9,7 @@
  *
  * Decoding checks form, not the ranges of settings_check: a range that gets narrower in a later
  * release must not make an acknowledged journal unreadable. */
-enum { EVENT_VERSION = 4, DECISION_VERSION = 3 };
+enum { EVENT_VERSION = 5, DECISION_VERSION = 3 };
 
 static void put_bool(struct buf *b, bool v)
 {
@@ -273,6 +273,11 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_f64(out, s->session_gamma);
     buf_put_u8(out, (uint8_t)s->drift_policy);
     buf_put_u32(out, s->stale_after);
+    put_bool(out, s->residency.policy[0] != '\0');
+    if (s->residency.policy[0]) {
+        residency_put_settings(&s->residency, out);
+        residency_put_target(&s->target, out);
+    }
 }
 
 /* fold's arithmetic counts on more than finite: evidence must fade, and not at once. */
@@ -329,6 +334,12 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     ret->session_gamma = get_finite(r);
     ret->drift_policy = (enum drift_policy)get_below(r, reader_u8(r), DRIFT_POLICIES);
     ret->stale_after = reader_u32(r);
+    memset(&ret->residency, 0, sizeof ret->residency);
+    memset(&ret->target, 0, sizeof ret->target);
+    if (get_bool(r) &&
+        (residency_get_settings(r, &ret->residency) != OK ||
+         residency_get_target(r, &ret->target) != OK || ret->residency.policy[0] == '\0'))
+        r->failed = true;
 }
 
 static void put_metric(const struct metric_def *m, struct buf *out)
@@ -491,6 +502,9 @@ void event_put_arm(const struct arm_config *c, struct buf *out)
     for (uint32_t m = 0; m < MAX_METRICS; m++)
         if (c->cap_mask >> m & 1)
             buf_put_f64(out, c->cap_raw[m]);
+    put_bool(out, c->adapter.bytes > 0);
+    if (c->adapter.bytes)
+        adapter_put(&c->adapter, out);
 }
 
 enum err event_get_arm(struct reader *r, struct arm_config *ret)
@@ -515,6 +529,8 @@ enum err event_get_arm(struct reader *r, struct arm_config *ret)
     for (uint32_t m = 0; m < MAX_METRICS; m++)
         if (ret->cap_mask >> m & 1)
             ret->cap_raw[m] = get_finite(r);
+    if (get_bool(r) && (adapter_get(r, &ret->adapter) != OK || ret->adapter.bytes == 0))
+        r->failed = true;
     return r->failed ? ERR_CORRUPT : OK;
 }
 
@@ -599,6 +615,16 @@ static void get_accounts(struct reader *r, struct event_accounts *ret)
     }
 }
 
+static void get_residency(struct reader *r, struct event_residency *ret)
+{
+    uint32_t fresh;
+    ret->router_uid = reader_u32(r);
+    ret->update.len = reader_left(r);
+    ret->update.data = reader_take(r, ret->update.len);
+    if (r->failed || residency_check_record(ret->update, NULL, &fresh) != OK)
+        r->failed = true;
+}
+
 void event_encode(const struct event *event, struct buf *out)
 {
     buf_put_u8(out, EVENT_VERSION);
@@ -658,6 +684,10 @@ void event_encode(const struct event *event, struct buf *out)
         buf_put_u64(out, (uint64_t)event->u.sweep.until_us);
         buf_put_u64(out, event->u.sweep.found);
         buf_put_u64(out, event->u.sweep.lost);
+        return;
+    case EVENT_RESIDENCY:
+        buf_put_u32(out, event->u.residency.router_uid);
+        buf_put(out, event->u.residency.update.data, event->u.residency.update.len);
         return;
     case EVENT_SESSION_END:
         session_end_encode(&event->u.session_end, out);
@@ -725,6 +755,9 @@ static void get_body(struct reader *r, struct event *ret)
         ret->u.sweep.until_us = (int64_t)reader_u64(r);
         ret->u.sweep.found = reader_u64(r);
         ret->u.sweep.lost = reader_u64(r);
+        return;
+    case EVENT_RESIDENCY:
+        get_residency(r, &ret->u.residency);
         return;
     case EVENT_SESSION_END:
         session_end_decode(r, &ret->u.session_end);

@@ -30,6 +30,7 @@ enum event_kind {
     EVENT_SESSION_END = 15,
     EVENT_ARM_PRICE = 16,
     EVENT_SWEEP = 17,
+    EVENT_RESIDENCY = 18,
 };
 
 enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
@@ -161,6 +162,12 @@ struct event_sweep {
     uint64_t lost;    /* Decisions that were made and are not in it. */
 };
 
+/* The slow loop of a router's adapters ended an epoch. */
+struct event_residency {
+    uint32_t router_uid;
+    struct slice update; /* residency_put_update's bytes, borrowed. */
+};
+
 enum { KEY_BYTES = 32 };
 
 struct event {
@@ -180,6 +187,7 @@ struct event {
         struct event_tenant tenant;
         struct event_accounts accounts;
         struct event_sweep sweep;
+        struct event_residency residency;
         struct event_session session;
         struct event_session_end session_end;
     } u;

@@ -105,6 +105,8 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
         end_gamma(m, r);
     if (strcmp(next.budget_metric, r->config.settings.budget_metric) != 0)
         memset(&r->account, 0, sizeof r->account); /* Another unit. */
+    if (!next.residency.policy[0])
+        residency_done(&r->residency);
     r->config.settings = next;
     for (uint32_t i = 0; i < u->metrics_n && i < r->config.metrics_n; i++)
         r->config.metrics[i].weight = u->weights[i];
@@ -185,6 +187,7 @@ static uint32_t next_version(struct router *r, const char *name)
 
 static void drop_arm(struct router *r, uint32_t i)
 {
+    residency_drop(&r->residency, r->arms[i]->uid);
     arm_free(r->arms[i]);
     memmove(&r->arms[i], &r->arms[i + 1], (r->arms_n - i - 1) * sizeof(struct arm *));
     r->arms_n--;
@@ -358,6 +361,26 @@ static void fold_accounts(struct model *m, const struct event *ev)
     }
 }
 
+/* A plan may have been made before an arm was removed or the router gave up its adapters, and come
+ * after that. */
+static void fold_residency(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    struct router *r = model_router(m, ev->u.residency.router_uid);
+    if (!r) {
+        ret->err = ERR_ROUTER_NOT_FOUND;
+        return;
+    }
+    if (!r->config.settings.residency.policy[0]) {
+        m->ignored++;
+        return;
+    }
+    struct residency *res = &r->residency;
+    residency_fold_record(res, ev->u.residency.update);
+    for (uint32_t i = res->arms_n; i-- > 0;)
+        if (!router_arm(r, res->arms[i].uid))
+            residency_drop(res, res->arms[i].uid);
+}
+
 static enum err check_session(const struct model *m, const struct event *ev,
                               struct fold_result *ret)
 {
@@ -401,6 +424,8 @@ enum err fold_check(const struct model *model, const struct event *event,
         return check_price(model, event);
     case EVENT_SESSION:
         return check_session(model, event, ret_result);
+    case EVENT_RESIDENCY:
+        return model_router(model, event->u.residency.router_uid) ? OK : ERR_ROUTER_NOT_FOUND;
     case EVENT_SWEEP:
     case EVENT_SESSION_END:
     case EVENT_ACCOUNTS:
@@ -465,6 +490,9 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
         break;
     case EVENT_SWEEP:
         fold_sweep(model, event);
+        break;
+    case EVENT_RESIDENCY:
+        fold_residency(model, event, ret_result);
         break;
     case EVENT_SESSION_END:
         model->ignored +=

@@ -12,7 +12,7 @@
 #include <string.h>
 
 static const uint32_t form_magic = 0x4d4e4853; /* "SHNM" */
-static const uint32_t form_version = 4;
+static const uint32_t form_version = 5;
 
 static void put_event(const struct event *ev, struct buf *out)
 {
@@ -283,6 +283,9 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u32(out, r->arms_n);
     for (uint32_t i = 0; i < r->arms_n; i++)
         put_arm(r, r->arms[i], scratch, out);
+    buf_put_u8(out, r->residency.epoch > 0);
+    if (r->residency.epoch > 0)
+        residency_put(&r->residency, out);
     dedup_encode(&r->dedup, out);
 }
 
@@ -304,6 +307,19 @@ static enum err take_names(struct router *r, struct reader *in)
         if (in->failed || !name_valid(name->name, len))
             return ERR_CORRUPT;
     }
+    return OK;
+}
+
+static enum err take_residency(struct router *r, struct reader *in)
+{
+    struct residency *res = &r->residency;
+    TRY(residency_get(in, res));
+    if (!r->config.settings.residency.policy[0] || res->d != r->d ||
+        res->weights_n != r->config.metrics_n || res->epoch == 0)
+        return ERR_CORRUPT;
+    for (uint32_t i = 0; i < res->arms_n; i++)
+        if (!router_arm(r, res->arms[i].uid))
+            return ERR_CORRUPT;
     return OK;
 }
 
@@ -339,6 +355,8 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < arms; i++)
         TRY(take_arm(r, scratch, in));
+    if (take_bool(in))
+        TRY(take_residency(r, in));
     return dedup_decode(&r->dedup, in);
 }
 

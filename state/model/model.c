@@ -49,6 +49,7 @@ void router_free(struct router *r)
     dedup_done(&r->dedup);
     tenants_release(r->tenants);
     mem_free(r->tenant_accounts);
+    residency_done(&r->residency);
     mem_free(r);
 }
 
@@ -202,6 +203,18 @@ static enum err reserve_outcome(struct router *r, const struct event_outcome *o,
     return dedup_reserve(&r->dedup, ahead + 1, r->config.settings.dedup_max);
 }
 
+static enum err reserve_residency(const struct model *m, const struct event_residency *e)
+{
+    uint32_t fresh;
+    struct router *r = model_router(m, e->router_uid);
+    if (!r)
+        return OK;
+    TRY(residency_check_record(e->update, &r->residency, &fresh));
+    if (!r->residency.window)
+        TRY(residency_init(&r->residency, r->d, r->config.metrics_n));
+    return residency_reserve(&r->residency, fresh);
+}
+
 enum err model_reserve(struct model *m, const struct event *event, uint64_t ahead)
 {
     if (event->kind == EVENT_ROUTER_CREATE) {
@@ -224,6 +237,8 @@ enum err model_reserve(struct model *m, const struct event *event, uint64_t ahea
     }
     if (event->kind == EVENT_SESSION)
         return sessions_make_room(m->sessions, ahead + 1);
+    if (event->kind == EVENT_RESIDENCY)
+        return reserve_residency(m, &event->u.residency);
     if (event->kind == EVENT_TENANT_SET)
         return reserve_tenants(m, &event->u.tenant);
     if (event->kind == EVENT_OUTCOME) {

@@ -52,6 +52,7 @@ struct router {
     struct budget_account *tenant_accounts;
     uint32_t accounts_cap;
     struct budget_account account; /* Of settings.budget_metric. */
+    struct residency residency;    /* epoch 0: no plan was made yet; may then be all zero. */
     bool touched;                  /* Since the last snapshot. Not state. */
 };
 

@@ -58,6 +58,9 @@ enum err residency_check(const struct residency_settings *s, struct err_detail *
                            "residency.%s is %.10g; it must lie in [%.10g, %.10g]", r->field,
                            r->value, r->low, r->high);
     }
+    if (!name_valid(s->policy, strnlen(s->policy, NAME_CAP)))
+        return err_say(detail, ERR_BAD_NAME,
+                       "residency.policy must be a name, 1 to 64 of A-Z a-z 0-9 . _ / -");
     if (s->slots == 0 && s->bytes == 0)
         return err_say(detail, ERR_INVALID,
                        "residency.slots and residency.bytes are both 0: say how many adapters, or "
@@ -65,12 +68,78 @@ enum err residency_check(const struct residency_settings *s, struct err_detail *
     return OK;
 }
 
+const char *residency_engine_name(enum residency_engine engine)
+{
+    switch (engine) {
+    case RESIDENCY_ENGINE_NONE:
+        return "none";
+    case RESIDENCY_ENGINE_VLLM:
+        return "vllm";
+    case RESIDENCY_ENGINE_SGLANG:
+        return "sglang";
+    case RESIDENCY_ENGINE_LLAMACPP:
+        return "llamacpp";
+    }
+    return "?";
+}
+
+/* Printable, a scheme and a host; what it names is libcurl's to find out. Credentials would be
+ * shown by ListRouters and kept in the journal. */
+static enum err check_url(const char *url, struct err_detail *detail)
+{
+    size_t len = strnlen(url, REPLICA_URL_CAP);
+    const char *host = NULL;
+    if (strncmp(url, "http://", 7) == 0)
+        host = url + 7;
+    else if (strncmp(url, "https://", 8) == 0)
+        host = url + 8;
+    if (len == REPLICA_URL_CAP || !host || !*host || *host == '/')
+        return err_say(detail, ERR_INVALID,
+                       "residency.replicas holds URLs of at most %d bytes: http://HOST:PORT",
+                       REPLICA_URL_CAP - 1);
+    for (size_t i = 0; i < len; i++)
+        if (url[i] <= ' ' || url[i] >= 0x7f)
+            return err_say(detail, ERR_INVALID,
+                           "residency.replicas holds a URL with a blank or a byte beyond ASCII");
+    if (memchr(host, '@', strcspn(host, "/")))
+        return err_say(detail, ERR_INVALID,
+                       "residency.replicas holds a URL with credentials; they would be shown and "
+                       "journalled: give the engine's key in the server's configuration");
+    return OK;
+}
+
+enum err residency_check_target(const struct residency_target *t, struct err_detail *detail)
+{
+    if (t->replicas_n > REPLICAS_MAX)
+        return err_say(detail, ERR_LIMIT, "residency.replicas holds at most %d URLs", REPLICAS_MAX);
+    if (t->engine == RESIDENCY_ENGINE_NONE && t->replicas_n > 0)
+        return err_say(detail, ERR_INVALID,
+                       "residency.replicas is given without an engine: say engine vllm, sglang or "
+                       "llamacpp");
+    if (t->engine != RESIDENCY_ENGINE_NONE && t->replicas_n == 0)
+        return err_say(detail, ERR_INVALID,
+                       "residency.engine %s needs residency.replicas, the URL of each",
+                       residency_engine_name(t->engine));
+    for (uint32_t i = 0; i < t->replicas_n; i++) {
+        TRY(check_url(t->replicas[i], detail));
+        for (uint32_t k = 0; k < i; k++)
+            if (strcmp(t->replicas[i], t->replicas[k]) == 0)
+                return err_say(detail, ERR_INVALID, "residency.replicas holds a URL twice");
+    }
+    return OK;
+}
+
 enum err adapter_check(const struct adapter_config *a, struct err_detail *detail)
 {
-    if (a->bytes == 0)
+    if (a->bytes == 0) {
+        if (a->rank || a->path[0] || a->base[0] || a->pinned)
+            return err_say(detail, ERR_INVALID,
+                           "adapter.size_bytes is missing: how much of an "
+                           "engine's memory it takes");
         return OK;
+    }
     if (a->bytes > 1ULL << 50)
-        return err_say(detail, ERR_OUT_OF_RANGE, "adapter.bytes is more than 2^50");
+        return err_say(detail, ERR_OUT_OF_RANGE, "adapter.size_bytes is more than 2^50");
     if (a->rank > ADAPTER_RANK_MAX)
         return err_say(detail, ERR_OUT_OF_RANGE, "adapter.rank is %u; it must lie in [0, %d]",
                        a->rank, ADAPTER_RANK_MAX);

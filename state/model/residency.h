@@ -34,6 +34,23 @@ struct adapter_config {
     bool pinned; /* Resident whatever the plan thinks of it. */
 };
 
+/* Whose memory it is. The numbers of shunt.v1.ResidencyEngine. */
+enum residency_engine {
+    RESIDENCY_ENGINE_NONE = 0, /* Nobody's: the plan is only published. */
+    RESIDENCY_ENGINE_VLLM = 1,
+    RESIDENCY_ENGINE_SGLANG = 2,
+    RESIDENCY_ENGINE_LLAMACPP = 3,
+};
+enum { RESIDENCY_ENGINES = 4, REPLICAS_MAX = 16, REPLICA_URL_CAP = 257 };
+
+/* Where the plan is carried out. Slots and bytes of residency_settings are those of each replica.
+ */
+struct residency_target {
+    enum residency_engine engine;
+    uint32_t replicas_n; /* 0 for RESIDENCY_ENGINE_NONE, else at least 1. */
+    char replicas[REPLICAS_MAX][REPLICA_URL_CAP]; /* http:// or https://, without credentials. */
+};
+
 /* How the slow loop of one router works. residency_defaults says the values; README of
  * server/adapters says what each was measured to do. */
 struct residency_settings {
@@ -96,9 +113,14 @@ struct residency_update {
 };
 
 void residency_defaults(struct residency_settings *ret_settings);
-/* Every range; the sentence names the field. The policy's name is not looked up here. */
+/* Every range; the sentence names the field. Of the policy only that it is a name is checked here:
+ * which there are is known to server/adapters. */
 MUST_USE enum err residency_check(const struct residency_settings *s, struct err_detail *detail);
+MUST_USE enum err residency_check_target(const struct residency_target *t,
+                                         struct err_detail *detail);
 MUST_USE enum err adapter_check(const struct adapter_config *a, struct err_detail *detail);
+/* "none", "vllm", "sglang", "llamacpp". */
+const char *residency_engine_name(enum residency_engine engine);
 
 MUST_USE enum err residency_init(struct residency *r, uint32_t d, uint32_t weights_n);
 void residency_done(struct residency *r);
@@ -123,14 +145,12 @@ MUST_USE enum err residency_get_settings(struct reader *r, struct residency_sett
 void residency_put(const struct residency *r, struct buf *out);
 MUST_USE enum err residency_get(struct reader *r, struct residency *ret);
 void residency_put_update(const struct residency_update *u, struct buf *out);
-/* Arms and samples are decoded into memory of the caller: ret_arms (MAX_ARMS at most, by
- * residency_update_arms), ret_samples. */
-struct residency_update_room {
-    struct residency_arm *arms;
-    uint32_t arms_cap;
-    float *samples;
-    size_t samples_cap; /* Floats. */
-};
-/* ERR_TOO_LARGE when the room is too small: *ret then says how much it takes. */
-MUST_USE enum err residency_get_update(struct reader *r, const struct residency_update_room *room,
-                                       struct residency_update *ret);
+/* Whether the record is exactly an update's byte form; ret_new: how many of its arms have no entry
+ * in `known`, which may be NULL. */
+MUST_USE enum err residency_check_record(struct slice record, const struct residency *known,
+                                         uint32_t *ret_new);
+/* residency_fold of a record that residency_check_record passed. */
+void residency_fold_record(struct residency *r, struct slice record);
+/* A target of no engine is one byte. */
+void residency_put_target(const struct residency_target *t, struct buf *out);
+MUST_USE enum err residency_get_target(struct reader *r, struct residency_target *ret);

@@ -247,8 +247,8 @@ void residency_put_update(const struct residency_update *u, struct buf *out)
         buf_put_f32(out, u->samples[i]);
 }
 
-enum err residency_get_update(struct reader *r, const struct residency_update_room *room,
-                              struct residency_update *ret)
+/* The head of an update; what follows are its arms, then its samples. */
+static void get_head(struct reader *r, struct residency_update *ret)
 {
     memset(ret, 0, sizeof *ret);
     get_version(r);
@@ -262,16 +262,81 @@ enum err residency_get_update(struct reader *r, const struct residency_update_ro
     ret->weights_n = get_at_most(r, MAX_METRICS);
     ret->arms_n = get_at_most(r, MAX_ARMS);
     ret->samples_n = get_at_most(r, EPOCH_SAMPLE_MAX);
-    if (r->failed)
+    if (ret->epoch == 0) /* Which is how a router says that it has no plan yet. */
+        r->failed = true;
+}
+
+enum err residency_check_record(struct slice record, const struct residency *known,
+                                uint32_t *ret_new)
+{
+    uint32_t fresh = 0;
+    struct reader r;
+    struct residency_update u;
+    struct residency_arm arm = {.uid = 0};
+    reader_init(&r, record);
+    get_head(&r, &u);
+    for (uint32_t i = 0; i < u.arms_n && !r.failed; i++) {
+        get_arm(&r, arm.uid, &arm);
+        fresh += !known || !residency_find(known, arm.uid);
+    }
+    size_t floats = u.samples_n * ((size_t)u.d + u.weights_n);
+    for (size_t i = 0; i < floats && !r.failed; i++)
+        (void)get_finite_f32(&r);
+    if (r.failed || reader_left(&r) != 0)
         return ERR_CORRUPT;
-    size_t floats = ret->samples_n * ((size_t)ret->d + ret->weights_n);
-    if (ret->arms_n > room->arms_cap || floats > room->samples_cap)
-        return ERR_TOO_LARGE;
-    for (uint32_t i = 0; i < ret->arms_n; i++)
-        get_arm(r, i ? room->arms[i - 1].uid : 0, &room->arms[i]);
-    for (size_t i = 0; i < floats; i++)
-        room->samples[i] = get_finite_f32(r);
-    ret->arms = room->arms;
-    ret->samples = room->samples;
+    *ret_new = fresh;
+    return OK;
+}
+
+/* The parts one after the other, so that folding needs no memory for the whole. */
+void residency_fold_record(struct residency *res, struct slice record)
+{
+    struct reader r;
+    struct residency_update u;
+    struct residency_arm arm = {.uid = 0};
+    float row[MAX_D + MAX_METRICS];
+    reader_init(&r, record);
+    get_head(&r, &u);
+    struct residency_update head = u;
+    head.arms_n = head.samples_n = 0;
+    residency_fold(res, &head);
+    for (uint32_t i = 0; i < u.arms_n && !r.failed; i++) {
+        get_arm(&r, arm.uid, &arm);
+        *residency_add(res, arm.uid) = arm;
+    }
+    if (u.d != res->d || u.weights_n != res->weights_n)
+        return;
+    for (uint32_t i = 0; i < u.samples_n && !r.failed; i++) {
+        for (uint32_t k = 0; k < u.d + u.weights_n; k++)
+            row[k] = get_finite_f32(&r);
+        residency_sample(res, row);
+    }
+}
+
+void residency_put_target(const struct residency_target *t, struct buf *out)
+{
+    buf_put_u8(out, (uint8_t)t->engine);
+    if (t->engine == RESIDENCY_ENGINE_NONE)
+        return;
+    buf_put_u8(out, (uint8_t)t->replicas_n);
+    for (uint32_t i = 0; i < t->replicas_n; i++)
+        buf_put_str(out, t->replicas[i]);
+}
+
+enum err residency_get_target(struct reader *r, struct residency_target *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    uint8_t engine = reader_u8(r);
+    if (engine >= RESIDENCY_ENGINES)
+        r->failed = true;
+    if (r->failed || engine == RESIDENCY_ENGINE_NONE)
+        return outcome_of(r);
+    ret->engine = (enum residency_engine)engine;
+    uint8_t n = reader_u8(r);
+    if (n == 0 || n > REPLICAS_MAX)
+        r->failed = true;
+    for (uint32_t i = 0; i < n && !r->failed; i++)
+        get_text(r, ret->replicas[i], REPLICA_URL_CAP);
+    ret->replicas_n = r->failed ? 0 : n;
     return outcome_of(r);
 }

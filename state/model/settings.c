@@ -72,6 +72,16 @@ void settings_defaults(struct router_config *ret_config, const char *name)
     settings_default_metrics(c);
 }
 
+void settings_for_adapters(struct router_settings *s)
+{
+    s->alpha = 1.25;
+    s->ridge[METRIC_RATED][0] = 1;
+    s->ridge[METRIC_RATED][1] = .05;
+    s->explore_floor = 0;
+    s->newcomer_pulls = 0;
+    s->pooled_slopes = false;
+}
+
 /* A number and the interval it must lie in; `open` leaves out the low end. */
 struct range {
     const char *field;
@@ -308,6 +318,10 @@ enum err settings_check(const struct router_config *config, struct err_detail *d
     TRY(check_aggregation(config, detail));
     TRY(check_default(config, detail));
     const struct router_settings *s = &config->settings;
+    if (s->residency.policy[0]) {
+        TRY(residency_check(&s->residency, detail));
+        TRY(residency_check_target(&s->target, detail));
+    }
     return s->budget_metric[0] ? budget_check(config, "settings.budget_", s->budget_metric,
                                               s->budget_per_request, s->budget_ceiling, detail)
                                : OK;
@@ -356,6 +370,7 @@ enum err settings_check_arm(const struct arm_config *arm, struct err_detail *det
         TRY(check_name(field, arm->tags[i], detail));
     }
     TRY(check_unique("tags", arm->tags[0], arm->tags_n, detail));
+    TRY(adapter_check(&arm->adapter, detail));
     for (uint32_t m = 0; m < MAX_METRICS; m++) {
         if (!(arm->prior_mask >> m & 1))
             continue;

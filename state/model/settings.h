@@ -9,6 +9,7 @@
 #include "state/model/capability.h"
 #include "state/model/labels.h"
 #include "state/model/limits.h"
+#include "state/model/residency.h"
 #include "state/model/sources.h"
 #include "state/model/stages.h"
 
@@ -100,6 +101,10 @@ struct router_settings {
     double session_gamma; /* Of CREDIT_DISCOUNTED. */
     enum drift_policy drift_policy;
     uint32_t stale_after; /* Outcomes of others after which an arm is probed again; 0: never. */
+    /* Which adapters are in fast memory. policy empty: the router's arms are no adapters, all of
+     * both is zero. */
+    struct residency_settings residency;
+    struct residency_target target;
 };
 
 /* Which numbers make x, and in which order; server/route/features.h says what each one means.
@@ -149,13 +154,18 @@ struct arm_config {
     char family[NAME_CAP];              /* Empty: none. */
     struct labels labels;
     struct capability can;
-    uint16_t cap_mask;           /* Bit m: the next one holds for metric m. */
-    double cap_raw[MAX_METRICS]; /* Most that one request can cost, raw unit. */
+    uint16_t cap_mask;             /* Bit m: the next one holds for metric m. */
+    double cap_raw[MAX_METRICS];   /* Most that one request can cost, raw unit. */
+    struct adapter_config adapter; /* bytes 0: it is none, all of it is zero. */
 };
 
 /* Defaults of a router named `name`: the default metric table; ctx.v1 with 16 task slots, scalars
  * and the text block. */
 void settings_defaults(struct router_config *ret_config, const char *name);
+/* The defaults of a router whose arms are adapters: they are specialists, and a ridge that suits
+ * models of one kind says that an adapter that is poor at one task is poor at all; which arm is
+ * tried is a matter of what a miss costs (server/adapters/README.md). */
+void settings_for_adapters(struct router_settings *settings);
 /* Every range; the sentence names the field. */
 MUST_USE enum err settings_check(const struct router_config *config, struct err_detail *detail);
 MUST_USE enum err settings_check_arm(const struct arm_config *arm, struct err_detail *detail);

@@ -57,6 +57,7 @@ static void declare(struct maker *k)
     c->settings.seed = 7;
     c->settings.gamma = .95;
     c->settings.hybrid = true;
+    residency_defaults(&c->settings.residency);
     c->settings.aggregation = AGGREGATE_SUM;
     (void)snprintf(c->settings.default_metric, NAME_CAP, "reward");
     if (sources_put(&c->settings.sources, (struct slice){"judge", 5}, (struct slice){"fold", 4},
@@ -92,6 +93,31 @@ static void report(struct maker *k, uint32_t arm, uint64_t id, int metric, doubl
     (void)fold(k);
 }
 
+static void plan(struct maker *k)
+{
+    static const float sample[7] = {1, 0, 1, .5F, 1, 1, 0};
+    const struct router *r = model_router(k->model, k->router_uid);
+    struct residency_arm arms[2] = {{.uid = k->arms[0], .desired = true, .load_ms = 300},
+                                    {.uid = k->arms[1], .pulls = 9, .misses = 2}};
+    const struct residency_update u = {.epoch = 1,
+                                       .requests = 200,
+                                       .length = 200,
+                                       .arms_n = 2,
+                                       .arms = arms,
+                                       .samples_n = 1,
+                                       .samples = sample,
+                                       .d = r->d,
+                                       .weights_n = r->config.metrics_n};
+    struct buf b;
+    buf_init(&b);
+    residency_put_update(&u, &b);
+    fresh(k, EVENT_RESIDENCY);
+    k->event.u.residency.router_uid = k->router_uid;
+    k->event.u.residency.update = (struct slice){b.data, b.len};
+    (void)fold(k);
+    buf_done(&b);
+}
+
 static void teach(struct maker *k)
 {
     for (uint64_t id = 0; id < 5; id++)
@@ -106,6 +132,7 @@ static void teach(struct maker *k)
     report(k, k->arms[0], 9, 0, 1);
     report(k, k->arms[1], 10, 0, .5);
     report(k, k->arms[1], 10, 2, .25);
+    plan(k);
     fresh(k, EVENT_ARM_REMOVE);
     k->event.u.state.router_uid = k->router_uid;
     k->event.u.state.arm_uid = k->arms[1];

@@ -57,6 +57,37 @@ static void fill_arm(struct arm_config *a)
                                  DECLARED_YES, DECLARED_NO};
     a->cap_mask = 4;
     a->cap_raw[2] = .25;
+    a->adapter = (struct adapter_config){
+        .base = "qwen", .path = "/models/a1", .rank = 16, .bytes = 50 << 20, .pinned = true};
+}
+
+/* An update of one arm and one sample of two numbers. */
+static void put_residency(struct event_residency *e)
+{
+    static const struct residency_arm arm = {
+        .uid = 7, .desired = true, .load_ms = 291.5, .loads = 2, .pulls = 9, .rate = .25};
+    static const float sample[2] = {1, -.5F};
+    static uint8_t bytes[512];
+    const struct residency_update u = {.epoch = 3,
+                                       .requests = 600,
+                                       .length = 200,
+                                       .begun_us = 1700000000000000,
+                                       .value = .75,
+                                       .uncached = .5,
+                                       .arms_n = 1,
+                                       .arms = &arm,
+                                       .samples_n = 1,
+                                       .d = 1,
+                                       .weights_n = 1,
+                                       .samples = sample};
+    struct buf b;
+    buf_init(&b);
+    residency_put_update(&u, &b);
+    assert_true(b.len <= sizeof bytes);
+    memcpy(bytes, b.data, b.len);
+    e->router_uid = 3;
+    e->update = (struct slice){bytes, b.len};
+    buf_done(&b);
 }
 
 static void put_stages(struct stages *s)
@@ -90,7 +121,7 @@ static void fill_accounts(struct event_accounts *a)
     strcpy(a->rows[1].tenant, "acme/eu");
 }
 
-/* One event of each kind; kinds are 1..16. Zeroed first, so that equal events have equal bytes. */
+/* One event of each kind; kinds are 1..18. Zeroed first, so that equal events have equal bytes. */
 static void fill_event(struct event *e, enum event_kind kind)
 {
     memset(e, 0, sizeof *e);
@@ -142,6 +173,11 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.router.settings.aggregation = AGGREGATE_MEAN;
         strcpy(e->u.router.settings.default_metric, "quality");
         e->u.router.settings.default_reward = .25;
+        residency_defaults(&e->u.router.settings.residency);
+        e->u.router.settings.target =
+            (struct residency_target){.engine = RESIDENCY_ENGINE_VLLM,
+                                      .replicas_n = 1,
+                                      .replicas = {"http://127.0.0.1:8000"}};
         assert_int_equal(sources_put(&e->u.router.settings.sources, (struct slice){"judge", 5},
                                      (struct slice){"log_only max_per_s=9", 20}, NULL),
                          OK);
@@ -205,6 +241,9 @@ static void fill_event(struct event *e, enum event_kind kind)
     case EVENT_SWEEP:
         e->u.sweep = (struct event_sweep){3, 1700000000000000, 77, UINT64_MAX};
         return;
+    case EVENT_RESIDENCY:
+        put_residency(&e->u.residency);
+        return;
     case EVENT_SESSION_END:
         e->u.session_end.router_uid = 3;
         strcpy(e->u.session_end.name, "run-17");
@@ -222,6 +261,11 @@ static bool same_event(const struct event *a, const struct event *b)
                memcmp(a->u.tally.sides, b->u.tally.sides, sizeof a->u.tally.sides) == 0 &&
                a->u.tally.logged == b->u.tally.logged && a->u.tally.n == b->u.tally.n &&
                memcmp(a->u.tally.pairs, b->u.tally.pairs, 12 * (size_t)a->u.tally.n) == 0;
+    if (a->kind == EVENT_RESIDENCY)
+        return a->u.residency.router_uid == b->u.residency.router_uid &&
+               a->u.residency.update.len == b->u.residency.update.len &&
+               memcmp(a->u.residency.update.data, b->u.residency.update.data,
+                      a->u.residency.update.len) == 0;
     return memcmp(&a->u, &b->u, sizeof a->u) == 0;
 }
 
@@ -229,7 +273,7 @@ static void every_kind_comes_back_as_it_went(void **unused)
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_ARM_PRICE; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_RESIDENCY; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
@@ -265,7 +309,7 @@ static void a_record_cut_anywhere_or_too_long_is_corrupt(void **unused)
 {
     (void)unused;
     static struct event e;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_ARM_PRICE; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_RESIDENCY; kind++) {
         struct buf b;
         buf_init(&b);
         fill_event(&e, (enum event_kind)kind);
@@ -282,7 +326,7 @@ static void a_record_with_any_byte_changed_never_crashes_and_stays_canonical(voi
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_ARM_PRICE; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_RESIDENCY; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);

@@ -605,10 +605,102 @@ static void every_event_moves_position_and_clock_also_one_that_is_refused(void *
     given_close(&g);
 }
 
+/* ---- adapters ---- */
+
+static void with_adapters(struct router_config *c)
+{
+    residency_defaults(&c->settings.residency);
+}
+
+static struct fold_result fold_plan(struct given *g, uint32_t router_uid, const uint32_t *uids,
+                                    uint32_t n, uint64_t epoch)
+{
+    struct residency_arm arms[4] = {{0}};
+    struct buf b;
+    for (uint32_t i = 0; i < n; i++)
+        arms[i] = (struct residency_arm){.uid = uids[i], .desired = true, .load_ms = 7};
+    const struct residency_update u = {.epoch = epoch, .arms_n = n, .arms = arms};
+    buf_init(&b);
+    residency_put_update(&u, &b);
+    struct event *ev = next_event(g, EVENT_RESIDENCY);
+    ev->u.residency.router_uid = router_uid;
+    ev->u.residency.update = (struct slice){b.data, b.len};
+    struct fold_result r = given_fold(g);
+    buf_done(&b);
+    return r;
+}
+
+static void a_plan_is_folded_and_an_arm_that_leaves_leaves_it(void **state)
+{
+    (void)state;
+    struct given g;
+    open_with(&g, with_adapters);
+    uint32_t uids[2] = {given_arm(&g, "a"), given_arm(&g, "b")};
+    assert_int_equal(fold_plan(&g, g.router->uid, uids, 2, 5).err, OK);
+    assert_int_equal(g.router->residency.epoch, 5);
+    assert_true(residency_find(&g.router->residency, uids[0])->desired);
+    next_event(&g, EVENT_ARM_REMOVE)->u.state =
+        (struct event_arm_state){.router_uid = g.router->uid, .arm_uid = uids[0]};
+    given_fold(&g);
+    assert_null(residency_find(&g.router->residency, uids[0]));
+    assert_non_null(residency_find(&g.router->residency, uids[1]));
+    given_close(&g);
+}
+
+/* Planned before the arm was removed, folded after. */
+static void a_plan_brings_no_removed_arm_back(void **state)
+{
+    (void)state;
+    struct given g;
+    open_with(&g, with_adapters);
+    uint32_t uids[2] = {given_arm(&g, "a"), given_arm(&g, "b")};
+    next_event(&g, EVENT_ARM_REMOVE)->u.state =
+        (struct event_arm_state){.router_uid = g.router->uid, .arm_uid = uids[0]};
+    given_fold(&g);
+    assert_int_equal(fold_plan(&g, g.router->uid, uids, 2, 1).err, OK);
+    assert_int_equal(g.router->residency.arms_n, 1);
+    given_close(&g);
+}
+
+static void a_plan_of_a_router_without_adapters_changes_nothing(void **state)
+{
+    (void)state;
+    struct given g;
+    open_with(&g, NULL);
+    uint32_t uid = given_arm(&g, "a");
+    uint64_t ignored = g.model->ignored;
+    assert_int_equal(fold_plan(&g, g.router->uid, &uid, 1, 1).err, OK);
+    assert_int_equal(g.model->ignored, ignored + 1);
+    assert_int_equal(g.router->residency.arms_n, 0);
+    assert_int_equal(fold_plan(&g, 999, &uid, 1, 1).err, ERR_ROUTER_NOT_FOUND);
+    given_close(&g);
+}
+
+static void a_router_that_gives_up_its_adapters_forgets_its_plan(void **state)
+{
+    (void)state;
+    struct given g;
+    open_with(&g, with_adapters);
+    uint32_t uid = given_arm(&g, "a");
+    assert_int_equal(fold_plan(&g, g.router->uid, &uid, 1, 1).err, OK);
+    struct event_router_update *u = &next_event(&g, EVENT_ROUTER_UPDATE)->u.update;
+    u->router_uid = g.router->uid;
+    u->settings = g.router->config.settings;
+    memset(&u->settings.residency, 0, sizeof u->settings.residency);
+    given_fold(&g);
+    assert_int_equal(g.router->residency.epoch, 0);
+    assert_int_equal(g.router->residency.arms_n, 0);
+    given_close(&g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_duplicate_changes_nothing),
+        cmocka_unit_test(a_plan_is_folded_and_an_arm_that_leaves_leaves_it),
+        cmocka_unit_test(a_plan_brings_no_removed_arm_back),
+        cmocka_unit_test(a_plan_of_a_router_without_adapters_changes_nothing),
+        cmocka_unit_test(a_router_that_gives_up_its_adapters_forgets_its_plan),
         cmocka_unit_test(a_later_report_counts_only_what_is_new_in_it),
         cmocka_unit_test(what_cannot_be_placed_is_refused_and_changes_nothing),
         cmocka_unit_test(an_outcome_is_taken_until_reward_wait_is_over_and_not_after),

@@ -63,13 +63,47 @@ static void live_arms(struct life *l, uint64_t s)
     }
 }
 
+/* A plan about the arms there are and one that is gone. Declared off and on in between. */
+static void live_residency(struct life *l, uint64_t s)
+{
+    struct router *r = l->g.router;
+    struct residency_arm arms[8] = {{.uid = 1, .load_ms = 5}};
+    float samples[2 * MAX_D];
+    uint32_t n = r->arms_n < 7 ? r->arms_n : 7, row = r->d + r->config.metrics_n;
+    for (uint32_t i = 0; i < n; i++)
+        arms[i + 1] = (struct residency_arm){
+            .uid = r->arms[i]->uid, .desired = rng_below(s, 60 + i, 2), .rate = given_z(s, 70 + i)};
+    for (uint32_t i = 0; i < 2 * row; i++)
+        samples[i] = (float)given_z(s, 80 + i);
+    struct residency_update u = {.epoch = 1 + rng_below(s, 61, 9),
+                                 .begun_us = l->g.now_us,
+                                 .arms_n = n + 1,
+                                 .arms = arms,
+                                 .samples_n = 2,
+                                 .samples = samples,
+                                 .d = r->d,
+                                 .weights_n = r->config.metrics_n};
+    struct buf b;
+    buf_init(&b);
+    residency_put_update(&u, &b);
+    struct event *ev = fresh(l, EVENT_RESIDENCY);
+    ev->u.residency.router_uid = r->uid;
+    ev->u.residency.update = (struct slice){b.data, b.len};
+    given_fold(&l->g);
+    buf_done(&b);
+}
+
 static void live_admin(struct life *l, uint64_t s)
 {
     struct router *r = l->g.router;
     struct event *ev;
     uint8_t pairs[12];
     uint64_t issued = rng_below(s, 30, 1000);
-    switch (rng_below(s, 31, 9)) {
+    switch (rng_below(s, 31, 11)) {
+    case 9:
+    case 10:
+        live_residency(l, s);
+        return;
     case 6:
     case 7:
         ev = fresh(l, EVENT_SESSION);
@@ -138,6 +172,9 @@ static void live_admin(struct life *l, uint64_t s)
         ev->u.update.settings.split_policy[0] = rng_below(s, 37, 2) ? 'p' : '\0';
         (void)snprintf(ev->u.update.settings.budget_metric, NAME_CAP, "%s",
                        rng_below(s, 55, 2) ? "reward" : "quality");
+        residency_defaults(&ev->u.update.settings.residency);
+        if (rng_below(s, 56, 4) == 0)
+            memset(&ev->u.update.settings.residency, 0, sizeof ev->u.update.settings.residency);
         ev->u.update.metrics_n = 5;
         ev->u.update.weights[0] = given_z(s, 34);
     }

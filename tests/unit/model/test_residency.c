@@ -123,34 +123,91 @@ static void folding_on_from_a_byte_form_gives_the_same_bytes(void **state)
     residency_done(&broken);
 }
 
-static void an_update_is_the_same_after_its_byte_form(void **state)
+/* The journal holds records; what folds them must be what folds an update. */
+static void a_record_folds_to_what_its_update_folds_to(void **state)
 {
     (void)state;
     static struct made m;
-    static struct residency_arm arms[40];
-    static float samples[EPOCH_SAMPLE_MAX * ROW];
+    struct residency plain, read;
+    assert_int_equal(residency_init(&plain, D, WEIGHTS), OK);
+    assert_int_equal(residency_init(&read, D, WEIGHTS), OK);
     for (uint64_t k = 0; k < 20; k++) {
+        struct buf b;
+        uint32_t fresh, all;
+        fold_made(&plain, k);
         make_update(&m, k);
-        struct buf b, again;
         buf_init(&b);
-        buf_init(&again);
         residency_put_update(&m.u, &b);
-        struct reader in;
-        struct residency_update back;
-        struct residency_update_room room = {arms, 40, samples, EPOCH_SAMPLE_MAX * ROW};
-        reader_init(&in, (struct slice){b.data, b.len});
-        assert_int_equal(residency_get_update(&in, &room, &back), OK);
-        assert_int_equal(reader_left(&in), 0);
-        residency_put_update(&back, &again);
-        assert_int_equal(b.len, again.len);
-        assert_memory_equal(b.data, again.data, b.len);
-        room.arms_cap = m.u.arms_n - 1;
-        reader_init(&in, (struct slice){b.data, b.len});
-        assert_int_equal(residency_get_update(&in, &room, &back), ERR_TOO_LARGE);
-        assert_int_equal(back.arms_n, m.u.arms_n);
+        struct slice record = {b.data, b.len};
+        assert_int_equal(residency_check_record(record, NULL, &all), OK);
+        assert_int_equal(all, m.u.arms_n);
+        assert_int_equal(residency_check_record(record, &read, &fresh), OK);
+        assert_true(fresh <= all);
+        uint32_t before = read.arms_n;
+        assert_int_equal(residency_reserve(&read, fresh), OK);
+        residency_fold_record(&read, record);
+        assert_int_equal(read.arms_n, before + fresh);
+        struct buf x = bytes_of(&plain), y = bytes_of(&read);
+        assert_int_equal(x.len, y.len);
+        assert_memory_equal(x.data, y.data, x.len);
+        buf_done(&x);
+        buf_done(&y);
         buf_done(&b);
-        buf_done(&again);
     }
+    residency_done(&plain);
+    residency_done(&read);
+}
+
+static void a_record_that_is_cut_or_longer_is_refused(void **state)
+{
+    (void)state;
+    static struct made m;
+    struct buf b;
+    uint32_t fresh;
+    make_update(&m, 3);
+    buf_init(&b);
+    residency_put_update(&m.u, &b);
+    for (size_t n = 0; n < b.len; n++)
+        assert_int_equal(residency_check_record((struct slice){b.data, n}, NULL, &fresh),
+                         ERR_CORRUPT);
+    buf_put_u8(&b, 0);
+    assert_int_equal(residency_check_record((struct slice){b.data, b.len}, NULL, &fresh),
+                     ERR_CORRUPT);
+    buf_done(&b);
+}
+
+static void a_target_is_the_same_after_its_byte_form_and_checked(void **state)
+{
+    (void)state;
+    static struct residency_target t = {.engine = RESIDENCY_ENGINE_SGLANG, .replicas_n = 2}, back;
+    struct err_detail d;
+    struct buf b;
+    struct reader in;
+    strcpy(t.replicas[0], "http://10.0.0.1:8000");
+    strcpy(t.replicas[1], "https://gpu/sg");
+    assert_int_equal(residency_check_target(&t, &d), OK);
+    buf_init(&b);
+    residency_put_target(&t, &b);
+    reader_init(&in, (struct slice){b.data, b.len});
+    assert_int_equal(residency_get_target(&in, &back), OK);
+    assert_memory_equal(&t, &back, sizeof t);
+    for (size_t n = 0; n < b.len; n++) {
+        reader_init(&in, (struct slice){b.data, n});
+        assert_int_equal(residency_get_target(&in, &back), ERR_CORRUPT);
+    }
+    buf_done(&b);
+    static const char *const bad[] = {"",           "gpu:8000", "http://",       "http:///x",
+                                      "http://a b", "ftp://a",  "http://u:p@gpu"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        strcpy(t.replicas[1], bad[i]);
+        assert_int_equal(residency_check_target(&t, &d), ERR_INVALID);
+    }
+    strcpy(t.replicas[1], t.replicas[0]);
+    assert_int_equal(residency_check_target(&t, &d), ERR_INVALID);
+    t.replicas_n = 0;
+    assert_int_equal(residency_check_target(&t, &d), ERR_INVALID);
+    t.engine = RESIDENCY_ENGINE_NONE;
+    assert_int_equal(residency_check_target(&t, &d), OK);
 }
 
 /* Every prefix, and every byte changed in turn: refused, or another state with one form. */
@@ -319,7 +376,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_state_is_the_same_after_its_byte_form),
         cmocka_unit_test(folding_on_from_a_byte_form_gives_the_same_bytes),
-        cmocka_unit_test(an_update_is_the_same_after_its_byte_form),
+        cmocka_unit_test(a_record_folds_to_what_its_update_folds_to),
+        cmocka_unit_test(a_record_that_is_cut_or_longer_is_refused),
+        cmocka_unit_test(a_target_is_the_same_after_its_byte_form_and_checked),
         cmocka_unit_test(damage_is_refused_or_is_another_state),
         cmocka_unit_test(the_window_keeps_the_latest_contexts),
         cmocka_unit_test(a_context_of_another_shape_changes_only_arms),

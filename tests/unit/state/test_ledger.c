@@ -639,7 +639,7 @@ static void when_an_allocation_fails_in_opening_nothing_is_left_open(void **stat
 static void admin_events_are_never_batched(void **state)
 {
     (void)state;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_ARM_PRICE; kind++)
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_RESIDENCY; kind++)
         assert_int_equal(ledger_batches((enum event_kind)kind),
                          kind == EVENT_OUTCOME || kind == EVENT_TALLY || kind == EVENT_LABEL_ADD ||
                              kind == EVENT_ACCOUNTS || kind == EVENT_SESSION);
