@@ -303,6 +303,13 @@ static enum err put_reservation(struct engine_worker *w, struct route_wait *wait
                                        : "the server is shutting down");
 }
 
+void engine_route_give_back(struct engine_worker *w, const struct route_out *out)
+{
+    engine_session_give_back(w);
+    if (out->own_id)
+        live_recent_drop(w->engine->live, w->decision.id);
+}
+
 enum err engine_route_wait(struct engine_worker *w, const struct route_out *out,
                            struct route_wait *wait, struct err_detail *detail)
 {
@@ -320,9 +327,7 @@ enum err engine_route_wait(struct engine_worker *w, const struct route_out *out,
     enum err e = put_reservation(w, wait, detail);
     if (e == OK) /* The writer has it, and may be done with it. */
         return OK;
-    engine_session_give_back(w);
-    if (out->own_id)
-        live_recent_drop(w->engine->live, wait->id);
+    engine_route_give_back(w, out);
     return e;
 }
 

@@ -29,6 +29,9 @@ void route_wait_done(struct route_wait *wait);
 MUST_USE enum err engine_route_wait(struct engine_worker *w, const struct route_out *out,
                                     struct route_wait *wait, struct err_detail *detail);
 
+/* Instead, for a decision that is not used after all: the reservation is released. */
+void engine_route_give_back(struct engine_worker *w, const struct route_out *out);
+
 struct session_info {
     char name[NAME_CAP];
     bool strict;

@@ -20,13 +20,15 @@ struct tag {
 
 struct call;
 struct stream;
+struct route_stream;
 struct pool;
 
 struct loop_thread {
     struct rpc_loop *loop;
     grpc_completion_queue *cq;
     pthread_t thread;
-    struct handler *handler; /* The thread's. */
+    struct handler *handler;      /* The thread's. */
+    struct route_stream *holding; /* Streams that hold an answer back; the thread's. */
 };
 
 struct rpc_loop {
@@ -69,6 +71,8 @@ struct rpc_server {
     bool stop_seen;
     struct stream *streams; /* Open ones. */
     uint32_t streams_n;
+    struct route_stream *route_streams;
+    uint32_t route_streams_n;
 };
 
 /* A handler for the calling thread, with a worker of the engine. */
@@ -92,6 +96,23 @@ enum err unknown_post(struct queue *q);
 void stream_post(struct queue *q, uint32_t method);
 /* Tells watchers that the server drains, and ends every stream. */
 void stream_drain(struct rpc_server *s);
+
+/* batch.c: decides all requests of a RouteBatch. OK with *ret_answer NULL: `done` gets the answer,
+ * or an error without a sentence, on the writer's thread or before this returns. */
+typedef void batch_done(void *ctx, enum err e, grpc_byte_buffer *answer);
+MUST_USE enum err batch_run(struct handler *h, struct slice body, size_t max_bytes,
+                            batch_done *done, void *ctx, grpc_byte_buffer **ret_answer,
+                            struct err_detail *detail);
+
+/* route_stream.c: RouteStream. */
+void route_stream_post(struct queue *q, uint32_t method);
+/* Nothing else is to do for the thread: its streams send what they hold back. */
+void route_streams_flush(struct loop_thread *t);
+/* Ends every stream once what it has read is answered. */
+void route_streams_drain(struct rpc_server *s);
+
+/* unary.c: the longest RouteRequest that the server takes. */
+size_t route_bytes_max(const struct rpc_server *s);
 
 /* pool.c: threads whose handlers have the loop's options and an arena of their own size. */
 MUST_USE enum err pool_open(const struct rpc_loop_options *o, size_t arena_bytes,

@@ -46,6 +46,7 @@ void handler_close(struct handler *h)
     if (h->worker)
         engine_worker_free(h->worker);
     arena_done(&h->arena);
+    buf_done(&h->packed);
     mem_free(h);
 }
 
@@ -58,6 +59,30 @@ void loop_drain(grpc_completion_queue *cq, const bool *until)
         if (ev.type == GRPC_OP_COMPLETE) {
             struct tag *tag = ev.tag;
             tag->on(tag, ev.success != 0);
+        }
+    }
+}
+
+enum { FLUSH_EVERY = 64 }; /* Events: an answer that is held back waits for no more than these. */
+
+/* As loop_drain; and whenever nothing is left to do at once, streams send what they held back. */
+static void serve(struct loop_thread *t)
+{
+    const gpr_timespec never = gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    const gpr_timespec now = gpr_inf_past(GPR_CLOCK_MONOTONIC);
+    uint32_t since = 0;
+    for (;;) {
+        grpc_event ev = grpc_completion_queue_next(t->cq, t->holding ? now : never, NULL);
+        if (ev.type == GRPC_QUEUE_SHUTDOWN)
+            return;
+        if (ev.type == GRPC_OP_COMPLETE) {
+            struct tag *tag = ev.tag;
+            tag->on(tag, ev.success != 0);
+        }
+        since = t->holding ? since + 1 : 0;
+        if (t->holding && (ev.type == GRPC_QUEUE_TIMEOUT || since >= FLUSH_EVERY)) {
+            route_streams_flush(t);
+            since = 0;
         }
     }
 }
@@ -77,7 +102,7 @@ static void *run(void *arg)
     bool go = l->running;
     (void)pthread_mutex_unlock(&l->mutex);
     if (go)
-        loop_drain(t->cq, NULL);
+        serve(t);
     handler_close(t->handler);
     t->handler = NULL;
     return NULL;

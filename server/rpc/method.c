@@ -23,13 +23,18 @@
 
 enum {
     REPORT_BYTES = 64 * 1024,
-    REPORTS_BYTES = 4 * 1024 * 1024,            /* A thousand of the largest tokens, and metrics. */
+    REPORTS_BYTES = 4 * 1024 * 1024, /* A thousand of the largest tokens, and metrics. */
+    BATCH_BYTES = 4 * 1024 * 1024,
     EXAMPLES_BYTES = CLASSIFY_BYTES_MAX + 1024, /* The text and what is around it. */
 };
 
 const struct method methods[] = {
     {ROUTER("RouteRequest"), METHOD_INLINE, false, &shunt__v1__route_request__descriptor,
      handle_route_request, NULL, 0},
+    {ROUTER("RouteBatch"), METHOD_BATCH, false, &shunt__v1__route_batch_request__descriptor, NULL,
+     NULL, BATCH_BYTES},
+    {ROUTER("RouteStream"), METHOD_ROUTES, false, &shunt__v1__route_stream_request__descriptor,
+     NULL, NULL, 0},
     {ROUTER("ReportReward"), METHOD_DEFERRED, false, &shunt__v1__report_reward_request__descriptor,
      NULL, handle_report_reward, REPORT_BYTES},
     {ROUTER("ReportRewards"), METHOD_BLOCKING, false,

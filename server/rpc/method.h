@@ -31,6 +31,7 @@ struct handler {
     struct route_lists route_lists; /* Scratch, as all below. */
     struct route_out route_out;
     bool waits; /* The answer of an INLINE handler: not before engine_route_wait's `done`. */
+    struct buf packed;
 };
 
 enum method_kind {
@@ -38,6 +39,8 @@ enum method_kind {
     METHOD_BLOCKING, /* May wait, or has much to say: on a thread of the pool. */
     METHOD_LONG,     /* Takes seconds: on a thread of its own, one at a time. */
     METHOD_DEFERRED, /* Answered by the writer's thread, after the commit. */
+    METHOD_BATCH,    /* RouteBatch: as INLINE, and some of its parts may wait for the writer. */
+    METHOD_ROUTES,   /* RouteStream. */
     METHOD_WATCH,    /* Health.Watch. */
     METHOD_REFLECT,  /* ServerReflection. */
 };

@@ -51,7 +51,8 @@ static bool register_methods(struct rpc_server *s)
     for (size_t i = 0; i < methods_n; i++) {
         if (!methods[i].on[s->options.service])
             continue;
-        bool stream = methods[i].kind == METHOD_WATCH || methods[i].kind == METHOD_REFLECT;
+        enum method_kind kind = methods[i].kind;
+        bool stream = kind == METHOD_WATCH || kind == METHOD_REFLECT || kind == METHOD_ROUTES;
         s->handles[i] = grpc_server_register_method(
             s->grpc, methods[i].path, NULL,
             stream ? GRPC_SRM_PAYLOAD_NONE : GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
@@ -105,6 +106,8 @@ static enum err post_all(struct queue *q)
             continue;
         if (methods[m].kind == METHOD_WATCH || methods[m].kind == METHOD_REFLECT)
             stream_post(q, m);
+        else if (methods[m].kind == METHOD_ROUTES)
+            route_stream_post(q, m);
         else
             unary_post(q, m);
     }
@@ -158,6 +161,7 @@ void rpc_server_stop_begin(struct rpc_server *s)
     atomic_store(&s->draining, true);
     grpc_server_shutdown_and_notify(s->grpc, s->queues[0].on->cq, &s->stopped);
     stream_drain(s);
+    route_streams_drain(s);
 }
 
 /* Waits for the core to say that no call is left. */

@@ -291,6 +291,38 @@ static void run_deferred(struct call *c, struct handler *h)
     grpc_slice_unref(hold);
 }
 
+static void on_batch_done(void *ctx, enum err e, grpc_byte_buffer *answer_bytes)
+{
+    struct call *c = ctx;
+    struct err_detail detail = {""};
+    c->response = answer_bytes;
+    settle(c, (int)e, &detail);
+    answer(c, true);
+}
+
+static void run_batch(struct call *c, struct handler *h)
+{
+    struct err_detail detail = {""};
+    struct slice body;
+    grpc_slice hold = grpc_empty_slice();
+    grpc_byte_buffer *response = NULL;
+    enum err e = payload_view(c->request, &hold, &body, &detail);
+    if (e == OK)
+        e = batch_run(h, body, route_bytes_max(c->queue->server), on_batch_done, c, &response,
+                      &detail);
+    grpc_slice_unref(hold);
+    if (e == OK && !response) /* It is answered by now, or will be. */
+        return;
+    c->response = response;
+    settle(c, (int)e, &detail);
+    answer(c, true);
+}
+
+size_t route_bytes_max(const struct rpc_server *s)
+{
+    return (size_t)s->options.max_text_bytes + TEXT_SLACK;
+}
+
 /* Whether the call may be worked on; else what to say. */
 static int admit(struct call *c, uint32_t in_flight, struct err_detail *detail)
 {
@@ -307,7 +339,7 @@ static int admit(struct call *c, uint32_t in_flight, struct err_detail *detail)
     size_t len = c->request ? grpc_byte_buffer_length(c->request) : 0;
     size_t max = m->max_bytes;
     if (!max && o->service == RPC_ROUTER)
-        max = (size_t)o->max_text_bytes + TEXT_SLACK;
+        max = route_bytes_max(c->queue->server);
     if (max && len > max)
         return (int)err_say(detail, ERR_TOO_LARGE, "the message has %zu bytes; at most %zu", len,
                             max);
@@ -331,12 +363,15 @@ static void on_arrived(struct tag *tag, bool ok)
     c->began_ns = clock_mono_ns();
     uint32_t before = m->standard ? 0 : atomic_fetch_add(q->server->in_flight, 1);
     int refused = admit(c, before, &detail);
-    c->tags_left = m->kind == METHOD_INLINE || refused ? 1 : 2;
+    bool at_once = m->kind == METHOD_INLINE || m->kind == METHOD_BATCH;
+    c->tags_left = at_once || refused ? 1 : 2;
     if (refused) {
         conclude(c, refused, NULL, &detail);
         answer(c, true);
     } else if (m->kind == METHOD_INLINE) {
         unary_run(c, q->on->handler);
+    } else if (m->kind == METHOD_BATCH) {
+        run_batch(c, q->on->handler);
     } else {
         grpc_op op = close_op(c);
         start_batch(c->grpc, &op, 1, &c->closed);

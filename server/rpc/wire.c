@@ -31,9 +31,10 @@ bool wire_next(struct slice *in, struct wire_field *ret_field)
     ret_field->number = (uint32_t)(key >> 3);
     ret_field->type = (unsigned)(key & 7);
     ret_field->bytes = (struct slice){NULL, 0};
+    ret_field->value = 0;
     switch (ret_field->type) {
     case WIRE_VARINT:
-        return take_varint(in, &n);
+        return take_varint(in, &ret_field->value);
     case WIRE_FIXED64:
         return skip(in, 8);
     case WIRE_BYTES:

@@ -12,6 +12,7 @@ struct wire_field {
     uint32_t number;
     unsigned type;
     struct slice bytes; /* Of WIRE_BYTES; else empty. */
+    uint64_t value;     /* Of WIRE_VARINT; else 0. */
 };
 
 /* Takes the next field off `in`. False: nothing left, or the bytes are not a message (then `in` is

@@ -21,10 +21,10 @@ void buf_reset(struct buf *b)
     b->failed = false;
 }
 
-void buf_put(struct buf *b, const void *data, size_t len)
+uint8_t *buf_room(struct buf *b, size_t len)
 {
-    if (b->failed || len == 0)
-        return;
+    if (b->failed)
+        return NULL;
     if (len > b->cap - b->len) {
         size_t cap = b->cap ? b->cap : 256;
         while (cap - b->len < len)
@@ -32,12 +32,20 @@ void buf_put(struct buf *b, const void *data, size_t len)
         uint8_t *grown = mem_realloc(b->data, cap);
         if (!grown) {
             b->failed = true;
-            return;
+            return NULL;
         }
         b->data = grown;
         b->cap = cap;
     }
-    memcpy(b->data + b->len, data, len);
+    return b->data + b->len;
+}
+
+void buf_put(struct buf *b, const void *data, size_t len)
+{
+    uint8_t *to = len ? buf_room(b, len) : NULL;
+    if (!to)
+        return;
+    memcpy(to, data, len);
     b->len += len;
 }
 

@@ -25,6 +25,9 @@ void buf_init(struct buf *b);
 void buf_done(struct buf *b);
 void buf_reset(struct buf *b); /* Keeps the memory. */
 void buf_put(struct buf *b, const void *data, size_t len);
+/* Room for len > 0 bytes behind what is there, for the caller to write and add to `len`; NULL:
+ * failed. */
+uint8_t *buf_room(struct buf *b, size_t len);
 void buf_put_u8(struct buf *b, uint8_t v);
 void buf_put_u16(struct buf *b, uint16_t v);
 void buf_put_u32(struct buf *b, uint32_t v);

@@ -7,6 +7,7 @@ Exits 77, which CTest shows as skipped, when python3-grpcio or python3-grpc-tool
 import math
 import sys
 import tempfile
+import threading
 import unittest
 import uuid
 
@@ -164,6 +165,92 @@ class Interop(unittest.TestCase):
                                       lambda: self.route(decision_id=name, task="other"))
         self.assertEqual(code, "DECISION_ID_REUSED")
 
+    def request(self, **fields):
+        return router_pb2.RouteRequest(router=ROUTER, features=[0.5, -1], **fields)
+
+    def test_a_batch_answers_each_request_in_its_place(self):
+        name = str(uuid.uuid4())
+        requests = [self.request(candidates=[("small", "large")[i % 2]]) for i in range(40)]
+        requests[7] = router_pb2.RouteRequest(router="nobody")
+        requests[9] = self.request(decision_id=name)
+        results = self.router.RouteBatch(router_pb2.RouteBatchRequest(requests=requests),
+                                         timeout=TIMEOUT_S).results
+        self.assertEqual(len(results), 40)
+        for i, result in enumerate(results):
+            if i == 7:
+                self.assertFalse(result.HasField("response"))
+                self.assertEqual(result.code, "ROUTER_NOT_FOUND")
+                self.assertEqual(result.status, grpc.StatusCode.NOT_FOUND.value[0])
+                self.assertIn("nobody", result.message)
+            elif i == 9:
+                self.assertEqual(result.response.decision_id, name)
+            else:
+                self.assertEqual(result.response.arm_id, ("small", "large")[i % 2])
+        again = self.router.RouteBatch(router_pb2.RouteBatchRequest(requests=[requests[9]]),
+                                       timeout=TIMEOUT_S).results[0].response
+        self.assertEqual(again.arm_id, results[9].response.arm_id)
+        self.assertFalse(self.report(results[0].response, quality=1).duplicate)
+        self.assertTrue(self.report(results[0].response, quality=1).duplicate)
+
+    def test_a_batch_of_none_or_too_many_is_refused(self):
+        for n in (0, 257):
+            batch = router_pb2.RouteBatchRequest(requests=[self.request()] * n)
+            code, sentence = self.assert_refused(
+                grpc.StatusCode.INVALID_ARGUMENT,
+                lambda b=batch: self.router.RouteBatch(b, timeout=TIMEOUT_S))
+            self.assertEqual(code, "OUT_OF_RANGE")
+            self.assertIn("256", sentence)
+
+    def test_a_batch_that_spends_from_a_budget_answers_when_all_is_reserved(self):
+        self.admin.CreateRouter(admin_pb2.CreateRouterRequest(spec=admin_pb2.RouterSpec(
+            name="strict", features_n=2)), timeout=TIMEOUT_S)
+        self.admin.AddArm(admin_pb2.AddArmRequest(router="strict", spec=admin_pb2.ArmSpec(
+            name="one", caps={"cost_usd": 1})), timeout=TIMEOUT_S)
+        def spend(session):
+            return router_pb2.RouteRequest(
+                router="strict", features=[0.5, -1], session_id=session,
+                session_budget=router_pb2.SessionBudget(metric="cost_usd", amount=5))
+        batch = [spend("a") for _ in range(8)] + [self.request()]
+        results = self.router.RouteBatch(router_pb2.RouteBatchRequest(requests=batch),
+                                         timeout=TIMEOUT_S).results
+        self.assertEqual([r.HasField("response") for r in results], [True] * 5 + [False] * 3 + [True])
+        self.assertEqual({r.code for r in results[5:8]}, {"BUDGET_EXHAUSTED"})
+        self.assertEqual([r.response.session_left for r in results[:5]], [4, 3, 2, 1, 0])
+        stream = list(self.router.RouteStream(iter(
+            [router_pb2.RouteStreamRequest(tag=i, request=spend("b")) for i in range(8)] +
+            [router_pb2.RouteStreamRequest(tag=8, request=self.request())]), timeout=TIMEOUT_S))
+        served = {r.tag for r in stream if r.HasField("response")}
+        self.assertEqual({r.tag for r in stream}, set(range(9)))
+        self.assertEqual(served, {0, 1, 2, 3, 4, 8})
+
+    def test_a_stream_answers_in_order_and_ends_well(self):
+        def requests():
+            for i in range(500):
+                bad = i % 100 == 99
+                yield router_pb2.RouteStreamRequest(
+                    tag=1000 + i, request=router_pb2.RouteRequest(router="nobody") if bad else
+                    self.request(candidates=[("small", "large")[i % 2]]))
+        results = list(self.router.RouteStream(requests(), timeout=TIMEOUT_S))
+        self.assertEqual([r.tag for r in results], [1000 + i for i in range(500)])
+        for i, result in enumerate(results):
+            if i % 100 == 99:
+                self.assertEqual(result.code, "ROUTER_NOT_FOUND")
+            else:
+                self.assertEqual(result.response.arm_id, ("small", "large")[i % 2])
+        self.assertFalse(self.report(results[0].response, quality=1).duplicate)
+
+    def test_a_stream_answers_while_it_is_open(self):
+        go_on, answered = threading.Event(), []
+        def requests():
+            for i in range(3):
+                yield router_pb2.RouteStreamRequest(tag=i, request=self.request())
+                go_on.wait(TIMEOUT_S)
+                go_on.clear()
+        for result in self.router.RouteStream(requests(), timeout=TIMEOUT_S):
+            answered.append(result.tag)
+            go_on.set()
+        self.assertEqual(answered, [0, 1, 2])
+
     def test_what_is_not_served_here_is_unimplemented(self):
         for path in ("/shunt.v1.Router/Nothing", "/nobody.v1.Nothing/Nothing",
                      "/shunt.v1.Admin/ListRouters"):
@@ -195,8 +282,8 @@ class Interop(unittest.TestCase):
                  for f in answers[1].file_descriptor_response.file_descriptor_proto]
         methods = {m.name for f in files for s in f.service if s.name == "Router"
                    for m in s.method}
-        self.assertLessEqual({"RouteRequest", "ReportReward", "ReportRewards", "StartSession",
-                              "EndSession"}, methods)
+        self.assertLessEqual({"RouteRequest", "RouteBatch", "RouteStream", "ReportReward",
+                              "ReportRewards", "StartSession", "EndSession"}, methods)
         self.assertEqual(answers[2].error_response.error_code,
                          grpc.StatusCode.NOT_FOUND.value[0])
 

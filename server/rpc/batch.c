@@ -1,0 +1,238 @@
+/* batch.c - RouteBatch: requests taken off the wire one by one, results packed one by one.
+ * Each item has the arena for itself, so a batch costs the memory of its answer and of its largest
+ * item. What reserves of a strict budget waits for the writer: then the packed results move to the
+ * heap, and whoever comes back last sends them. */
+#include "server/engine/engine_session.h"
+#include "server/rpc/core.h"
+#include "server/rpc/routed.h"
+#include "server/rpc/wire.h"
+#include "state/base/mem.h"
+
+#include <grpc/byte_buffer.h>
+#include <string.h>
+
+enum { BATCH_MAX = 256, REQUESTS_FIELD = 1, RESULTS_TAG = 1 << 3 | WIRE_BYTES };
+enum { ANSWER_MAX = 4 * 1024 * 1024 - 64 * 1024 }; /* What gRPC's clients take by default. */
+enum { KEPT_MAX = 256 * 1024 };                    /* Of a thread's buffer, between batches. */
+
+/* One item whose reservation is on its way. */
+struct waiting {
+    struct route_wait wait;
+    struct batch *batch;
+    uint32_t index;
+    enum err err; /* Why it was not taken. */
+    struct err_detail detail;
+    struct waiting *next;
+};
+
+struct batch {
+    batch_done *done;
+    void *ctx;
+    _Atomic uint32_t left; /* Waiting items, and the thread that decides until it is through. */
+    struct waiting *waiting;
+    struct buf packed;
+    uint32_t ends[BATCH_MAX], n; /* Where each result ends in `packed`. */
+};
+
+static void put_varint(struct buf *b, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        buf_put_u8(b, (uint8_t)(v | 0x80));
+    buf_put_u8(b, (uint8_t)v);
+}
+
+/* Appends `results = r`. */
+static void put_result(struct buf *b, const struct routed *r)
+{
+    size_t len = shunt__v1__route_result__get_packed_size(&r->result);
+    buf_put_u8(b, RESULTS_TAG);
+    put_varint(b, len);
+    uint8_t *to = buf_room(b, len);
+    if (to)
+        b->len += shunt__v1__route_result__pack(&r->result, to);
+}
+
+static grpc_byte_buffer *to_wire(struct slice bytes)
+{
+    grpc_slice slice = grpc_slice_from_copied_buffer(bytes.data, bytes.len);
+    grpc_byte_buffer *b = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    return b;
+}
+
+/* ---- items that wait ---- */
+
+static void batch_free(struct batch *b)
+{
+    while (b->waiting) {
+        struct waiting *w = b->waiting;
+        b->waiting = w->next;
+        route_wait_done(&w->wait);
+        mem_free(w);
+    }
+    buf_done(&b->packed);
+    mem_free(b);
+}
+
+/* The results again, with refusals in place of what the journal did not take. */
+static enum err repack(const struct batch *b, struct buf *out)
+{
+    struct routed r;
+    uint32_t begin = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct waiting *w = b->waiting;
+        while (w && (w->index != i || w->err == OK))
+            w = w->next;
+        if (w) {
+            shunt__v1__route_result__init(&r.result);
+            routed_refuse(&r, w->err, &w->detail);
+            put_result(out, &r);
+        } else {
+            buf_put(out, b->packed.data + begin, b->ends[i] - begin);
+        }
+        begin = b->ends[i];
+    }
+    return buf_error(out);
+}
+
+static void leave(struct batch *b)
+{
+    if (atomic_fetch_sub(&b->left, 1) != 1)
+        return;
+    bool refused = false;
+    struct buf out;
+    grpc_byte_buffer *answer = NULL;
+    buf_init(&out);
+    for (const struct waiting *w = b->waiting; w; w = w->next)
+        refused = refused || w->err != OK;
+    enum err e = refused ? repack(b, &out) : buf_error(&b->packed);
+    const struct buf *from = refused ? &out : &b->packed;
+    if (e == OK)
+        answer = to_wire((struct slice){from->data, from->len});
+    batch_done *done = b->done;
+    void *ctx = b->ctx;
+    buf_done(&out);
+    batch_free(b);
+    done(ctx, e, answer);
+}
+
+/* On the writer's thread. */
+static void on_reserved(struct route_wait *wait, enum err e, const struct err_detail *detail)
+{
+    struct waiting *w = wait->ctx;
+    w->err = e;
+    w->detail = *detail;
+    leave(w->batch);
+}
+
+static enum err begin_waiting(struct handler *h, struct batch **batch, uint32_t index,
+                              struct err_detail *detail)
+{
+    struct waiting *w = mem_calloc(1, sizeof *w);
+    if (!*batch) {
+        *batch = mem_calloc(1, sizeof **batch);
+        if (*batch)
+            atomic_store(&(*batch)->left, 1);
+    }
+    if (!w || !*batch) {
+        mem_free(w);
+        engine_route_give_back(h->worker, &h->route_out);
+        return err_say(detail, ERR_NOMEM, "no memory to wait for a reservation");
+    }
+    w->batch = *batch;
+    w->index = index;
+    w->wait.done = on_reserved;
+    w->wait.ctx = w;
+    w->next = w->batch->waiting;
+    w->batch->waiting = w;
+    atomic_fetch_add(&w->batch->left, 1);
+    enum err e = engine_route_wait(h->worker, &h->route_out, &w->wait, detail);
+    if (e == OK)
+        return OK;
+    atomic_fetch_sub(&w->batch->left, 1); /* Ours is still there: not the last. */
+    w->batch->waiting = w->next;
+    route_wait_done(&w->wait);
+    mem_free(w);
+    return e;
+}
+
+/* ---- all items ---- */
+
+static enum err count_items(struct slice body, uint32_t *ret_n, struct err_detail *detail)
+{
+    struct wire_field field;
+    uint32_t n = 0;
+    while (wire_next(&body, &field))
+        n += field.number == REQUESTS_FIELD && field.type == WIRE_BYTES;
+    if (body.len)
+        return err_say(detail, ERR_PARSE, "the bytes are not a shunt.v1.RouteBatchRequest");
+    if (n == 0 || n > BATCH_MAX)
+        return err_say(detail, ERR_OUT_OF_RANGE, "requests: %u of them; a call takes 1 to %d", n,
+                       BATCH_MAX);
+    *ret_n = n;
+    return OK;
+}
+
+static void run_item(struct handler *h, struct slice item, size_t max_bytes, uint32_t index,
+                     struct batch **batch)
+{
+    struct routed r;
+    struct err_detail detail;
+    size_t before = h->packed.len;
+    routed_run(h, item, max_bytes, &r);
+    put_result(&h->packed, &r);
+    enum err e = OK;
+    if (h->packed.len > ANSWER_MAX) {
+        e = err_say(&detail, ERR_TOO_LARGE, "the answers have more than %d bytes", ANSWER_MAX);
+        if (r.waits)
+            engine_route_give_back(h->worker, &h->route_out);
+    } else if (r.waits) {
+        e = begin_waiting(h, batch, index, &detail);
+    }
+    if (e != OK) {
+        h->packed.len = before;
+        routed_refuse(&r, e, &detail);
+        put_result(&h->packed, &r);
+    }
+    arena_reset(&h->arena);
+}
+
+static void keep_little(struct buf *b)
+{
+    if (b->cap > KEPT_MAX || b->failed) {
+        buf_done(b);
+        buf_init(b);
+    }
+}
+
+enum err batch_run(struct handler *h, struct slice body, size_t max_bytes, batch_done *done,
+                   void *ctx, grpc_byte_buffer **ret_answer, struct err_detail *detail)
+{
+    uint32_t n = 0, i = 0, ends[BATCH_MAX];
+    struct batch *batch = NULL;
+    struct wire_field field;
+    TRY(count_items(body, &n, detail));
+    buf_reset(&h->packed);
+    while (wire_next(&body, &field)) {
+        if (field.number != REQUESTS_FIELD || field.type != WIRE_BYTES)
+            continue;
+        run_item(h, field.bytes, max_bytes, i, &batch);
+        ends[i++] = (uint32_t)h->packed.len;
+    }
+    *ret_answer = NULL;
+    if (batch) {
+        batch->done = done;
+        batch->ctx = ctx;
+        batch->n = n;
+        memcpy(batch->ends, ends, n * sizeof *ends);
+        batch->packed = h->packed;
+        buf_init(&h->packed);
+        leave(batch);
+        return OK;
+    }
+    enum err e = buf_error(&h->packed);
+    if (e == OK)
+        *ret_answer = to_wire((struct slice){h->packed.data, h->packed.len});
+    keep_little(&h->packed);
+    return e == OK ? OK : err_say(detail, e, "no memory for the answers");
+}

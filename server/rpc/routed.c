@@ -1,0 +1,53 @@
+#include "server/rpc/routed.h"
+
+#include "server/rpc/handlers.h"
+#include "server/rpc/message.h"
+
+static char *unconst(const char *s)
+{
+    union { /* The generated structs want char *; nothing writes through it. */
+        const char *in;
+        char *out;
+    } u = {.in = s};
+    return u.out;
+}
+
+void routed_refuse(struct routed *r, enum err e, const struct err_detail *detail)
+{
+    r->err = e;
+    r->waits = false;
+    r->result.response = NULL;
+    r->result.has_status = true;
+    r->result.status = (int32_t)status_of(e);
+    r->result.code = unconst(err_code(e));
+    status_message(e, detail, r->message, sizeof r->message);
+    r->result.message = r->message;
+}
+
+static enum err decide(struct handler *h, struct slice bytes, size_t max_bytes,
+                       ProtobufCMessage **ret_response, struct err_detail *detail)
+{
+    ProtobufCMessage *request = NULL;
+    if (bytes.len > max_bytes)
+        return err_say(detail, ERR_TOO_LARGE, "the request has %zu bytes; at most %zu", bytes.len,
+                       max_bytes);
+    TRY(message_unpack(&shunt__v1__route_request__descriptor, bytes, &h->arena, &request, detail));
+    h->body = bytes;
+    return handle_route_request(h, request, ret_response, detail);
+}
+
+void routed_run(struct handler *h, struct slice bytes, size_t max_bytes, struct routed *ret_routed)
+{
+    struct err_detail detail;
+    ProtobufCMessage *response = NULL;
+    detail.text[0] = '\0';
+    shunt__v1__route_result__init(&ret_routed->result);
+    enum err e = decide(h, bytes, max_bytes, &response, &detail);
+    ret_routed->err = e;
+    ret_routed->waits = h->waits && e == OK;
+    h->waits = false;
+    if (e == OK)
+        ret_routed->result.response = (Shunt__V1__RouteResponse *)response;
+    else
+        routed_refuse(ret_routed, e, &detail);
+}

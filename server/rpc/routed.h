@@ -1,0 +1,22 @@
+/* routed.h - one RouteRequest among many: decided, or refused in its own place.
+ * Why: RouteBatch and RouteStream carry what RouteRequest carries, with the same meaning; only how
+ * an error is said differs, since it must not end the others.
+ * Owns: nothing. A result borrows from the handler's arena and from the routed.
+ * Threads: the handler's; routed_refuse any. */
+#pragma once
+
+#include "server/rpc/method.h"
+#include "server/rpc/status.h"
+
+struct routed {
+    Shunt__V1__RouteResult result;
+    enum err err;
+    bool waits; /* Not to be sent before engine_route_wait's `done`. */
+    char message[STATUS_MESSAGE_CAP];
+};
+
+/* Unpacks and decides; `bytes` are those of a RouteRequest. max_bytes: the longest that is taken.
+ */
+void routed_run(struct handler *h, struct slice bytes, size_t max_bytes, struct routed *ret_routed);
+/* Makes it a refusal. */
+void routed_refuse(struct routed *r, enum err e, const struct err_detail *detail);
