@@ -345,7 +345,8 @@ static void take(struct route_stream *s)
 
 /* ---- what comes back ---- */
 
-/* Locks. Not ok: the caller is gone; recv-close brings the end, for certain once it is cancelled. */
+/* Locks. Not ok: the caller is gone; recv-close brings the end, for certain once it is cancelled.
+ */
 static void enter(struct route_stream *s, bool ok)
 {
     (void)pthread_mutex_lock(&s->lock);
