@@ -4,6 +4,7 @@
 #include "proto/form/json.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -234,6 +235,32 @@ enum ctl_exit ctl_read_file(const char *path, size_t max, char **ret, size_t *re
     *ret = text;
     *ret_len = len;
     return CTL_OK;
+}
+
+enum ctl_exit ctl_write_file(const char *path, const void *bytes, size_t len)
+{
+    char part[4096];
+    if (strcmp(path, "-") == 0)
+        return fwrite(bytes, 1, len, stdout) == len && fflush(stdout) == 0
+                   ? CTL_OK
+                   : ctl_fail(CTL_REFUSED, "standard output: %s", strerror(errno));
+    if (snprintf(part, sizeof part, "%s.part", path) >= (int)sizeof part)
+        return ctl_fail(CTL_USAGE, "%s: the path is too long", path);
+    int fd = open(part, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    FILE *out = fd >= 0 ? fdopen(fd, "w") : NULL;
+    if (!out) {
+        int why = errno;
+        if (fd >= 0)
+            close(fd);
+        return ctl_fail(CTL_USAGE, "%s: %s", part, strerror(why));
+    }
+    bool ok = fwrite(bytes, 1, len, out) == len;
+    ok = fclose(out) == 0 && ok && rename(part, path) == 0;
+    if (ok)
+        return CTL_OK;
+    int why = errno;
+    unlink(part);
+    return ctl_fail(CTL_REFUSED, "%s: %s", path, strerror(why));
 }
 
 bool ctl_bold(void)

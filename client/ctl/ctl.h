@@ -64,6 +64,8 @@ enum ctl_exit ctl_print_message(const ProtobufCMessage *message);
 enum ctl_exit ctl_print_json(json_t *json);
 /* The whole of a file, "-" for standard input, with a NUL behind it; the caller frees *ret. */
 enum ctl_exit ctl_read_file(const char *path, size_t max, char **ret, size_t *ret_len);
+/* Into a file (0600) that appears whole or not at all; "-" for standard output. */
+enum ctl_exit ctl_write_file(const char *path, const void *bytes, size_t len);
 /* Whether stdout is a terminal that shows bold. */
 bool ctl_bold(void);
 /* The program `shuntd` beside this one, else the bare name, to be looked for on PATH. */

@@ -242,6 +242,18 @@ enum err engine_command(struct engine_worker *w, enum writer_command_kind kind, 
     return OK;
 }
 
+enum err engine_command_arm(struct engine_worker *w, uint32_t router_uid, uint32_t arm_uid,
+                            struct buf *out)
+{
+    struct waiter waiter;
+    memset(&waiter, 0, sizeof waiter);
+    waiter.command.kind = WRITER_TRANSFER;
+    waiter.command.out = out;
+    waiter.command.router_uid = router_uid;
+    waiter.command.arm_uid = arm_uid;
+    return put_and_wait(w->engine, &waiter);
+}
+
 struct label_item {
     struct inbox_item item;
     struct engine *engine;

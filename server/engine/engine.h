@@ -271,6 +271,21 @@ MUST_USE enum err engine_arm_add_like(struct engine_worker *w, struct slice rout
 /* A new version of the arm as it is declared; strength 0: it knows nothing. */
 MUST_USE enum err engine_arm_reload(struct engine_worker *w, struct slice router, struct slice arm,
                                     double strength, struct err_detail *detail);
+/* What an arm knows, as bytes (state/model/transfer.h); the caller's out is appended to. */
+MUST_USE enum err engine_arm_export(struct engine_worker *w, struct slice router, struct slice arm,
+                                    struct buf *out, struct err_detail *detail);
+/* Begins an arm with such bytes, under the name that they have when `name` is empty. strength: what
+ * they are worth at most, in outcomes, (0, 1e6]; 0: all that they say. replace: an arm of this name
+ * becomes an older version. Labels that the router lacks are learned first.
+ * ERR_SPEC_MISMATCH: they mean something else there. ERR_CORRUPT becomes ERR_PARSE: it is the
+ * caller's input. ret_name: the arm's. */
+struct arm_import {
+    struct slice router, name, statistics;
+    double strength;
+    bool replace;
+};
+MUST_USE enum err engine_arm_import(struct engine_worker *w, const struct arm_import *in,
+                                    char ret_name[NAME_CAP], struct err_detail *detail);
 /* Decisions of the arm that were not answered; 0 once a draining arm has waited reward_wait_s. */
 uint64_t engine_in_flight(struct engine *e, const struct router_view *r, const struct arm_view *a,
                           int64_t now_us);

@@ -156,9 +156,11 @@ void engine_defaults_close(struct engine *e);
 /* Queues the event and waits until the writer answered. ret_result may be NULL. */
 MUST_USE enum err engine_submit(struct engine_worker *w, const struct event *event,
                                 struct fold_result *ret_result);
-/* Runs a command on the writer's thread and waits. */
+/* Runs a command on the writer's thread and waits (_arm: WRITER_TRANSFER). */
 MUST_USE enum err engine_command(struct engine_worker *w, enum writer_command_kind kind,
                                  struct buf *out, uint64_t *ret_position);
+MUST_USE enum err engine_command_arm(struct engine_worker *w, uint32_t router_uid, uint32_t arm_uid,
+                                     struct buf *out);
 /* Learns a task label in the background: never waited for, at most a few in flight. */
 void engine_learn_label(struct engine_worker *w, uint32_t router_uid, struct slice label);
 

@@ -4,6 +4,7 @@
 #include "server/loop/tally.h"
 #include "server/ops/clock.h"
 #include "state/base/mem.h"
+#include "state/model/transfer.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -179,20 +180,33 @@ static void step_checkpoint(struct writer *w)
         fail(w, e, &detail);
 }
 
+static enum err encode_arm(struct writer *w, const struct writer_command *c)
+{
+    const struct router *r = model_router(ledger_model(w->o.ledger), c->router_uid);
+    const struct arm *a = r ? router_arm(r, c->arm_uid) : NULL;
+    if (!a)
+        return r ? ERR_ARM_NOT_FOUND : ERR_ROUTER_NOT_FOUND;
+    transfer_encode(a, &r->config, r->outcomes_folded, c->out);
+    return buf_error(c->out);
+}
+
 static void run_command(struct writer *w, struct writer_command *c)
 {
     struct fold_result none = {0};
+    enum err e = OK;
     switch (c->kind) {
     case WRITER_CHECKPOINT:
         c->next_waiting = w->queued;
         w->queued = c;
         return;
-    case WRITER_ENCODE: {
-        enum err e = ledger_encode(w->o.ledger, c->out);
-        c->item.done(&c->item, e, &none, ledger_model(w->o.ledger)->position);
-        return;
+    case WRITER_ENCODE:
+        e = ledger_encode(w->o.ledger, c->out);
+        break;
+    case WRITER_TRANSFER:
+        e = encode_arm(w, c);
+        break;
     }
-    }
+    c->item.done(&c->item, e, &none, ledger_model(w->o.ledger)->position);
 }
 
 /* Runs of events that may share a commit; an administrative event or a command stands alone. */

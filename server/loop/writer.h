@@ -40,15 +40,17 @@ MUST_USE enum err writer_start(const struct writer_options *o, struct writer **r
 void writer_stop(struct writer *w);
 
 /* Something to be done on the writer's thread between two batches, queued like an event. Fill kind,
- * out (ENCODE) and item.done; the rest is the writer's. */
+ * out (but for CHECKPOINT), the uids (TRANSFER) and item.done; the rest is the writer's. */
 enum writer_command_kind {
     WRITER_CHECKPOINT, /* Done when a generation at or after now is current. */
     WRITER_ENCODE,     /* Fills `out` with the exact bytes of the state; position says where. */
+    WRITER_TRANSFER,   /* Fills `out` with what an arm knows (transfer.h). ERR_ARM_NOT_FOUND. */
 };
 struct writer_command {
     struct inbox_item item; /* record stays empty: that is how the writer knows a command. */
     enum writer_command_kind kind;
     struct buf *out;
+    uint32_t router_uid, arm_uid;
     struct writer_command *next_waiting; /* The writer's. */
 };
 

@@ -33,6 +33,8 @@ handler_run handle_update_arm;
 handler_run handle_set_arm_state;
 handler_run handle_set_arm_price;
 handler_run handle_reload_arm;
+handler_run handle_export_arm;
+handler_run handle_import_arm;
 handler_run handle_list_alarms;
 handler_run handle_remove_arm;
 handler_run handle_explain;

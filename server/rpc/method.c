@@ -4,6 +4,7 @@
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
 #include "server/route/classify.h"
 #include "server/rpc/handlers.h"
+#include "state/model/limits.h"
 
 #define ROUTER(m)                                                                                  \
     "/shunt.v1.Router/" m, m,                                                                      \
@@ -25,6 +26,7 @@ enum {
     REPORT_BYTES = 64 * 1024,
     REPORTS_BYTES = 4 * 1024 * 1024, /* A thousand of the largest tokens, and metrics. */
     BATCH_BYTES = 4 * 1024 * 1024,
+    STATISTICS_BYTES = TRANSFER_BYTES_MAX + 1024,
     EXAMPLES_BYTES = CLASSIFY_BYTES_MAX + 1024, /* The text and what is around it. */
 };
 
@@ -75,6 +77,10 @@ const struct method methods[] = {
      handle_set_arm_price, NULL, 0},
     {ADMIN("ReloadArm"), METHOD_BLOCKING, false, &shunt__v1__reload_arm_request__descriptor,
      handle_reload_arm, NULL, 0},
+    {ADMIN("ExportArm"), METHOD_BLOCKING, false, &shunt__v1__export_arm_request__descriptor,
+     handle_export_arm, NULL, 0},
+    {ADMIN("ImportArm"), METHOD_BLOCKING, false, &shunt__v1__import_arm_request__descriptor,
+     handle_import_arm, NULL, STATISTICS_BYTES},
     {ADMIN("ListAlarms"), METHOD_BLOCKING, false, &shunt__v1__list_alarms_request__descriptor,
      handle_list_alarms, NULL, 0},
     {ADMIN("RemoveArm"), METHOD_BLOCKING, false, &shunt__v1__remove_arm_request__descriptor,

@@ -46,7 +46,8 @@
     X(ERR_EXISTS, "EXISTS", "choose a path that does not exist yet")                               \
     X(ERR_ID_REUSED, "DECISION_ID_REUSED", "use a new decision_id for another request")            \
     X(ERR_FIXED_AT_CREATION, "FIXED_AT_CREATION", "create a new router for this")                  \
-    X(ERR_SPEC_MISMATCH, "SPEC_MISMATCH", "the statistics belong to another feature spec")         \
+    X(ERR_SPEC_MISMATCH, "SPEC_MISMATCH",                                                          \
+      "the statistics belong to another feature spec or metric table")                             \
     X(ERR_LIMIT, "LIMIT", "a documented limit is reached; remove something first")                 \
     X(ERR_SESSION_NOT_FOUND, "SESSION_NOT_FOUND", "it was ended, expired, or never opened here")   \
     X(ERR_SESSION_BUDGET, "SESSION_BUDGET",                                                        \

@@ -406,19 +406,43 @@ static void get_spec(struct reader *r, struct feature_spec *ret)
         r->failed = true;
 }
 
-void event_put_router(const struct router_config *c, struct buf *out)
+static void put_tables(const struct router_config *c, struct buf *out)
 {
     assert(c->metrics_n <= MAX_METRICS && c->tasks_n <= MAX_TASKS);
-    buf_put_str(out, c->name);
-    put_bool(out, c->ephemeral);
-    put_spec(&c->spec, out);
-    put_settings(&c->settings, out);
     buf_put_u32(out, c->metrics_n);
     for (uint32_t i = 0; i < c->metrics_n; i++)
         put_metric(&c->metrics[i], out);
     buf_put_u32(out, c->tasks_n);
     for (uint32_t i = 0; i < c->tasks_n; i++)
         buf_put_str(out, c->tasks[i]);
+}
+
+static void get_tables(struct reader *r, struct router_config *ret)
+{
+    ret->metrics_n = get_count(r, MAX_METRICS);
+    for (uint32_t i = 0; i < ret->metrics_n; i++)
+        get_metric(r, &ret->metrics[i]);
+    ret->tasks_n = get_count(r, ret->spec.task_slots);
+    for (uint32_t i = 0; i < ret->tasks_n; i++)
+        get_text(r, ret->tasks[i], sizeof ret->tasks[i]);
+}
+
+void event_put_router(const struct router_config *c, struct buf *out)
+{
+    buf_put_str(out, c->name);
+    put_bool(out, c->ephemeral);
+    put_spec(&c->spec, out);
+    put_settings(&c->settings, out);
+    put_tables(c, out);
+}
+
+void event_put_layout(const struct router_config *c, struct buf *out)
+{
+    put_spec(&c->spec, out);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        for (int k = 0; k < 2; k++)
+            buf_put_f64(out, c->settings.ridge[g][k]);
+    put_tables(c, out);
 }
 
 enum err event_get_router(struct reader *r, struct router_config *ret)
@@ -428,12 +452,18 @@ enum err event_get_router(struct reader *r, struct router_config *ret)
     ret->ephemeral = get_bool(r);
     get_spec(r, &ret->spec);
     get_settings(r, &ret->settings);
-    ret->metrics_n = get_count(r, MAX_METRICS);
-    for (uint32_t i = 0; i < ret->metrics_n; i++)
-        get_metric(r, &ret->metrics[i]);
-    ret->tasks_n = get_count(r, ret->spec.task_slots);
-    for (uint32_t i = 0; i < ret->tasks_n; i++)
-        get_text(r, ret->tasks[i], sizeof ret->tasks[i]);
+    get_tables(r, ret);
+    return r->failed ? ERR_CORRUPT : OK;
+}
+
+enum err event_get_layout(struct reader *r, struct router_config *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    get_spec(r, &ret->spec);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        for (int k = 0; k < 2; k++)
+            ret->settings.ridge[g][k] = get_finite(r);
+    get_tables(r, ret);
     return r->failed ? ERR_CORRUPT : OK;
 }
 
@@ -536,19 +566,24 @@ enum err event_get_arm(struct reader *r, struct arm_config *ret)
 
 static void put_beginning(const struct event_arm *a, struct buf *out)
 {
+    assert(a->seed.len <= TRANSFER_BYTES_MAX && !(a->like_uid && a->seed.len));
     buf_put_u32(out, a->like_uid);
-    if (a->like_uid)
+    buf_put_u32(out, (uint32_t)a->seed.len);
+    if (a->like_uid || a->seed.len)
         buf_put_f64(out, a->strength);
     put_bool(out, a->replace);
+    buf_put(out, a->seed.data, a->seed.len);
 }
 
 static void get_beginning(struct reader *r, enum event_kind kind, struct event_arm *ret)
 {
     bool adds = kind == EVENT_ARM_ADD;
     ret->like_uid = adds ? reader_u32(r) : 0;
-    ret->strength = ret->like_uid ? get_finite(r) : 0;
+    uint32_t seed = adds ? get_count(r, TRANSFER_BYTES_MAX) : 0;
+    ret->strength = ret->like_uid || seed ? get_finite(r) : 0;
     ret->replace = adds ? get_bool(r) : false;
-    if (ret->like_uid && !(ret->strength > 0))
+    ret->seed = (struct slice){seed ? reader_take(r, seed) : NULL, seed};
+    if ((ret->like_uid && (seed || !(ret->strength > 0))) || ret->strength < 0)
         r->failed = true;
 }
 

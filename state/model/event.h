@@ -127,6 +127,9 @@ struct event_arm {
     uint32_t like_uid;
     double strength;
     bool replace;
+    /* Or with what these bytes say (transfer.h), not both; empty: with nothing. strength 0: all
+     * that they are worth. Borrowed. */
+    struct slice seed;
 };
 
 /* From now on the metric of the arm costs `factor` times as much. */
@@ -210,6 +213,10 @@ MUST_USE enum err decision_decode(struct reader *r, struct decision *ret_decisio
  * ERR_CORRUPT and leaves the reader failed. */
 void event_put_router(const struct router_config *config, struct buf *out);
 MUST_USE enum err event_get_router(struct reader *r, struct router_config *ret_config);
+/* Of a router, what its statistics mean something in: spec, ridges, metrics, task labels; the rest
+ * of *ret_config is 0. */
+void event_put_layout(const struct router_config *config, struct buf *out);
+MUST_USE enum err event_get_layout(struct reader *r, struct router_config *ret_config);
 void event_put_arm(const struct arm_config *config, struct buf *out);
 MUST_USE enum err event_get_arm(struct reader *r, struct arm_config *ret_config);
 

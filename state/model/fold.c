@@ -2,7 +2,9 @@
 
 #include "state/model/model_build.h"
 #include "state/model/snapshot.h"
+#include "state/model/transfer.h"
 
+#include <math.h>
 #include <string.h>
 
 static void keep_larger(uint64_t *count, uint64_t value)
@@ -158,6 +160,24 @@ static void fold_label(struct model *m, const struct event *ev, struct fold_resu
     r->touched = true;
 }
 
+static enum err check_layout(const struct transfer *t, const struct router *r)
+{
+    TRY(transfer_check_layout(t, &r->config, NULL));
+    return transfer_same_slots(t, &r->config) ? OK : ERR_SPEC_MISMATCH;
+}
+
+/* What an arm shall begin with must mean the same here. */
+static enum err check_seed(const struct model *m, const struct event_arm *e)
+{
+    struct transfer *t;
+    if (e->seed.len == 0)
+        return OK;
+    TRY(transfer_decode(e->seed, &t, NULL));
+    enum err err = check_layout(t, model_router(m, e->router_uid));
+    transfer_free(t);
+    return err;
+}
+
 static enum err check_arm(const struct model *m, const struct event *ev)
 {
     const struct event_arm *e = &ev->u.arm;
@@ -193,6 +213,18 @@ static void drop_arm(struct router *r, uint32_t i)
     r->arms_n--;
 }
 
+/* What came from elsewhere: all of it, or what `strength` outcomes are worth. */
+static void seed_arm(struct model *m, struct router *r, const struct event_arm *e, struct arm *a)
+{
+    m->spare_seed->arm->clock = r->outcomes_folded;
+    stats_inherit(a, m->spare_seed->arm, &r->config,
+                  e->strength > 0 ? e->strength : (double)INFINITY, m->scratch);
+    pooled_settle(r->pooled, &r->config, r->outcomes_folded, m->scratch);
+    stats_pool(r->pooled, a, &r->config, m->scratch);
+    for (uint32_t i = 0; i < r->arms_n; i++)
+        r->arms[i]->touched = true; /* Shared slopes have moved. */
+}
+
 /* What it inherits, and whom it replaces. */
 static void begin_arm(struct model *m, struct router *r, const struct event_arm *e, struct arm *a)
 {
@@ -200,6 +232,8 @@ static void begin_arm(struct model *m, struct router *r, const struct event_arm 
     if (like) {
         stats_settle(like, &r->config, r->outcomes_folded, m->scratch);
         stats_inherit(a, like, &r->config, e->strength, m->scratch);
+    } else if (e->seed.len) {
+        seed_arm(m, r, e, a);
     }
     for (uint32_t i = 0; old && i < r->arms_n; i++) {
         if (r->arms[i] == old) {
@@ -216,6 +250,10 @@ static void fold_arm(struct model *m, const struct event *ev, struct fold_result
         return;
     const struct event_arm *e = &ev->u.arm;
     struct router *r = model_router(m, e->router_uid);
+    if (e->seed.len)
+        ret->err = m->spare_seed ? check_layout(m->spare_seed, r) : ERR_CORRUPT;
+    if (ret->err != OK)
+        return;
     r->touched = true;
     if (ev->kind == EVENT_ARM_UPDATE) {
         struct arm *a = router_arm_named(r, e->config.name);
@@ -228,6 +266,8 @@ static void fold_arm(struct model *m, const struct event *ev, struct fold_result
     a->uid = ret->uid = m->next_uid++;
     a->clock = a->answered_at = r->outcomes_folded;
     begin_arm(m, r, e, a);
+    transfer_free(m->spare_seed);
+    m->spare_seed = NULL;
     a->version = next_version(r, e->config.name);
     r->arms[r->arms_n++] = a;
 }
@@ -414,6 +454,8 @@ enum err fold_check(const struct model *model, const struct event *event,
     case EVENT_ROUTER_CREATE:
         return check_router_create(model, event);
     case EVENT_ARM_ADD:
+        TRY(check_arm(model, event));
+        return check_seed(model, &event->u.arm);
     case EVENT_ARM_UPDATE:
         return check_arm(model, event);
     case EVENT_LABEL_ADD:

@@ -102,6 +102,7 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     scratch->u.arm.config = a->config;
     scratch->u.arm.like_uid = 0;
     scratch->u.arm.replace = false;
+    scratch->u.arm.seed = (struct slice){NULL, 0};
     put_event(scratch, out);
     buf_put_u32(out, a->uid);
     buf_put_u32(out, a->version);

@@ -24,6 +24,7 @@ enum {
     MAX_RANKED = 256,
     MAX_EXCLUDED = 64, /* Of the arms that could not be chosen, in one answer. */
     MAX_KEYS = 16,
+    TRANSFER_BYTES_MAX = 3 << 20, /* Of an arm's statistics; 2.2 MB at d 512 with 16 metrics. */
     MAX_PIECES = 32, /* Reports with rated metrics of one decision, where they are aggregated. */
     PIECE_KEY_BYTES = 128, /* Of an idempotency key. */
     DESCRIPTION_CAP = 257, /* 256 bytes and the NUL. */

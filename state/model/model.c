@@ -3,6 +3,7 @@
 #include "state/base/mem.h"
 #include "state/model/model_build.h"
 #include "state/model/snapshot.h"
+#include "state/model/transfer.h"
 
 #include <string.h>
 
@@ -81,6 +82,7 @@ void model_free(struct model *m)
     mem_free(m->routers);
     router_free(m->spare_router);
     arm_free(m->spare_arm);
+    transfer_free(m->spare_seed);
     tenants_release(m->spare_tenants);
     sessions_free(m->sessions);
     if (m->keys)
@@ -215,6 +217,23 @@ static enum err reserve_residency(const struct model *m, const struct event_resi
     return residency_reserve(&r->residency, fresh);
 }
 
+/* Bytes that are no statistics, or of another layout, are left to fold_check. */
+static enum err reserve_arm(struct model *m, const struct event_arm *e)
+{
+    struct router *r = model_router(m, e->router_uid);
+    transfer_free(m->spare_seed);
+    m->spare_seed = NULL;
+    if (!r)
+        return OK;
+    if (e->seed.len && transfer_decode(e->seed, &m->spare_seed, NULL) == ERR_NOMEM)
+        return ERR_NOMEM;
+    arm_free(m->spare_arm);
+    m->spare_arm = arm_new(&r->config, &e->config);
+    if (!m->spare_arm)
+        return ERR_NOMEM;
+    return router_reserve_arm(r);
+}
+
 enum err model_reserve(struct model *m, const struct event *event, uint64_t ahead)
 {
     if (event->kind == EVENT_ROUTER_CREATE) {
@@ -225,16 +244,8 @@ enum err model_reserve(struct model *m, const struct event *event, uint64_t ahea
         TRY(model_reserve_scratch(m, m->spare_router->d));
         return model_reserve_router(m);
     }
-    if (event->kind == EVENT_ARM_ADD) {
-        struct router *r = model_router(m, event->u.arm.router_uid);
-        if (!r)
-            return OK;
-        arm_free(m->spare_arm);
-        m->spare_arm = arm_new(&r->config, &event->u.arm.config);
-        if (!m->spare_arm)
-            return ERR_NOMEM;
-        return router_reserve_arm(r);
-    }
+    if (event->kind == EVENT_ARM_ADD)
+        return reserve_arm(m, &event->u.arm);
     if (event->kind == EVENT_SESSION)
         return sessions_make_room(m->sessions, ahead + 1);
     if (event->kind == EVENT_RESIDENCY)

@@ -13,6 +13,8 @@
 #include "state/model/stats.h"
 #include "state/model/trial.h"
 
+struct transfer;
+
 struct arm_name {
     char name[NAME_CAP];
     uint32_t version; /* The last one given. */
@@ -71,6 +73,8 @@ struct model {
     size_t scratch_n;
     struct router *spare_router; /* Taken beforehand by model_reserve. Not state. */
     struct arm *spare_arm;
+    struct transfer
+        *spare_seed; /* What the arm to be added begins with; NULL: nothing that fits. */
     struct tenants *spare_tenants;
 };
 

@@ -107,8 +107,10 @@ void arm_set_config(struct arm *a, const struct router_config *router,
     a->touched = true;
     for (uint32_t m = 0; m < router->metrics_n; m++) {
         struct metric_stats *s = &a->metrics[m];
-        /* A matrix that has data in it holds sums around the old prior: too late to move it. */
-        if (s->n > 0 || a->groups[router->metrics[m].group].n > 0)
+        const struct matrix_stats *g = &a->groups[router->metrics[m].group];
+        /* A matrix that has data in it, its own or inherited, holds sums around the old prior: too
+         * late to move it. */
+        if (s->n > 0 || g->n > 0 || g->evidence > 0)
             continue;
         s->has_prior = (config->prior_mask >> m) & 1;
         s->prior_z = s->has_prior ? config->prior_z[m] : 0;
@@ -288,6 +290,49 @@ void stats_inherit(struct arm *a, const struct arm *like, const struct router_co
     a->clock = like->clock;
 }
 
+/* scratch: three packed matrices. False: the sum does not factor, and nothing was changed. */
+static bool pool_matrix(struct matrix_stats *p, const struct matrix_stats *g, const double *ridge,
+                        uint32_t d, double *scratch)
+{
+    size_t n = packed_n(d);
+    double *sum = scratch, *inverse = sum + n;
+    for (size_t i = 0; i < n; i++)
+        sum[i] = p->A[i] + g->A[i];
+    for (uint32_t i = 0; i < d; i++)
+        sum[packed_n(i) + i] -= g->ridge * ridge[i > 0];
+    if (packed_invert(sum, d, inverse, inverse + n) != OK)
+        return false;
+    memcpy(p->A, sum, n * sizeof *sum);
+    memcpy(p->P, inverse, n * sizeof *inverse);
+    p->evidence += g->evidence;
+    p->since = 0;
+    return true;
+}
+
+void stats_pool(struct pooled *p, const struct arm *a, const struct router_config *router,
+                double *scratch)
+{
+    uint32_t d = spec_d(&router->spec);
+    const double *ridge = router->settings.ridge[METRIC_RATED];
+    const struct matrix_stats *g = &a->groups[METRIC_RATED];
+    bool factors = pool_matrix(&p->matrix, g, ridge, d, scratch);
+    for (uint32_t m = 0; m < router->metrics_n; m++) {
+        const struct metric_stats *s = &a->metrics[m];
+        if (!(s->recent.n > 0))
+            continue;
+        p->recent[m].n += s->recent.n;
+        p->recent[m].sum_raw += s->recent.sum_raw;
+        p->recent[m].sum_z += s->recent.sum_z;
+        if (!factors || !p->b[m])
+            continue;
+        double above = s->recent.sum_z / s->recent.n - stats_prior(a, p, router, m);
+        for (uint32_t i = 0; i < d; i++) {
+            double sum_x = g->A[packed_n(i)] - (i == 0 ? g->ridge * ridge[0] : 0);
+            p->b[m][i] += s->b[i] - above * sum_x;
+        }
+    }
+}
+
 /* Sherman-Morrison: (A + x x')^-1 = P - (Px)(Px)'/(1 + x'Px). Then, on schedule or when P has
  * drifted from A^-1 along x, the inverse is formed again from A. */
 static void learn_matrix(struct matrix_stats *g, const double *x, const double *px, double q,
@@ -350,7 +395,7 @@ static void count_metric(struct metric_stats *s, struct pooled *p, uint32_t m, d
 
 size_t stats_scratch_n(uint32_t d)
 {
-    return 6 * (size_t)d + 2 * packed_n(d);
+    return 6 * (size_t)d + 3 * packed_n(d);
 }
 
 /* What stats_learn hands to the metrics of the group, each in turn. */

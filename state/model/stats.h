@@ -160,10 +160,16 @@ void stats_fade_matrix(struct matrix_stats *g, const double *ridge, double f, ui
 void stats_reprice(struct arm *a, const struct router_config *router, uint32_t metric,
                    const struct stats_price *price);
 /* `a`, which has learned nothing, begins with what `like` knows, worth at most `strength` outcomes
- * a group; its counts stay 0. Of one router. */
+ * a group; its counts stay 0. Of one layout. */
 void stats_inherit(struct arm *a, const struct arm *like, const struct router_config *router,
                    double strength, double *scratch);
 
+/* What an arm that came from elsewhere knows enters the slopes that all arms share, as if each of
+ * its outcomes were centred on its mean of all of them: A_0 += A - L, and b_0m += b_m -
+ * (ybar - r_m) sum x, where sum x is the bias' row of A - L. Values that stood in for metrics that
+ * an outcome lacked count like the others. An A_0 that would not factor stays as it was. */
+void stats_pool(struct pooled *p, const struct arm *a, const struct router_config *router,
+                double *scratch);
 /* Of metrics that the decision's sums hold already: what stood for them was *was, now it is *in. b,
  * the pooled b and the means move by the difference; counts and the noise do not. */
 struct stats_was {

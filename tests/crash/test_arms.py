@@ -62,6 +62,41 @@ class Arms(Case):
         self.assertNotIn("reward", {m: 1 for m, s in self.arm("leaves").metrics.items() if s.n})
         self.assert_verified(self.s)
 
+    def test_an_import_is_there_after_a_kill_to_the_last_byte(self):
+        """What a fresh arm begins with stands in the journal, not in the caller's file."""
+        self.s.create_router(arms=("teacher",))
+        for i in range(40):
+            self.s.report(self.s.route(task="math" if i % 2 else "chat"), reward=i % 3 / 2)
+        pb = harness.pb.admin
+        exported = self.s.admin.ExportArm(pb.ExportArmRequest(router=ROUTER, name="teacher"),
+                                          timeout=TIMEOUT_S)
+        self.assertEqual(exported.rated_outcomes, 40)
+        self.s.create_router(name="heir", arms=("other",))
+        for name, fields in (("whole", {}), ("weak", {"strength": 10.0})):
+            self.s.admin.ImportArm(pb.ImportArmRequest(
+                router="heir", name=name, statistics=exported.statistics, **fields),
+                timeout=TIMEOUT_S)
+        ask = [pb.ExportArmRequest(router="heir", name=name) for name in ("whole", "weak")]
+        before = [self.s.admin.ExportArm(a, timeout=TIMEOUT_S) for a in ask]
+        self.assertEqual(before[0].rated_outcomes, 40)
+        self.assertAlmostEqual(before[1].rated_outcomes, 10)
+        self.s.kill()
+        self.assertTrue(self.s.start())
+        self.assertEqual([self.s.admin.ExportArm(a, timeout=TIMEOUT_S) for a in ask], before)
+        self.assert_verified(self.s)
+        damaged = bytearray(exported.statistics)
+        damaged[len(damaged) // 2] ^= 4
+        code, _ = self.assert_refused(grpc.StatusCode.INVALID_ARGUMENT,
+                                      lambda: self.s.admin.ImportArm(pb.ImportArmRequest(
+                                          router="heir", name="x", statistics=bytes(damaged)),
+                                          timeout=TIMEOUT_S))
+        self.assertEqual(code, "PARSE")
+        code, _ = self.assert_refused(grpc.StatusCode.RESOURCE_EXHAUSTED,
+                                      lambda: self.s.admin.ImportArm(pb.ImportArmRequest(
+                                          router="heir", name="x", statistics=bytes(3 << 20) + b"x"),
+                                          timeout=TIMEOUT_S))
+        self.assertEqual(code, "TOO_LARGE")
+
     @staticmethod
     def code_for(name):
         """A NUL would end the name in C: the message is refused before anybody looks at names."""

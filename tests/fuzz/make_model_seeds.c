@@ -1,9 +1,11 @@
-/* make_model_seeds DIR - writes the seeds of fuzz_model: a checkpoint's form changes with the
+/* make_model_seeds DIR - writes the seeds of fuzz_model (into DIR/model) and of fuzz_transfer (into
+ * DIR/transfer: `learned`, an arm of that model): a checkpoint's form changes with the
  * model, and a seed of an older form teaches the fuzzer nothing. `empty`: no router. `two_arms`:
  * declared, with descriptors, untaught. `learned`: outcomes in pieces, a failure, a fading gamma
  * that was changed, both sides of a split, an arm that left, a key. */
 #include "state/model/fold.h"
 #include "state/model/model.h"
+#include "state/model/transfer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -156,18 +158,36 @@ static void teach(struct maker *k)
     }
 }
 
+static void write_bytes(const struct buf *b, size_t len, const char *dir, const char *name)
+{
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
+    FILE *f = fopen(path, "wb");
+    if (buf_error(b) != OK || !f || fwrite(b->data, 1, len, f) != len || fclose(f) != 0) {
+        fprintf(stderr, "%s cannot be written\n", path);
+        exit(1);
+    }
+}
+
 static void write_seed(const struct maker *k, const char *dir, const char *name)
 {
     char path[4096];
     struct buf b;
     buf_init(&b);
     model_encode(k->model, &b);
-    (void)snprintf(path, sizeof path, "%s/%s", dir, name);
-    FILE *f = fopen(path, "wb");
-    if (buf_error(&b) != OK || !f || fwrite(b.data, 1, b.len, f) != b.len || fclose(f) != 0) {
-        fprintf(stderr, "%s cannot be written\n", path);
-        exit(1);
-    }
+    (void)snprintf(path, sizeof path, "model/%s", name);
+    write_bytes(&b, b.len, dir, path);
+    buf_done(&b);
+}
+
+/* Without the checksum, which the target puts behind whatever the fuzzer makes of it. */
+static void write_transfer(const struct maker *k, const char *dir)
+{
+    struct buf b;
+    const struct router *r = model_router(k->model, k->router_uid);
+    buf_init(&b);
+    transfer_encode(router_arm(r, k->arms[0]), &r->config, r->outcomes_folded, &b);
+    write_bytes(&b, b.len - sizeof(uint64_t), dir, "transfer/learned");
     buf_done(&b);
 }
 
@@ -183,6 +203,7 @@ int main(int argc, char **argv)
     write_seed(&k, argv[1], "two_arms");
     teach(&k);
     write_seed(&k, argv[1], "learned");
+    write_transfer(&k, argv[1]);
     model_free(k.model);
     return 0;
 }

@@ -292,6 +292,28 @@ static void every_kind_comes_back_as_it_went(void **unused)
     }
 }
 
+static void an_arm_that_begins_with_statistics_comes_back(void **unused)
+{
+    (void)unused;
+    static struct event e, again;
+    static const uint8_t seed[] = {1, 2, 3, 0, 5};
+    for (int exact = 0; exact < 2; exact++) {
+        struct buf b;
+        buf_init(&b);
+        fill_event(&e, EVENT_ARM_ADD);
+        e.u.arm.like_uid = 0;
+        e.u.arm.strength = exact ? 0 : 10;
+        e.u.arm.seed = (struct slice){seed, sizeof seed};
+        event_encode(&e, &b);
+        assert_int_equal(event_decode((struct slice){b.data, b.len}, &again), OK);
+        assert_int_equal(again.u.arm.seed.len, sizeof seed);
+        assert_memory_equal(again.u.arm.seed.data, seed, sizeof seed);
+        assert_true(again.u.arm.strength == e.u.arm.strength && again.u.arm.replace);
+        assert_int_equal(event_decode((struct slice){b.data, b.len - 1}, &again), ERR_CORRUPT);
+        buf_done(&b);
+    }
+}
+
 /* Decodes from a block of exactly `len` bytes, so that the address sanitizer sees one byte too far.
  */
 static enum err decode_exact(const uint8_t *data, size_t len)
@@ -605,6 +627,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_kind_comes_back_as_it_went),
+        cmocka_unit_test(an_arm_that_begins_with_statistics_comes_back),
         cmocka_unit_test(a_record_cut_anywhere_or_too_long_is_corrupt),
         cmocka_unit_test(a_record_with_any_byte_changed_never_crashes_and_stays_canonical),
         cmocka_unit_test(an_outcome_with_values_that_fold_cannot_take_is_corrupt),

@@ -1,0 +1,144 @@
+/* engine_transfer.c - what an arm knows goes out as bytes, and comes in as a new arm. */
+#include "server/engine/engine_parts.h"
+
+#include "state/base/mem.h"
+#include "state/model/transfer.h"
+
+#include <string.h>
+
+static const double strength_most = 1e6;
+
+enum err engine_arm_export(struct engine_worker *w, struct slice router, struct slice arm,
+                           struct buf *out, struct err_detail *detail)
+{
+    const struct router_view *r;
+    char name[NAME_CAP];
+    uint32_t router_uid = 0, arm_uid = 0;
+    TRY(engine_name(arm, "the arm", name, detail));
+    enum err e = engine_find_router(engine_snapshot_acquire(w), router, &r, detail);
+    int k = e == OK ? router_view_arm(r, arm.data, arm.len) : -1;
+    if (e == OK && k < 0)
+        e = err_say(detail, ERR_ARM_NOT_FOUND, "router `%s` has no arm `%s`", r->config->name,
+                    name);
+    if (e == OK) {
+        router_uid = r->uid;
+        arm_uid = r->arms[k]->uid;
+    }
+    engine_snapshot_release(w);
+    if (e != OK)
+        return e;
+    e = engine_command_arm(w, router_uid, arm_uid, out);
+    return e == OK ? OK : err_say(detail, e, "arm `%s` was not exported", name);
+}
+
+static enum err read_router(struct engine_worker *w, struct slice name, uint32_t *ret_uid,
+                            struct router_config *ret_config, struct err_detail *detail)
+{
+    const struct router_view *r;
+    enum err e = engine_find_router(engine_snapshot_acquire(w), name, &r, detail);
+    if (e == OK) {
+        *ret_uid = r->uid;
+        *ret_config = *r->config;
+    }
+    engine_snapshot_release(w);
+    return e;
+}
+
+static enum err learn_labels(struct engine_worker *w, uint32_t router_uid, const struct transfer *t,
+                             struct err_detail *detail)
+{
+    for (uint32_t i = 0; i < t->from.tasks_n; i++) {
+        memset(&w->event, 0, sizeof w->event);
+        w->event.kind = EVENT_LABEL_ADD;
+        w->event.at_us = clock_unix_us();
+        w->event.u.label.router_uid = router_uid;
+        memcpy(w->event.u.label.label, t->from.tasks[i], NAME_CAP);
+        enum err e = engine_submit(w, &w->event, NULL);
+        if (e != OK)
+            return err_say(detail, e,
+                           "the statistics know the task label `%s`, for which the router has no "
+                           "free slot",
+                           t->from.tasks[i]);
+    }
+    return OK;
+}
+
+/* Into the layout of the router as it is now; *ret_router is big enough to live on the heap. */
+static enum err fit(struct engine_worker *w, struct slice router, struct transfer *t,
+                    uint32_t *ret_uid, struct router_config *ret_router, struct err_detail *detail)
+{
+    TRY(read_router(w, router, ret_uid, ret_router, detail));
+    TRY(transfer_check_layout(t, ret_router, detail));
+    if (!transfer_has_labels(t, ret_router)) {
+        TRY(learn_labels(w, *ret_uid, t, detail));
+        TRY(read_router(w, router, ret_uid, ret_router, detail));
+    }
+    if (!transfer_has_labels(t, ret_router)) /* Removed and created again meanwhile. */
+        return err_say(detail, ERR_SPEC_MISMATCH, "the router changed meanwhile; try again");
+    return transfer_same_slots(t, ret_router) ? OK : transfer_relabel(t, ret_router);
+}
+
+static enum err submit_import(struct engine_worker *w, uint32_t router_uid,
+                              const struct transfer *t, const struct arm_import *in,
+                              struct err_detail *detail)
+{
+    struct buf seed;
+    buf_init(&seed);
+    transfer_encode(t->arm, &t->from, t->arm->clock, &seed);
+    enum err e = buf_error(&seed);
+    if (e == OK) {
+        memset(&w->event, 0, sizeof w->event);
+        w->event.kind = EVENT_ARM_ADD;
+        w->event.at_us = clock_unix_us();
+        w->event.u.arm.router_uid = router_uid;
+        w->event.u.arm.config = t->arm->config;
+        w->event.u.arm.strength = in->strength;
+        w->event.u.arm.replace = in->replace;
+        w->event.u.arm.seed = (struct slice){seed.data, seed.len};
+        e = engine_submit(w, &w->event, NULL);
+    }
+    buf_done(&seed);
+    if (e == OK)
+        return OK;
+    return err_say(detail, e, "arm `%s` %s", t->arm->config.name,
+                   e == ERR_ARM_EXISTS ? "exists already" : "was not imported");
+}
+
+static enum err import(struct engine_worker *w, const struct arm_import *in, struct transfer *t,
+                       struct err_detail *detail)
+{
+    struct router_config *router = mem_calloc(1, sizeof *router);
+    uint32_t uid = 0;
+    if (!router)
+        return err_say(detail, ERR_NOMEM, "no memory for the import");
+    enum err e = settings_check_arm(&t->arm->config, detail);
+    if (e == OK)
+        e = fit(w, in->router, t, &uid, router, detail);
+    if (e == OK)
+        e = submit_import(w, uid, t, in, detail);
+    mem_free(router);
+    return e;
+}
+
+enum err engine_arm_import(struct engine_worker *w, const struct arm_import *in,
+                           char ret_name[NAME_CAP], struct err_detail *detail)
+{
+    struct transfer *t;
+    if (!(in->strength >= 0 && in->strength <= strength_most))
+        return err_say(detail, ERR_OUT_OF_RANGE,
+                       "strength is %.10g; it must lie in (0, %g] outcomes", in->strength,
+                       strength_most);
+    enum err e = transfer_decode(in->statistics, &t, detail);
+    if (e != OK) /* Not our disk's fault. */
+        return e == ERR_CORRUPT ? ERR_PARSE : e;
+    struct arm_config *config = &t->arm->config;
+    if (in->name.len) {
+        memset(config->name, 0, sizeof config->name);
+        e = engine_name(in->name, "the arm", config->name, detail);
+    }
+    memcpy(ret_name, config->name, NAME_CAP);
+    if (e == OK)
+        e = import(w, in, t, detail);
+    transfer_free(t);
+    return e;
+}
