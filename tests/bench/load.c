@@ -1,4 +1,5 @@
 #include "tests/bench/load.h"
+#include "tests/bench/meter.h"
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -7,10 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { IN_FLIGHT_MAX = 1024, SAMPLES_MAX = 4 * 1000 * 1000, CALL_TIMEOUT_S = 60 };
+enum { CALL_TIMEOUT_S = 60 };
 
 struct lane {
     grpc_call *call;
@@ -27,36 +26,9 @@ struct run {
     grpc_completion_queue *cq;
     void *method;
     uint64_t next, open;
-    float *samples_us;
-    size_t samples_n;
+    struct meter meter;
     struct load_result *result;
 };
-
-static int64_t now_ns(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
-/* Seconds of processor that a process has used; utime and stime of /proc/PID/stat. */
-static double process_cpu_s(pid_t pid)
-{
-    char path[64], text[1024];
-    unsigned long user = 0, system = 0;
-    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-    FILE *f = fopen(path, "re");
-    if (f && fgets(text, sizeof text, f)) {
-        const char *after_name = strrchr(text, ')');
-        if (!after_name ||
-            sscanf(after_name + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user,
-                   &system) != 2)
-            user = system = 0;
-    }
-    if (f)
-        (void)fclose(f);
-    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-}
 
 grpc_channel *load_open(const char *address)
 {
@@ -90,7 +62,7 @@ static bool begin(struct run *r, struct lane *lane)
     grpc_slice_unref(bytes);
     lane->response = NULL;
     lane->details = grpc_empty_slice();
-    lane->began_ns = now_ns();
+    lane->began_ns = meter_now_ns();
     lane->call = grpc_channel_create_registered_call(
         r->load->channel, NULL, GRPC_PROPAGATE_DEFAULTS, r->cq, r->method, until, NULL);
     grpc_op ops[6] = {
@@ -123,8 +95,7 @@ static void take_response(struct run *r, struct lane *lane)
 static void finish(struct run *r, struct lane *lane)
 {
     r->open--;
-    if (r->samples_n < SAMPLES_MAX)
-        r->samples_us[r->samples_n++] = (float)(now_ns() - lane->began_ns) / 1000;
+    meter_call(&r->meter, lane->began_ns);
     r->result->calls++;
     if (lane->status == GRPC_STATUS_OK) {
         take_response(r, lane);
@@ -140,19 +111,6 @@ static void finish(struct run *r, struct lane *lane)
     grpc_call_unref(lane->call);
 }
 
-static int by_value(const void *a, const void *b)
-{
-    float x = *(const float *)a, y = *(const float *)b;
-    return (x > y) - (x < y);
-}
-
-static double percentile(const struct run *r, double share)
-{
-    if (!r->samples_n)
-        return 0;
-    return (double)r->samples_us[(size_t)((double)(r->samples_n - 1) * share)];
-}
-
 static void loop(struct run *r, int64_t until_ns)
 {
     while (r->open) {
@@ -160,7 +118,7 @@ static void loop(struct run *r, int64_t until_ns)
             grpc_completion_queue_next(r->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
         struct lane *lane = ev.tag;
         finish(r, lane);
-        if (now_ns() < until_ns)
+        if (meter_now_ns() < until_ns)
             (void)begin(r, lane);
     }
 }
@@ -168,29 +126,21 @@ static void loop(struct run *r, int64_t until_ns)
 void load_run(const struct load *l, struct load_result *ret)
 {
     struct run r = {.load = l, .result = ret};
-    uint32_t n = l->in_flight < IN_FLIGHT_MAX ? l->in_flight : IN_FLIGHT_MAX;
+    uint32_t n = l->in_flight < LOAD_IN_FLIGHT_MAX ? l->in_flight : LOAD_IN_FLIGHT_MAX;
     struct lane *lanes = calloc(n, sizeof *lanes);
     memset(ret, 0, sizeof *ret);
-    r.samples_us = malloc(SAMPLES_MAX * sizeof *r.samples_us);
-    if (!lanes || !r.samples_us)
+    if (!lanes)
         abort();
     r.cq = grpc_completion_queue_create_for_next(NULL);
     r.method = grpc_channel_register_call(l->channel, l->path, NULL, NULL);
-    double cpu = process_cpu_s(l->server);
-    int64_t began = now_ns();
+    meter_begin(&r.meter, l->server);
     for (uint32_t i = 0; i < n; i++) {
         grpc_metadata_array_init(&lanes[i].initial);
         grpc_metadata_array_init(&lanes[i].trailing);
         (void)begin(&r, &lanes[i]);
     }
-    loop(&r, began + (int64_t)(l->seconds * 1e9));
-    ret->seconds = (double)(now_ns() - began) * 1e-9;
-    ret->calls_per_s = (double)ret->calls / ret->seconds;
-    if (ret->calls)
-        ret->server_cpu_us = (process_cpu_s(l->server) - cpu) * 1e6 / (double)ret->calls;
-    qsort(r.samples_us, r.samples_n, sizeof *r.samples_us, by_value);
-    ret->p50_us = percentile(&r, .5);
-    ret->p99_us = percentile(&r, .99);
+    loop(&r, r.meter.began_ns + (int64_t)(l->seconds * 1e9));
+    meter_end(&r.meter, ret);
     for (uint32_t i = 0; i < n; i++) {
         grpc_metadata_array_destroy(&lanes[i].initial);
         grpc_metadata_array_destroy(&lanes[i].trailing);
@@ -201,5 +151,4 @@ void load_run(const struct load *l, struct load_result *ret)
         ;
     grpc_completion_queue_destroy(r.cq);
     free(lanes);
-    free(r.samples_us);
 }

@@ -1,7 +1,8 @@
-/* load.h - a client that keeps n calls in flight on one channel, and measures them.
+/* load.h - a client that keeps n calls, or n messages of one stream, in flight on one channel, and
+ * measures them.
  * Why: what a server can do shows only when the client costs as little as possible: one thread, one
  * queue, registered calls, messages packed beforehand.
- * Threads: one. */
+ * Threads: one a run. */
 #pragma once
 
 #include <grpc/grpc.h>
@@ -30,11 +31,17 @@ struct load {
 
 struct load_result {
     uint64_t calls, errors;
-    double seconds, calls_per_s, p50_us, p99_us;
+    double seconds, calls_per_s, p50_us, p99_us, p999_us;
     double server_cpu_us; /* Per call, user and system, all threads. */
+    double client_cpu_us; /* Per call, of the thread that ran the load. */
     char first_error[256];
 };
+
+enum { LOAD_IN_FLIGHT_MAX = 1024 };
 
 /* HOST:PORT or unix:PATH. */
 grpc_channel *load_open(const char *address);
 void load_run(const struct load *l, struct load_result *ret);
+/* The same as messages of one bidirectional stream, which answers in order; a result counts as a
+ * call. */
+void load_stream_run(const struct load *l, struct load_result *ret);

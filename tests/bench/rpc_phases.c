@@ -1,0 +1,296 @@
+#include "state/store/store.h"
+#include "tests/bench/echo.h"
+#include "tests/bench/machine.h"
+#include "tests/bench/meter.h"
+#include "tests/bench/rpc_world.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- What is asked ---- */
+
+static bool next_route(void *ctx, uint64_t i, struct load_message *ret)
+{
+    *ret = ((struct bench *)ctx)->route[i % PROMPTS];
+    return true;
+}
+
+static bool next_logged(void *ctx, uint64_t i, struct load_message *ret)
+{
+    *ret = ((struct bench *)ctx)->logged[i % PROMPTS];
+    return true;
+}
+
+static bool next_ready(void *ctx, uint64_t i, struct load_message *ret)
+{
+    (void)i;
+    *ret = ((struct bench *)ctx)->ready;
+    return true;
+}
+
+static bool next_stream(void *ctx, uint64_t i, struct load_message *ret)
+{
+    (void)i;
+    *ret = ((struct bench *)ctx)->stream;
+    return true;
+}
+
+static bool next_batch(void *ctx, uint64_t i, struct load_message *ret)
+{
+    (void)i;
+    *ret = ((struct bench *)ctx)->batch;
+    return true;
+}
+
+static bool next_pacer(void *ctx, uint64_t i, struct load_message *ret)
+{
+    (void)i;
+    *ret = ((struct bench *)ctx)->pacer;
+    return true;
+}
+
+/* Sessions in an order without a pattern: 1,597 has no factor in common with their number. */
+static bool next_session(void *ctx, uint64_t i, struct load_message *ret)
+{
+    *ret = ((struct bench *)ctx)->session[i * 1597 % SESSIONS];
+    return true;
+}
+
+static bool next_both(void *ctx, uint64_t i, struct load_message *ret)
+{
+    *ret = ((struct bench *)ctx)->both[i * 1597 % SESSIONS];
+    return true;
+}
+
+static bool next_report(void *ctx, uint64_t i, struct load_message *ret)
+{
+    struct bench *b = ctx;
+    (void)i;
+    if (b->reported_n >= b->packed_n)
+        return false;
+    const struct kept *k = &b->kept[b->reported_n++];
+    *ret = (struct load_message){k->bytes, k->len};
+    return true;
+}
+
+/* A decision to be reported, packed while nobody measures. */
+static void keep_decision(void *ctx, uint64_t i, const uint8_t *bytes, size_t len)
+{
+    struct bench *b = ctx;
+    (void)i;
+    b->route_response = len;
+    if (b->kept_n == KEPT_MAX)
+        return;
+    struct kept *k = &b->kept[b->kept_n];
+    if (len > sizeof k->bytes)
+        return;
+    k->len = (uint32_t)len; /* The response itself for now: unpacking here would slow the load. */
+    memcpy(k->bytes, bytes, len);
+    b->kept_n++;
+}
+
+static void see_report(void *ctx, uint64_t i, const uint8_t *bytes, size_t len)
+{
+    (void)i;
+    (void)bytes;
+    ((struct bench *)ctx)->report_response = len;
+}
+
+struct echo_sizes {
+    struct bench *bench;
+    size_t request;
+};
+
+static bool next_echo(void *ctx, uint64_t i, struct load_message *ret)
+{
+    const struct echo_sizes *s = ctx;
+    (void)i;
+    *ret = (struct load_message){s->bench->blank, s->request};
+    return true;
+}
+
+/* ---- One phase ---- */
+
+static void check(const struct load_result *r)
+{
+    if (!r->errors)
+        return;
+    (void)fprintf(stderr, "shunt-bench: %llu errors, the first: %s\n",
+                  (unsigned long long)r->errors, r->first_error);
+    exit(EXIT_FAILURE);
+}
+
+static void run_echo(struct bench *b, const struct cell *c, enum phase p, struct load_result *ret)
+{
+    bool report = p == ECHO_REPORT;
+    struct echo_sizes sizes = {b, report ? b->report_request : b->route[0].len};
+    uint32_t wanted = (uint32_t)(report ? b->report_response : b->route_response);
+    memcpy(b->blank, &wanted, sizeof wanted);
+    struct load l = {.channel = b->to_echo[c->transport],
+                     .path = ECHO_PATH,
+                     .in_flight = (uint32_t)c->in_flight,
+                     .seconds = b->o.seconds,
+                     .request = next_echo,
+                     .ctx = &sizes,
+                     .server = b->echo[c->transport]};
+    load_run(&l, ret);
+    check(ret);
+}
+
+#define ROUTE_PATH "/shunt.v1.Router/RouteRequest"
+
+static void run_shuntd(struct bench *b, const struct cell *c, enum phase p, struct load_result *ret)
+{
+    static const struct {
+        const char *path;
+        bool (*next)(void *, uint64_t, struct load_message *);
+        void (*see)(void *, uint64_t, const uint8_t *, size_t);
+    } rows[PHASES] = {
+        [ROUTE] = {ROUTE_PATH, next_route, keep_decision},
+        [LOGGED] = {ROUTE_PATH, next_logged, keep_decision},
+        [READY] = {ROUTE_PATH, next_ready, NULL},
+        [JOB] = {ROUTE_PATH, next_logged, NULL},
+        [STREAM] = {"/shunt.v1.Router/RouteStream", next_stream, NULL},
+        [BATCHES] = {"/shunt.v1.Router/RouteBatch", next_batch, NULL},
+        [PACER] = {ROUTE_PATH, next_pacer, NULL},
+        [SESSION] = {ROUTE_PATH, next_session, NULL},
+        [BOTH] = {ROUTE_PATH, next_both, NULL},
+        [REPORT] = {"/shunt.v1.Router/ReportReward", next_report, see_report},
+        [BESIDE] = {ROUTE_PATH, next_route, NULL},
+    };
+    struct load l = {.channel = b->to_shuntd[c->transport],
+                     .path = rows[p].path,
+                     .in_flight = (uint32_t)c->in_flight,
+                     .seconds = b->o.seconds,
+                     .request = rows[p].next,
+                     .response = rows[p].see,
+                     .ctx = b,
+                     .server = b->shuntd.pid};
+    if (p ==
+        BATCHES) /* As many decisions as half of the calls would be, and two batches at least. */
+        l.in_flight = l.in_flight / (BATCH / 2) > 2 ? l.in_flight / (BATCH / 2) : 2;
+    if (p == STREAM)
+        load_stream_run(&l, ret);
+    else
+        load_run(&l, ret);
+    check(ret);
+}
+
+/* ---- Beside others ---- */
+
+struct reporting {
+    struct bench *bench;
+    struct load load;
+    struct load_result result;
+};
+
+static void *report_all(void *arg)
+{
+    struct reporting *r = arg;
+    load_run(&r->load, &r->result);
+    return NULL;
+}
+
+/* Rewards at the rate that the server takes, on a connection of their own. */
+static void run_beside(struct bench *b, const struct cell *c, struct load_result *ret)
+{
+    struct reporting r = {.bench = b,
+                          .load = {.channel = b->beside,
+                                   .path = "/shunt.v1.Router/ReportReward",
+                                   .in_flight = 64,
+                                   .seconds = b->o.seconds,
+                                   .request = next_report,
+                                   .ctx = b,
+                                   .server = b->shuntd.pid}};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, report_all, &r) != 0)
+        rpc_die("no thread");
+    run_shuntd(b, c, BESIDE, ret);
+    (void)pthread_join(thread, NULL);
+    check(&r.result);
+}
+
+static void run_job(struct bench *b, const struct cell *c, struct load_result *ret)
+{
+    uint64_t ids[JOBS];
+    rpc_jobs_start(b, ids);
+    run_shuntd(b, c, JOB, ret);
+    rpc_jobs_end(b, ids);
+}
+
+/* Median microseconds of a commit of 16 records of 300 bytes, by the store itself, on this disk:
+ * what an acknowledgement is held against. */
+static double commit_us(struct bench *b)
+{
+    enum { COMMITS = 15, RECORDS = 16, BYTES = 300 };
+    static const uint8_t zeros[BYTES];
+    struct slice records[RECORDS];
+    double us[COMMITS];
+    for (int i = 0; i < RECORDS; i++)
+        records[i] = (struct slice){zeros, BYTES};
+    for (int i = 0; i < COMMITS; i++) {
+        struct err_detail detail = {""};
+        uint64_t last;
+        int64_t began = meter_now_ns();
+        if (store_append(b->store, records, RECORDS, &last, &detail) != OK)
+            rpc_die(detail.text);
+        us[i] = (double)(meter_now_ns() - began) * 1e-3;
+    }
+    return machine_median(us, COMMITS);
+}
+
+/* ---- A round ---- */
+
+static void run_cell(struct bench *b, struct cell *c, int round)
+{
+    struct load_result *results = c->results[round];
+    b->kept_n = b->packed_n = b->reported_n = 0;
+    for (int p = 0; p < PHASES; p++) {
+        if (!b->wanted[p])
+            continue;
+        if (p == ECHO_REPORT)
+            rpc_pack_reports(b);
+        if (p == ECHO || p == ECHO_REPORT)
+            run_echo(b, c, (enum phase)p, &results[p]);
+        else if (p == JOB)
+            run_job(b, c, &results[p]);
+        else if (p == BESIDE)
+            run_beside(b, c, &results[p]);
+        else
+            run_shuntd(b, c, (enum phase)p, &results[p]);
+    }
+    c->commit_us[round] = commit_us(b);
+}
+
+void rpc_round(struct bench *b, int round)
+{
+    for (int i = 0; i < b->cells_n; i++)
+        run_cell(b, &b->cells[i], round);
+}
+
+/* Learns the sizes, warms all servers, leaves the newcomers' phase of the routers behind. */
+void rpc_warm_up(struct bench *b)
+{
+    static struct cell cells[TRANSPORTS];
+    double seconds = b->o.seconds;
+    b->o.seconds = .3;
+    for (int t = 0; t < TRANSPORTS; t++) {
+        struct load_result ignored;
+        cells[t].transport = (enum transport)t;
+        cells[t].in_flight = 16;
+        if (!b->o.transports[t])
+            continue;
+        run_shuntd(b, &cells[t], ROUTE, &ignored);
+        rpc_pack_reports(b);
+        run_shuntd(b, &cells[t], REPORT, &ignored);
+        for (int p = 0; p < PHASES; p++)
+            if (b->wanted[p] && p != ROUTE && p != REPORT && p != JOB && p != ECHO &&
+                p != ECHO_REPORT && p != BESIDE)
+                run_shuntd(b, &cells[t], (enum phase)p, &ignored);
+        run_echo(b, &cells[t], ECHO, &ignored);
+        run_echo(b, &cells[t], ECHO_REPORT, &ignored);
+    }
+    b->o.seconds = seconds;
+}
