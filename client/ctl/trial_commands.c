@@ -113,6 +113,13 @@ static void print_shares(const Shunt__V1__AgreementReport *r)
     if (r->has_share)
         printf(" (%.1f %%; of the latest 100, fading, %.1f %%)", 100 * r->share, 100 * r->recent);
     puts("");
+    if (r->has_constant && r->has_by_chance)
+        printf("by chance   %.1f %%; always the baseline's commonest arm %.1f %%\n",
+               100 * r->by_chance, 100 * r->constant);
+    if (r->has_kappa)
+        printf("kappa       %.2f (1: always agrees, 0: no more than by chance)\n", r->kappa);
+    else if (r->decided)
+        puts("kappa       - (neither the baseline nor the policy ever varied)");
     const Shunt__V1__MeanEstimate *both[] = {r->agreed_utility, r->differed_utility};
     for (int i = 0; i < 2; i++)
         if (both[i] && both[i]->has_mean && both[i]->has_low)

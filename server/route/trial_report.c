@@ -9,6 +9,8 @@
 enum { ENOUGH = 30, ENOUGH_AGREEMENT = 100 };
 /* From here on a promotion changes little. */
 static const double agreement_enough = .8;
+/* A baseline that is one arm so often does not vary. */
+static const double constant_baseline = .95;
 /* Choices of arms that nobody knows, above which agreement says little. */
 static const double unknown_most = .2;
 
@@ -184,6 +186,20 @@ static double unknown_share(const struct router_view *r, uint64_t answered,
     return answered ? (double)unknown / (double)answered : 0;
 }
 
+static void compare_with_chance(const struct router_view *r, uint64_t answered,
+                                struct agreement_report *ret)
+{
+    double n = (double)answered, most = 0, both = 0;
+    for (uint32_t i = 0; i < r->arms_n; i++) {
+        const struct arm_view *a = r->arms[i];
+        most = fmax(most, (double)a->trial_served / n);
+        both += (double)a->trial_served / n * ((double)a->trial_chosen / n);
+    }
+    ret->constant = answered ? most : (double)NAN;
+    ret->by_chance = answered ? both : (double)NAN;
+    ret->kappa = both < 1 ? (ret->share - both) / (1 - both) : (double)NAN;
+}
+
 static void say_agreement(const struct arm_view *unknown_arm, uint64_t answered,
                           struct agreement_report *r)
 {
@@ -199,6 +215,13 @@ static void say_agreement(const struct arm_view *unknown_arm, uint64_t answered,
                        "which no outcome is known, `%s` most often. Agreement says little until "
                        "the baseline varies; promoted, such an arm enters by the newcomer share.",
                        100 * r->unknown, unknown_arm->config->name);
+    else if (r->recent >= agreement_enough && r->constant >= constant_baseline)
+        (void)snprintf(out, TRIAL_SENTENCE_CAP,
+                       "Advisable: the policy agrees with the baseline in %.0f %% of the latest "
+                       "decisions, so a promotion changes little at first. That is no proof of "
+                       "skill: the baseline is one arm in %.0f %% of decisions, and a policy that "
+                       "always says that arm would agree as often.",
+                       100 * r->recent, 100 * r->constant);
     else if (r->recent >= agreement_enough)
         (void)snprintf(out, TRIAL_SENTENCE_CAP,
                        "Advisable: the policy agrees with the baseline in %.0f %% of the latest "
@@ -228,6 +251,7 @@ void trial_report_agreement(const struct router_view *r, struct agreement_report
     uint64_t answered = ret->agreed.answered + ret->differed.answered;
     ret->share = answered ? (double)ret->agreed.answered / (double)answered : (double)NAN;
     ret->recent = answered ? r->trial.recent : (double)NAN;
+    compare_with_chance(r, answered, ret);
     ret->unknown = unknown_share(r, answered, &unknown_arm);
     say_agreement(unknown_arm, answered, ret);
 }

@@ -39,8 +39,15 @@ struct split_report {
 
 struct agreement_report {
     struct group_report agreed, differed;
-    double share;   /* Of answered decisions in which the policy would have chosen the baseline. */
-    double recent;  /* The same, fading over the last TRIAL_RECENT. */
+    double share;  /* Of answered decisions in which the policy would have chosen the baseline. */
+    double recent; /* The same, fading over the last TRIAL_RECENT. */
+    /* What the share is worth. A policy that always says the arm that the baseline is most often
+     * would agree in `constant` of the decisions; two that know nothing of one another and choose
+     * as often as these two did, in `by_chance`. kappa = (share - by_chance) / (1 - by_chance)
+     * [Cohen 1960, "A coefficient of agreement for nominal scales", eq. 1]: 1 agrees always, 0 as
+     * by chance; NaN where by_chance is 1, as neither ever varied. An arm removed since counts as
+     * one that the other never chose. */
+    double constant, by_chance, kappa;
     double unknown; /* Share in which it would have chosen an arm without an outcome. */
     bool promote;
     char sentence[TRIAL_SENTENCE_CAP];

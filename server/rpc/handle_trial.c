@@ -147,6 +147,11 @@ static enum err agreement_out(const struct router_view *r, struct arena *arena,
     m->has_share = m->has_recent = m->decided > 0;
     m->share = report.share;
     m->recent = report.recent;
+    m->has_constant = m->has_by_chance = m->decided > 0;
+    m->constant = report.constant;
+    m->by_chance = report.by_chance;
+    m->has_kappa = isfinite(report.kappa);
+    m->kappa = m->has_kappa ? report.kappa : 0;
     m->promote = report.promote;
     m->has_since_us = t->epoch && !t->policies[1][0];
     m->since_us = t->since_us;

@@ -186,6 +186,42 @@ static void an_apprentice_is_promoted_by_agreement_and_not_by_what_nobody_knows(
     close_scene(&c);
 }
 
+static void agreement_is_held_against_what_chance_would_give(void **state)
+{
+    (void)state;
+    struct scene c;
+    struct agreement_report r;
+    open_scene(&c, MODE_APPRENTICE);
+    trial_report_agreement(c.r, &r);
+    assert_true(isnan(r.constant) && isnan(r.by_chance) && isnan(r.kappa));
+    for (int k = 0; k < 100; k++)
+        tell(&c, k % 10 ? TRIAL_AGREED : TRIAL_DIFFERED, .5, .5, 5);
+    struct arm_view **arms = c.r->arms;
+    arms[0]->answered = arms[1]->answered = 1;
+    /* The baseline is always `a`, the policy in 90 of 100: no more than by chance. */
+    arms[0]->trial_served = 100;
+    arms[0]->trial_chosen = 90;
+    arms[1]->trial_chosen = 10;
+    trial_report_agreement(c.r, &r);
+    assert_true(fabs(r.constant - 1) < 1e-12 && fabs(r.by_chance - .9) < 1e-12);
+    assert_true(fabs(r.kappa) < 1e-9);
+    assert_true(r.promote);
+    assert_non_null(strstr(r.sentence, "no proof of skill"));
+    /* Half and half on both sides: .5 by chance, so that .9 is worth (.9 - .5) / (1 - .5). */
+    arms[0]->trial_served = arms[1]->trial_served = 50;
+    arms[0]->trial_chosen = arms[1]->trial_chosen = 50;
+    trial_report_agreement(c.r, &r);
+    assert_true(fabs(r.constant - .5) < 1e-12 && fabs(r.by_chance - .5) < 1e-12);
+    assert_true(fabs(r.kappa - .8) < 1e-9);
+    assert_null(strstr(r.sentence, "no proof of skill"));
+    /* Neither ever varied: agreement says nothing, and nor does a number. */
+    arms[0]->trial_served = arms[0]->trial_chosen = 100;
+    arms[1]->trial_served = arms[1]->trial_chosen = 0;
+    trial_report_agreement(c.r, &r);
+    assert_true(isnan(r.kappa));
+    close_scene(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -194,6 +230,7 @@ int main(void)
         cmocka_unit_test(intervals_of_a_difference_cover_as_they_say),
         cmocka_unit_test(the_better_side_is_named_when_there_are_enough_answers),
         cmocka_unit_test(an_apprentice_is_promoted_by_agreement_and_not_by_what_nobody_knows),
+        cmocka_unit_test(agreement_is_held_against_what_chance_would_give),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
