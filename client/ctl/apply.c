@@ -399,8 +399,8 @@ static const Shunt__V1__ArmSpec *arm_there(const Shunt__V1__RouterInfo *have, co
     return NULL;
 }
 
-static void arms_compare(struct apply_plan *plan, const spec_t *want,
-                         const Shunt__V1__RouterInfo *have, bool prune)
+static void arms_that_come(struct apply_plan *plan, const spec_t *want,
+                           const Shunt__V1__RouterInfo *have)
 {
     for (size_t i = 0; i < want->n_arms; i++) {
         const Shunt__V1__ArmSpec *there = arm_there(have, want->arms[i]->name);
@@ -412,6 +412,11 @@ static void arms_compare(struct apply_plan *plan, const spec_t *want,
             arm_add_line(plan, want->name, want->arms[i]);
         json_decref(now);
     }
+}
+
+static void arms_that_go(struct apply_plan *plan, const spec_t *want,
+                         const Shunt__V1__RouterInfo *have, bool prune)
+{
     for (size_t i = 0; i < have->n_arms; i++) {
         const Shunt__V1__ArmSpec *spec = have->arms[i]->spec;
         if (!spec || spec_has_arm(want, spec->name))
@@ -434,6 +439,7 @@ static void router_compare(struct apply_plan *plan, const spec_t *want,
         plan->failed = true;
     } else {
         fixed_compare(plan, want->name, wanted, now);
+        arms_that_come(plan, want, have); /* Settings may name them. */
         size_t before = plan->n;
         settings_compare(plan, want->name, json_object_get(wanted, "settings"),
                          json_object_get(now, "settings"), update);
@@ -447,7 +453,7 @@ static void router_compare(struct apply_plan *plan, const spec_t *want,
                       &shunt__v1__router_info__descriptor);
             update = NULL;
         }
-        arms_compare(plan, want, have, prune);
+        arms_that_go(plan, want, have, prune);
     }
     json_decref(wanted);
     json_decref(now);

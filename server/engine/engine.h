@@ -228,8 +228,20 @@ MUST_USE enum err engine_reports(struct engine_worker *w, const struct report_in
 /* `config` as settings_check wants it; ret_uid may be NULL. settings.seed 0: a random one. */
 MUST_USE enum err engine_router_create(struct engine_worker *w, const struct router_config *config,
                                        struct err_detail *detail);
+/* The arms that a router has, or is to have. */
+struct arm_names {
+    const void *self;
+    uint32_t n;
+    const char *(*name)(const void *self, uint32_t i);
+};
+/* ERR_INVALID when fixed_arm, split_fixed_arm or baseline_arm names none of them: a misspelt one
+ * would quietly be another policy. Names that stay as they were in `old` (or NULL) may be of an arm
+ * that was removed since, and a router without arms may be told of one that is to come. */
+MUST_USE enum err engine_check_named_arms(const struct router_settings *s,
+                                          const struct router_settings *old,
+                                          const struct arm_names *arms, struct err_detail *detail);
 /* New settings and weights of an existing router; `config` must agree in all that is fixed.
- * settings.seed 0 keeps the seed. */
+ * settings.seed 0 keeps the seed. Arms that settings name anew must be there. */
 MUST_USE enum err engine_router_update(struct engine_worker *w, const struct router_config *config,
                                        struct err_detail *detail);
 MUST_USE enum err engine_router_remove(struct engine_worker *w, struct slice name,

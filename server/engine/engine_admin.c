@@ -150,6 +150,56 @@ static enum err check_fixed(const struct router_config *old, const struct router
                          "the metric table of router `%s` is fixed but for its weights", old->name);
 }
 
+enum { NAMES_SHOWN = 8 };
+
+enum err engine_check_named_arms(const struct router_settings *s, const struct router_settings *old,
+                                 const struct arm_names *arms, struct err_detail *detail)
+{
+    const struct {
+        const char *field, *value, *was;
+    } named[] = {{"fixed_arm", s->fixed_arm, old ? old->fixed_arm : ""},
+                 {"split_fixed_arm", s->split_fixed_arm, old ? old->split_fixed_arm : ""},
+                 {"baseline_arm", s->baseline_arm, old ? old->baseline_arm : ""}};
+    for (size_t i = 0; i < sizeof named / sizeof *named && arms->n; i++) {
+        bool there = !named[i].value[0] || strcmp(named[i].value, named[i].was) == 0;
+        char list[NAMES_SHOWN * (NAME_CAP + 2)] = "";
+        for (uint32_t a = 0; a < arms->n && !there; a++) {
+            const char *name = arms->name(arms->self, a);
+            there = strcmp(name, named[i].value) == 0;
+            size_t len = strlen(list);
+            if (a < NAMES_SHOWN)
+                (void)snprintf(list + len, sizeof list - len, "%s%s", a ? ", " : "", name);
+        }
+        if (!there)
+            return err_say(detail, ERR_INVALID,
+                           "settings.%s is `%s`, which is no arm of the router; it has %s%s. Add "
+                           "the arm first, or check the name",
+                           named[i].field, named[i].value, list,
+                           arms->n > NAMES_SHOWN ? ", ..." : "");
+    }
+    return OK;
+}
+
+static const char *name_in_view(const void *self, uint32_t i)
+{
+    return ((const struct router_view *)self)->arms[i]->config->name;
+}
+
+/* Names of arms that change must be there; those that stay may name one that was removed since. */
+static enum err check_update_names(struct engine_worker *w, const struct router_config *old,
+                                   const struct router_config *new, struct err_detail *detail)
+{
+    const struct router_view *r;
+    const struct snapshot *s = engine_snapshot_acquire(w);
+    enum err e = engine_find_router(s, (struct slice){new->name, strlen(new->name)}, &r, detail);
+    if (e == OK) {
+        const struct arm_names arms = {r, r->arms_n, name_in_view};
+        e = engine_check_named_arms(&new->settings, &old->settings, &arms, detail);
+    }
+    engine_snapshot_release(w);
+    return e;
+}
+
 /* Whether utilities change, which a price is paid in. */
 static bool other_values(const struct router_config *old, const struct router_config *new)
 {
@@ -177,6 +227,8 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
         e = look_up_router(w, name, &uid, old, detail);
     if (e == OK)
         e = check_fixed(old, config, detail);
+    if (e == OK)
+        e = check_update_names(w, old, config, detail);
     uint64_t seed = config->settings.seed ? config->settings.seed : old->settings.seed;
     bool revalued = e == OK && other_values(old, config);
     mem_free(old);

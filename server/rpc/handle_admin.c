@@ -73,6 +73,11 @@ enum err answer_arm(struct handler *h, struct slice router, struct slice arm,
 
 /* ---- Routers ---- */
 
+static const char *name_in_list(const void *self, uint32_t i)
+{
+    return ((const struct arm_config *)self)[i].name;
+}
+
 /* Every arm is checked before anything is made: a typing mistake in the last one creates nothing.
  */
 static enum err check_arms(const Shunt__V1__RouterSpec *spec, const struct router_config *config,
@@ -81,7 +86,8 @@ static enum err check_arms(const Shunt__V1__RouterSpec *spec, const struct route
     for (size_t i = 0; i < spec->n_arms; i++) {
         TRY(codec_arm_in(spec->arms[i], config, &ret_arms[i], detail));
     }
-    return OK;
+    const struct arm_names arms = {ret_arms, (uint32_t)spec->n_arms, name_in_list};
+    return engine_check_named_arms(&config->settings, NULL, &arms, detail);
 }
 
 enum err create_router(struct engine_worker *w, const Shunt__V1__RouterSpec *spec,

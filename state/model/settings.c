@@ -262,10 +262,16 @@ static enum err check_metrics(const struct router_config *c, struct err_detail *
         return err_say(detail, ERR_OUT_OF_RANGE, "metrics holds %u rows; it must hold 1 to %d",
                        c->metrics_n, MAX_METRICS);
     char names[MAX_METRICS][NAME_CAP];
+    double weights = 0;
     for (uint32_t i = 0; i < c->metrics_n; i++) {
         TRY(check_metric(&c->metrics[i], i, detail));
         memcpy(names[i], c->metrics[i].name, NAME_CAP);
+        weights += c->metrics[i].weight;
     }
+    if (!(weights > 0))
+        return err_say(detail, ERR_INVALID,
+                       "the weight of every metric is 0, so that no arm could be better than "
+                       "another: give one of them a weight above 0");
     return check_unique("metrics", names[0], c->metrics_n, detail);
 }
 

@@ -148,8 +148,11 @@ class Trial(unittest.TestCase):
         self.assertNotIn("-0.0000", text)
 
     def test_an_explanation_names_the_policy_and_that_it_fell_back(self):
-        self.run_ctl("router", "add", "f", "--arm", "a", "--set", "policy=fixed", "--set",
-                     "fixed_arm=nobody", "--set", "newcomer_pulls=0", "--arm", "b")
+        add = ["router", "add", "f", "--arm", "a", "--set", "policy=fixed", "--set",
+               "newcomer_pulls=0", "--arm", "b"]
+        self.assertIn("it has a, b", self.run_ctl(*add, "--set", "fixed_arm=nobody", code=1))
+        self.run_ctl(*add, "--arm", "nobody", "--set", "fixed_arm=nobody")
+        self.run_ctl("arm", "remove", "--router", "f", "nobody")
         text = self.run_ctl("explain", self.decide("f")["decision_id"])
         self.assertIn("policy      fixed  (the arm it names was not eligible", text)
 

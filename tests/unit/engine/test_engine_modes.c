@@ -166,7 +166,9 @@ static void a_baseline_that_is_missing_or_may_not_serve_is_refused_with_what_to_
     assert_int_not_equal(s.route->reason, REASON_BASELINE);
     set_settings(&s, MODE_APPRENTICE, "");
     REFUSED(plain, ERR_BASELINE_REQUIRED, "there is no baseline arm");
+    served_arm(&s, "default", "gone");
     set_settings(&s, MODE_LOGGING_ONLY, "gone");
+    assert_int_equal(engine_arm_remove(s.w, text("default"), text("gone"), &s.detail), OK);
     REFUSED(plain, ERR_BASELINE_REQUIRED, "its baseline_arm `gone` is no arm of it");
     set_settings(&s, MODE_APPRENTICE, "b");
     REFUSED(without, ERR_NO_ELIGIBLE_ARM, "the baseline `b`");
@@ -187,6 +189,61 @@ static void a_baseline_that_is_missing_or_may_not_serve_is_refused_with_what_to_
     assert_int_equal(r->arms[1]->cooldowns, 1);
     assert_int_equal(r->arms[1]->cooldown_until_us, 0);
     engine_snapshot_release(s.w);
+    served_close(&s);
+}
+
+static enum err set_names(struct served *s, const char *fixed, const char *split,
+                          const char *baseline)
+{
+    static struct router_config c;
+    c = *engine_snapshot_acquire(s->w)->routers[0]->config;
+    engine_snapshot_release(s->w);
+    (void)snprintf(c.settings.fixed_arm, NAME_CAP, "%s", fixed);
+    (void)snprintf(c.settings.split_fixed_arm, NAME_CAP, "%s", split);
+    (void)snprintf(c.settings.baseline_arm, NAME_CAP, "%s", baseline);
+    return engine_router_update(s->w, &c, &s->detail);
+}
+
+static void a_setting_that_names_no_arm_is_refused_with_the_arms_there_are(void **state)
+{
+    (void)state;
+    struct served s;
+    memset(&s, 0, sizeof s);
+    served_open(&s);
+    served_router(&s, "default", NULL);
+    assert_int_equal(set_names(&s, "a", "", ""), OK); /* It has none yet: this one may come. */
+    served_arm(&s, "default", "b");
+    served_arm(&s, "default", "c");
+    assert_int_equal(set_names(&s, "a", "b", ""), OK); /* `a` is what it was. */
+    assert_int_equal(set_names(&s, "bb", "b", ""), ERR_INVALID);
+    assert_non_null(strstr(s.detail.text, "settings.fixed_arm is `bb`"));
+    assert_non_null(strstr(s.detail.text, "it has b, c."));
+    assert_int_equal(set_names(&s, "a", "d", ""), ERR_INVALID);
+    assert_non_null(strstr(s.detail.text, "settings.split_fixed_arm is `d`"));
+    assert_int_equal(set_names(&s, "a", "b", "cc"), ERR_INVALID);
+    assert_non_null(strstr(s.detail.text, "settings.baseline_arm is `cc`"));
+    assert_int_equal(set_names(&s, "c", "", "b"), OK);
+    assert_int_equal(engine_arm_remove(s.w, text("default"), text("b"), &s.detail), OK);
+    assert_int_equal(set_names(&s, "c", "", "b"), OK); /* Other settings may still be changed. */
+    assert_int_equal(set_names(&s, "b", "", ""), ERR_INVALID);
+    served_close(&s);
+}
+
+static void weights_that_are_all_zero_are_refused(void **state)
+{
+    (void)state;
+    struct served s;
+    static struct router_config c;
+    open_with(&s, NULL);
+    c = *engine_snapshot_acquire(s.w)->routers[0]->config;
+    engine_snapshot_release(s.w);
+    for (uint32_t m = 0; m < c.metrics_n; m++)
+        c.metrics[m].weight = 0;
+    assert_int_equal(engine_router_update(s.w, &c, &s.detail), ERR_INVALID);
+    assert_non_null(strstr(s.detail.text, "above 0"));
+    struct engine_weight none = {text("reward"), 0};
+    struct route_in in = {.weights = &none, .weights_n = 1};
+    REFUSED(in, ERR_INVALID, "above 0");
     served_close(&s);
 }
 
@@ -330,6 +387,8 @@ int main(void)
         cmocka_unit_test(a_promoted_apprentice_tries_other_arms_by_their_share),
         cmocka_unit_test(logging_only_answers_and_moves_no_statistic),
         cmocka_unit_test(a_baseline_that_is_missing_or_may_not_serve_is_refused_with_what_to_do),
+        cmocka_unit_test(a_setting_that_names_no_arm_is_refused_with_the_arms_there_are),
+        cmocka_unit_test(weights_that_are_all_zero_are_refused),
         cmocka_unit_test(a_split_counts_requests_and_outcomes_by_side_and_both_teach),
         cmocka_unit_test(terms_sum_to_the_mean_in_the_answer_and_in_the_log),
         cmocka_unit_test(of_many_arms_the_log_has_the_terms_of_the_chosen_and_the_best),

@@ -61,6 +61,8 @@ static void absent_fields_of_a_metric_have_their_defaults(void **state)
     rated.name = a;
     rated.has_min = 1;
     rated.min = -1;
+    rated.has_weight = 1;
+    rated.weight = 1;
     served.name = b;
     served.has_group = 1;
     served.group = SHUNT__V1__METRIC_GROUP__GROUP_SERVED;
