@@ -35,7 +35,6 @@ void ctl_init(struct ctl *ctl)
     const char *server = env("SHUNT_SERVER"), *admin = env("SHUNT_ADMIN");
     const char *data_dir = env("SHUNT_DATA_DIR");
     set(ctl->server, server ? server : DEFAULT_SERVER);
-    ctl->server_given = server != NULL;
     if (admin)
         set(ctl->admin, admin);
     else

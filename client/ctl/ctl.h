@@ -23,8 +23,9 @@ enum ctl_service { CTL_ROUTER, CTL_ADMIN };
 
 struct ctl {
     char server[CTL_ADDRESS_CAP], admin[CTL_ADDRESS_CAP];
-    bool server_given; /* By flag or environment, not by default. */
-    bool admin_given;  /* By flag: SHUNT_ADMIN in a shell asks no server to read a file. */
+    /* By flag: a server that the shell names is to be asked, not to be played on or to read files.
+     */
+    bool server_given, admin_given;
     bool json;
     double timeout_s; /* 0: the command's own. */
     struct call_channel *channels[2];

@@ -85,7 +85,7 @@ static enum ctl_exit options_read(const struct ctl *ctl, const struct command_in
         return CTL_OK;
     if (!ctl->server_given)
         return ctl_fail(CTL_USAGE, "--router plays onto a router that stays: name its server by "
-                                   "--server");
+                                   "--server (SHUNT_SERVER is not enough for that)");
     if (!args_name_valid(o->router))
         return ctl_fail(CTL_USAGE, "--router: not a name: 1 to 64 of A-Z a-z 0-9 . _ / -");
     if (o->settings_n)
@@ -327,8 +327,10 @@ static const char about[] =
     "Every arm's outcome is in the row; the server is told that of the arm it chose. quality is in "
     "[0, 1]; cost_usd, energy_j and latency_ms are optional and >= 0; text and task are optional; "
     "other keys beside them are ignored.\n\n"
-    "Without --server (or SHUNT_SERVER) a private shuntd is started in a temporary directory. With "
-    "it, routers replay/<8 hex>/<order> are made there and removed at the end.\n\n"
+    "Without --server a private shuntd is started in a temporary directory, whatever SHUNT_SERVER "
+    "says: rows that are played are learned. With it, routers replay/<8 hex>/<order> are made "
+    "there "
+    "and removed at the end.\n\n"
     "Utility is the sum of weight x value on the unit interval; cost_usd, energy_j and latency_ms "
     "count as weight x (1 - value), where 1 is the largest mean of an arm in the files. (The "
     "server's own score subtracts weight x value, which differs by a constant.)\n\n"

@@ -242,7 +242,7 @@ class Ctl(unittest.TestCase):
         changes = self.json_of("apply", "-f", second, "--yes")
         self.assertTrue(changes["applied"])
         self.assertEqual([c["action"] for c in changes["changes"]],
-                         ["change", "change", "change", "add", "keep"])
+                         ["change", "add", "change", "change", "keep"])
         info = self.json_of("router", "show", "chat")
         spec = info["spec"]
         self.assertEqual(spec["settings"]["alpha"], 2.0)
@@ -300,8 +300,14 @@ class Ctl(unittest.TestCase):
         again = self.json_of(*options, server=False)
         del r["seconds"], again["seconds"]
         self.assertEqual(r, again)
+        # A server that the shell names is not played on: rows that are played are learned.
+        position = self.json_of("stats")["journal_position"]
+        private = self.json_of(*options)
+        self.assertEqual(self.json_of("stats")["journal_position"], position)
+        self.assertEqual(r["utility"], private["utility"])
         # On a server that is there: the same figures, and its routers are gone afterwards.
-        shared = self.json_of(*options)
+        shared = self.json_of(*options, "--server", self.server.router)
+        self.assertGreater(self.json_of("stats")["journal_position"], position)
         del shared["seconds"]
         self.assertEqual(r, shared)
         self.assertFalse([n for n in self.routers() if n.startswith("replay/")])
@@ -321,18 +327,20 @@ class Ctl(unittest.TestCase):
     def test_replay_onto_a_router_teaches_it_and_leaves_it(self):
         self.run_ctl("router", "add", "mine", "--arm", "small", "--arm", "large", "--tasks",
                      "chat,math")
-        self.run_ctl("replay", self.file, "--router", "mine", code=2)  # No weighted metric in it.
+        onto = ["--router", "mine", "--server", self.server.router]
+        self.run_ctl("replay", self.file, *onto, code=2)  # No weighted metric in it.
         self.run_ctl("router", "update", "mine", "--weights", "quality=1,reward=0")
         with open(self.file, "rb") as data:
             text = gzip.decompress(data.read()).decode()
-        r = self.json_of("replay", "-", "--router", "mine", stdin=text)
+        r = self.json_of("replay", "-", *onto, stdin=text)
         self.assertEqual((r["rows"], r["orders"], r["utility"]["sd"]), (240, 1, 0))
         stats = self.json_of("stats", "--router", "mine")["routers"]["mine"]
         self.assertEqual(stats["outcomes_folded"], 240)
         for arm, share in r["share"].items():
             self.assertEqual(stats["arms"][arm]["issued"], round(share * 240))
-        self.run_ctl("replay", self.file, "--router", "mine", "--orders", "3", code=2)
-        self.run_ctl("replay", self.file, "--router", "mine", server=False, code=2)
+        self.run_ctl("replay", self.file, *onto, "--orders", "3", code=2)
+        # The shell's server is not enough to be taught.
+        self.assertIn("--server", self.run_ctl("replay", self.file, "--router", "mine", code=2))
 
     def test_replay_names_the_line_that_is_wrong(self):
         good = json.dumps(next(rows(1)))
@@ -350,7 +358,8 @@ class Ctl(unittest.TestCase):
 
     def long_replay(self, server):
         """Started, and known to be playing: its temporary directory or its routers are there."""
-        p = subprocess.Popen([SHUNTCTL, "replay", self.file, "--orders", "900"],
+        there = ["--server", self.server.router] if server else []
+        p = subprocess.Popen([SHUNTCTL, "replay", self.file, "--orders", "900", *there],
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=self.env(server))
         until = time.monotonic() + 60
         while time.monotonic() < until:
