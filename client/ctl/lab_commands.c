@@ -287,7 +287,17 @@ static enum ctl_exit say_export(const struct ctl *ctl, const Shunt__V1__JobInfo 
     printf("%s: %llu decisions of router %s, %llu with an outcome\n", path,
            (unsigned long long)job->export->rows, job->router,
            (unsigned long long)(job->log ? job->log->outcomes : 0));
+    if (job->log && job->log->note)
+        printf("note: %s\n", job->log->note);
     return CTL_OK;
+}
+
+/* Standard output holds the lines alone. */
+static enum ctl_exit print_lines(struct ctl *ctl, const Shunt__V1__JobInfo *job)
+{
+    if (job->log && job->log->note)
+        fprintf(stderr, "shuntctl: note: %s\n", job->log->note);
+    return fetch(ctl, job, stdout);
 }
 
 /* Into a file that appears whole or not at all. */
@@ -328,7 +338,7 @@ static enum ctl_exit export_decisions(struct ctl *ctl, const struct command_inpu
     if (!job->export || !job->router)
         code = ctl_fail(CTL_REFUSED, "the server sent no export");
     else
-        code = path && strcmp(path, "-") != 0 ? save(ctl, job, path) : fetch(ctl, job, stdout);
+        code = path && strcmp(path, "-") != 0 ? save(ctl, job, path) : print_lines(ctl, job);
     job_forget(ctl, job->id);
     protobuf_c_message_free_unpacked(&job->base, NULL);
     return code;
@@ -368,13 +378,15 @@ static enum ctl_exit print_cancelled(const struct ctl *ctl, const ProtobufCMessa
     {                                                                                              \
         "until", "T", "decisions before this time (default: now)", NULL, COMMAND_LOCAL             \
     }
-#define CHANGES(kind)                                                                              \
+#define CHANGES(kind, default_weights)                                                             \
     {"policy", "POLICY", "the policy on trial (default: the router's)", kind ".settings.policy",   \
      COMMAND_SET},                                                                                 \
         {"set", "KEY=VALUE", "another setting on trial; may be repeated", kind ".",                \
          COMMAND_SETTING},                                                                         \
     {                                                                                              \
-        "weights", "METRIC=W,...", "weights on trial (default: those of each decision)",           \
+        "weights", "METRIC=W,...",                                                                 \
+            "weights on trial; as in route, a metric that is not named has weight 0 "              \
+            "(default: " default_weights ")",                                                      \
             kind ".weights", COMMAND_PAIRS                                                         \
     }
 #define END                                                                                        \
@@ -385,7 +397,7 @@ static enum ctl_exit print_cancelled(const struct ctl *ctl, const ProtobufCMessa
 static const struct command_option evaluate_options[] = {
     ROUTER,
     WINDOW,
-    CHANGES("evaluate"),
+    CHANGES("evaluate", "those of each decision"),
     {"data", "FILE", "evaluate this file in place of the decision log", NULL, COMMAND_LOCAL},
     {"frozen", NULL, "decide by the statistics of now and learn nothing", "evaluate.frozen",
      COMMAND_FLAG},
@@ -393,7 +405,8 @@ static const struct command_option evaluate_options[] = {
      COMMAND_FLAG},
     {"seed", "N", "of the target's draws (default: 1)", "evaluate.seed", COMMAND_SET},
     END};
-static const struct command_option what_if_options[] = {ROUTER, CHANGES("what_if"), END};
+static const struct command_option what_if_options[] = {ROUTER, CHANGES("what_if", "the router's"),
+                                                        END};
 static const struct command_option lambda_options_table[] = {
     ROUTER,
     WINDOW,
@@ -443,13 +456,17 @@ static const char about_what_if[] =
 static const char about_lambda[] =
     "Quality against cost: what each weight from 0 to 1 would give, from one learning.\v"
     "Without --data: predictions of the router's statistics on contexts of its decision log. With "
-    "it: rows as `shuntctl replay` reads them are learned once on a private server (--server: on "
-    "that one), and every lambda is asked as a dry run; the figures are then the true outcomes.";
+    "it: rows as `shuntctl replay` reads them are learned once on a private server (with --server "
+    "on "
+    "that one; SHUNT_SERVER does not choose it), and every lambda is asked as a dry run; the "
+    "figures are then the true outcomes.";
 static const char about_export[] =
     "Write decisions with all that an audit needs, one JSON object a line.\v"
-    "The first line declares the router; each other line is a decision: ids, arm, policy, reason, "
-    "propensity, seed, snapshot position, context, every eligible arm with its propensity, mean, "
-    "width and pending pulls, weights, and the outcome or null. `evaluate --data` reads it.";
+    "The first lines declare the router and its arms; each other line is a decision: ids, arm, "
+    "policy, reason, propensity, seed, snapshot position, context, every eligible arm with its "
+    "propensity, mean, width and pending pulls, weights, the budget with its price or null, and "
+    "the "
+    "outcome or null. `evaluate --data` reads it.";
 
 #define JOB .service = CTL_ADMIN, .request = &shunt__v1__start_job_request__descriptor
 

@@ -47,9 +47,12 @@ static void print_log(const Shunt__V1__JobInfo *job)
               "reports whose decision the log does not have (off, sampled out, dropped, expired)");
     say_count(c->damaged, "records that could not be read");
     say_count(c->gone, "decisions that expired while the job ran");
-    say_count(c->arms_gone, "decisions left out: an arm of theirs was removed since");
+    say_count(c->arms_gone, "decisions left out: every arm of theirs was removed since");
+    say_count(c->arms_fewer, "decisions asked of the arms that are left: some were removed since");
     say_count(c->dropped,
               "records that the log did not keep since the server started, all routers");
+    if (c->note)
+        printf("note: %s\n", c->note);
 }
 
 static void print_rows(const Shunt__V1__Evaluation *e)
@@ -57,6 +60,13 @@ static void print_rows(const Shunt__V1__Evaluation *e)
     printf("%" PRIu64 " rows, %" PRIu64 " used", e->rows, e->used);
     if (e->not_evaluable)
         printf("; %" PRIu64 " left out: their arm was forced", e->not_evaluable);
+    if (e->beyond_sample)
+        printf("; %" PRIu64 " left out: explorations beyond the share that the log keeps",
+               e->beyond_sample);
+    if (e->arms_gone)
+        printf("; %" PRIu64 " left out: every arm of theirs was removed since", e->arms_gone);
+    if (e->priced)
+        printf("; %" PRIu64 " under the price of their budget", e->priced);
     if (e->unreported)
         printf("; %" PRIu64 " left out: a metric with weight was not reported", e->unreported);
     if (e->unreported_failures)
@@ -147,6 +157,12 @@ static enum ctl_exit print_metrics(const Shunt__V1__Evaluation *e)
     return finish(t);
 }
 
+static void print_warnings(char *const *texts, char *const *codes, size_t n, size_t codes_n)
+{
+    for (size_t i = 0; i < n; i++)
+        printf("warning%s%s: %s\n", i < codes_n ? " " : "", i < codes_n ? codes[i] : "", texts[i]);
+}
+
 static void print_verdict(const Shunt__V1__Evaluation *e)
 {
     switch (e->verdict) {
@@ -164,8 +180,7 @@ static void print_verdict(const Shunt__V1__Evaluation *e)
         puts("verdict: none");
         break;
     }
-    for (size_t i = 0; i < e->n_warnings; i++)
-        printf("warning: %s\n", e->warnings[i]);
+    print_warnings(e->warnings, e->warning_codes, e->n_warnings, e->n_warning_codes);
 }
 
 static enum ctl_exit print_shares(const Shunt__V1__Evaluation *e)
@@ -293,7 +308,11 @@ enum ctl_exit lab_print_sweep(const Shunt__V1__JobInfo *job)
         table_cell(t, "%s", text ? text : "");
         free(text);
     }
-    return finish(t);
+    enum ctl_exit code = finish(t);
+    if (s->n_warnings)
+        puts("");
+    print_warnings(s->warnings, s->warning_codes, s->n_warnings, s->n_warning_codes);
+    return code;
 }
 
 /* ---- jobs ---- */

@@ -45,12 +45,43 @@ static struct lab_watch watch_of(struct work *k)
 
 /* ---- where rows come from ---- */
 
-static enum err open_log(struct work *k, bool only_present, struct err_detail *detail)
+/* Nobody should have to guess why there is nothing. */
+static void note_log(struct work *k)
+{
+    const struct router_config *c = k->view->config;
+    struct lab_log_counts n;
+    char *out = k->result.note;
+    lab_log_counts(k->log, &n);
+    if (c->settings.decision_log == DECISION_LOG_KEEP_NONE)
+        (void)snprintf(
+            out, LAB_NOTE_CAP,
+            "the decision_log of router `%s` is DECISION_LOG_OFF: what it decides is not "
+            "logged. shuntctl router update %s --set decision_log=DECISION_LOG_ALL, and "
+            "ask again when it has decided",
+            c->name, c->name);
+    else if (c->settings.decision_log == DECISION_LOG_KEEP_SAMPLE)
+        (void)snprintf(out, LAB_NOTE_CAP,
+                       "the decision_log of router `%s` is DECISION_LOG_SAMPLE: of what it decides "
+                       "%g is kept, and every exploration",
+                       c->name, c->settings.decision_log_sample);
+    else if (n.decisions == 0 && k->view->requests_tallied == 0)
+        (void)snprintf(out, LAB_NOTE_CAP, "router `%s` has decided nothing yet", c->name);
+    else if (n.decisions == 0)
+        (void)snprintf(
+            out, LAB_NOTE_CAP,
+            "router `%s` has decided, but not in this window, or longer ago than the log "
+            "keeps (decision_log.keep and decision_log.max_bytes; shuntctl config): widen "
+            "--since and --until, or ask again when there are newer ones",
+            c->name);
+}
+
+static enum err open_log(struct work *k, struct err_detail *detail)
 {
     const struct lab_request *q = &k->request;
     struct lab_window window = {q->since_us, q->until_us ? q->until_us : k->queued_us};
     TRY(lab_log_open(k->engine, k->view->uid, k->view->config, &window, k->job, &k->log, detail));
-    TRY(lab_rows_open(k->log, k->view, only_present, &k->rows, detail));
+    note_log(k);
+    TRY(lab_rows_open(k->log, k->view, &k->rows, detail));
     k->arms = lab_rows_arms(k->rows, &k->arms_n);
     k->source = lab_rows_source(k->rows);
     return OK;
@@ -75,6 +106,8 @@ static enum err open_file(struct work *k, struct err_detail *detail)
     struct lab_request *q = &k->request;
     TRY(lab_file_open(q->data, &q->config, q->bare, k->job, &k->file, detail));
     lab_file_project(k->file, k->engine->o.projections);
+    if (k->view)
+        lab_file_declare(k->file, k->view);
     TRY(check_weights(k, detail));
     k->arms = lab_file_arms(k->file, &k->arms_n);
     k->source = lab_file_source(k->file);
@@ -86,7 +119,7 @@ static void close_sources(struct work *k)
     if (k->log) {
         k->result.has_log = true;
         lab_log_counts(k->log, &k->result.log);
-        k->result.arms_gone = k->rows ? lab_rows_arms_gone(k->rows) : 0;
+        k->result.log.damaged += k->rows ? lab_rows_damaged(k->rows) : 0;
     }
     lab_rows_free(k->rows);
     lab_log_free(k->log);
@@ -166,6 +199,8 @@ static enum err evaluate_with(struct work *k, double *shares, struct err_detail 
         .watch = watch_of(k),
     };
     TRY(evaluate_run(&o, &k->source, &r->evaluation, shares, shares + k->arms_n, detail));
+    r->arms_gone = r->evaluation.arms_gone;
+    r->arms_fewer = r->evaluation.arms_fewer;
     for (uint32_t a = 0; a < r->arms_n; a++) {
         r->arms[a].logged = shares[a];
         r->arms[a].target = shares[k->arms_n + a];
@@ -176,7 +211,7 @@ static enum err evaluate_with(struct work *k, double *shares, struct err_detail 
 
 static enum err run_evaluate(struct work *k, struct err_detail *detail)
 {
-    TRY(k->request.data[0] ? open_file(k, detail) : open_log(k, k->request.frozen, detail));
+    TRY(k->request.data[0] ? open_file(k, detail) : open_log(k, detail));
     TRY(check_fixed_arms(k, detail));
     TRY(make_shares(k, detail));
     double *shares = mem_calloc(2 * (size_t)k->arms_n, sizeof *shares);
@@ -273,7 +308,7 @@ static enum err run_sweep(struct work *k, struct err_detail *detail)
     const struct lab_request *q = &k->request;
     struct lab_result *r = &k->result;
     TRY(find_metrics(q, &r->rated, &r->served, detail));
-    TRY(open_log(k, true, detail));
+    TRY(open_log(k, detail));
     TRY(make_shares(k, detail));
     r->steps = mem_calloc(q->steps, sizeof *r->steps);
     r->shares = mem_calloc((size_t)q->steps * k->arms_n, sizeof *r->shares);
@@ -292,18 +327,22 @@ static enum err run_sweep(struct work *k, struct err_detail *detail)
         .rows_max = q->contexts_max,
         .watch = watch_of(k),
     };
-    TRY(sweep_run(&o, &k->source, r->steps, r->shares, &r->contexts, detail));
+    struct sweep_counts counts;
+    TRY(sweep_run(&o, &k->source, r->steps, r->shares, &counts, detail));
+    r->contexts = counts.rows;
+    r->arms_gone = counts.arms_gone;
+    r->arms_fewer = counts.arms_fewer;
+    r->sweep_warnings = counts.warnings;
     if (r->contexts)
         return OK;
-    uint64_t gone = lab_rows_arms_gone(k->rows);
-    if (gone)
+    if (r->arms_gone)
         return err_say(detail, ERR_NOT_FOUND,
                        "of router `%s` the decision log holds %llu decisions in this window, all "
-                       "with an arm that was removed since; ask again when there are newer ones",
-                       q->config.name, (unsigned long long)gone);
+                       "of arms that were removed since; ask again when there are newer ones",
+                       q->config.name, (unsigned long long)r->arms_gone);
     return err_say(detail, ERR_NOT_FOUND,
-                   "the decision log holds no decision of router `%s` in this window",
-                   q->config.name);
+                   "the decision log holds no decision of router `%s` in this window: %s",
+                   q->config.name, r->note);
 }
 
 /* ---- export ---- */
@@ -337,7 +376,7 @@ static enum err run_export(struct work *k, struct err_detail *detail)
     struct lab_export *x = NULL;
     struct buf line;
     lab_dir(k->engine, dir, sizeof dir);
-    TRY(open_log(k, false, detail));
+    TRY(open_log(k, detail));
     TRY(lab_export_open(dir, k->id, &x, detail));
     buf_init(&line);
     enum err e = export_rows(k, x, &line, detail);

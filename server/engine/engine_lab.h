@@ -14,7 +14,13 @@
 #include "server/lab/sweep.h"
 #include "server/lab/whatif.h"
 
-enum { LAB_WAITING_MAX = 8, LAB_ENDED_MAX = 32, LAB_OUTPUT_CHUNK = 1 << 20, LAB_PATH_CAP = 4096 };
+enum {
+    LAB_WAITING_MAX = 8,
+    LAB_ENDED_MAX = 32,
+    LAB_OUTPUT_CHUNK = 1 << 20,
+    LAB_PATH_CAP = 4096,
+    LAB_NOTE_CAP = 512
+};
 
 enum lab_kind { LAB_EVALUATE, LAB_WHAT_IF, LAB_SWEEP, LAB_EXPORT };
 
@@ -44,7 +50,9 @@ struct lab_result {
     struct router_config config; /* As the job used it: metrics, weights, policy. */
     bool has_log;
     struct lab_log_counts log;
-    uint64_t arms_gone;
+    uint64_t arms_gone, arms_fewer; /* As evaluation and sweep_counts have it. */
+    char note[LAB_NOTE_CAP];        /* Why the log holds nothing, or only a share; empty: it holds
+                                       all. */
     struct evaluation evaluation;
     struct whatif whatif;
     uint32_t arms_n; /* Of an evaluation or a sweep. */
@@ -52,6 +60,7 @@ struct lab_result {
     uint32_t rated, served, steps_n;
     struct sweep_step *steps; /* (steps_n) */
     double *shares;           /* (steps_n, arms_n) */
+    uint32_t sweep_warnings;
     uint64_t contexts, rows, bytes;
 };
 

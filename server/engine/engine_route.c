@@ -222,6 +222,7 @@ static enum err fill_weights(struct routing *t, struct err_detail *detail)
         return OK;
     memset(t->weights, 0, sizeof t->weights);
     t->overrides = t->weights;
+    double sum = 0;
     for (size_t i = 0; i < in->weights_n; i++) {
         const struct engine_weight *w = &in->weights[i];
         char name[NAME_CAP];
@@ -236,7 +237,12 @@ static enum err fill_weights(struct routing *t, struct err_detail *detail)
             return err_say(detail, ERR_OUT_OF_RANGE, "the weight of `%s` is outside [0, 1e6]",
                            name);
         t->weights[m] = w->value;
+        sum += w->value;
     }
+    if (!(sum > 0))
+        return err_say(detail, ERR_INVALID,
+                       "the weight of every metric is 0, so that no arm could be better than "
+                       "another: give one of them a weight above 0, or leave weights away");
     return OK;
 }
 
@@ -397,6 +403,12 @@ static void fill_decision(struct routing *t)
     d->d = (uint16_t)t->router->d;
 }
 
+/* As audited() has it: evaluations take the share that would have been kept anyway. */
+static float kept_share(const struct router_settings *s)
+{
+    return s->decision_log == DECISION_LOG_KEEP_SAMPLE ? (float)s->decision_log_sample : 1;
+}
+
 static bool audited(const struct routing *t)
 {
     const struct router_settings *s = &t->router->config->settings;
@@ -405,7 +417,7 @@ static bool audited(const struct routing *t)
         return true;
     case DECISION_LOG_KEEP_SAMPLE:
         return (t->result.reason != REASON_EXPLOIT && t->result.reason != REASON_BASELINE) ||
-               rng_uniform(t->seed, 3) < s->decision_log_sample;
+               rng_uniform(t->seed, 3) < (double)kept_share(s);
     case DECISION_LOG_KEEP_NONE:
         return false;
     }
@@ -512,6 +524,7 @@ static void audit(struct routing *t)
         .decision = w->decision,
         .position = t->snapshot->position,
         .seed = t->seed,
+        .kept = kept_share(&t->router->config->settings),
         .fallback = t->result.fallback,
         .weights_n = t->router->config->metrics_n,
         .baseline_uid = t->baseline >= 0 ? t->router->arms[t->baseline]->uid : 0,

@@ -95,8 +95,8 @@ static void put_head(const struct lab_logged *row, const struct router_view *vie
         r->fallback ? "true" : "false");
     put_float(out, d->propensity);
     bool evaluable = d->evaluable && !row->replaced;
-    put(out, ",\"evaluable\":%s,\"issued_at_us\":%" PRId64, evaluable ? "true" : "false",
-        d->issued_us);
+    put(out, ",\"evaluable\":%s,\"beyond_sample\":%s,\"issued_at_us\":%" PRId64,
+        evaluable ? "true" : "false", lab_rows_beyond_sample(r) ? "true" : "false", d->issued_us);
     put_u64(out, "seed", r->seed);
     put_u64(out, "position", r->position);
     put_u64(out, "feature_spec_hash", d->spec_hash);
@@ -119,6 +119,28 @@ static void put_trial(const struct audit_record *r, const struct lab_rows *names
         put(out, ",\"side\":\"%s\"", sides[d->side]);
     put(out, ",\"baseline_arm_id\":\"%s\",\"policy_arm_id\":\"%s\"", baseline ? baseline : "",
         policy ? policy : "");
+}
+
+/* %.17g gives a double back exactly. */
+static void put_budget(const struct audit_budget *b, const struct router_config *c,
+                       const struct lab_rows *names, struct buf *out)
+{
+    if (!b->paced || b->metric >= c->metrics_n) {
+        put(out, ",\"budget\":null");
+        return;
+    }
+    put(out, ",\"budget\":{\"metric\":\"%s\",\"tenant\":\"%s\",\"per_request\":%.17g",
+        c->metrics[b->metric].name, b->tenant, b->per_request);
+    put(out, ",\"lambda\":%.17g,\"affordable\":%.17g,\"breaker\":%s", b->lambda, b->affordable,
+        b->breaker ? "true" : "false");
+    put(out, ",\"unaffordable_n\":%u,\"unaffordable\":[", b->refused_n);
+    for (uint32_t i = 0; i < b->refused_n && i < AUDIT_REFUSED_MAX; i++) {
+        const char *name = lab_rows_name(names, b->refused[i].arm_uid);
+        put(out, "%s{\"arm_id\":\"%s\",\"cost\":", i ? "," : "", name ? name : "");
+        put_float(out, b->refused[i].cost);
+        put(out, "}");
+    }
+    put(out, "]}");
 }
 
 static void put_arms(const struct audit_record *r, const struct lab_rows *names, struct buf *out)
@@ -181,6 +203,7 @@ void lab_export_line(const struct lab_logged *row, const struct router_view *vie
     }
     put(out, "],\"weights\":");
     put_metrics(view->config, (uint16_t)((1u << r->weights_n) - 1), r->weights, out);
+    put_budget(&r->budget, view->config, names, out);
     put_arms(r, names, out);
     put_outcome(row, view->config, out);
 }

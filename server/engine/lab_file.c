@@ -312,6 +312,15 @@ void lab_file_project(struct lab_file *f, const struct projections *projections)
     f->projections = projections;
 }
 
+void lab_file_declare(struct lab_file *f, const struct router_view *view)
+{
+    for (uint32_t i = 0; i < f->arms_n; i++) {
+        const char *name = f->arms[i].name;
+        int at = router_view_arm(view, name, strlen(name));
+        f->arms[i].config = at >= 0 ? view->arms[at]->config : NULL;
+    }
+}
+
 void lab_file_free(struct lab_file *f)
 {
     if (!f)
@@ -445,18 +454,34 @@ static enum err fill_weights(struct lab_file *f, struct logged_row *ret, struct 
     return OK;
 }
 
+static enum err fill_price(struct lab_file *f, struct logged_row *ret, struct err_detail *detail)
+{
+    const struct lab_line *l = &f->current;
+    if (!l->price_metric)
+        return OK;
+    int m = settings_metric_index(f->config, l->price_metric, strlen(l->price_metric));
+    if (m < 0)
+        return err_say(detail, ERR_METRIC_NOT_FOUND, "the router has no metric `%.64s`",
+                       l->price_metric);
+    ret->price = (struct logged_price){true, (uint8_t)m, l->price_per_request, l->price_lambda};
+    return OK;
+}
+
 static enum err fill_row(struct lab_file *f, struct logged_row *ret, struct err_detail *detail)
 {
     memset(ret->id, 0, sizeof ret->id);
+    memset(&ret->price, 0, sizeof ret->price);
     ret->issued_us = f->current.issued_us;
     /* Ours was a float when it was written with nine digits. */
     ret->propensity =
         f->current.context ? (double)(float)f->current.propensity : f->current.propensity;
     ret->evaluable = f->current.evaluable;
+    ret->beyond_sample = f->current.beyond_sample;
     ret->truth = NULL;
     TRY(fill_arms(f, ret, detail));
     TRY(fill_context(f, ret, detail));
     TRY(fill_weights(f, ret, detail));
+    TRY(fill_price(f, ret, detail));
     return fill_outcome(f, ret, detail);
 }
 

@@ -10,6 +10,7 @@
 
 #include "server/lab/logged.h"
 #include "state/base/slice.h"
+#include "state/model/snapshot.h"
 
 enum { LAB_FILE_LINE_MAX = 2 << 20, LAB_FILE_ROWS_MAX = 10000000 };
 
@@ -24,6 +25,9 @@ struct projections;
 MUST_USE enum err lab_file_open(const char *path, struct router_config *config, bool measure,
                                 struct job *job, struct lab_file **ret_file,
                                 struct err_detail *detail);
+/* An arm of the file that the router has too is declared as there: descriptors and priors. The view
+ * is borrowed. */
+void lab_file_declare(struct lab_file *f, const struct router_view *view);
 /* Embeddings of lines take the router's projection from these, borrowed. */
 void lab_file_project(struct lab_file *f, const struct projections *projections);
 void lab_file_free(struct lab_file *f); /* NULL is fine. */

@@ -70,6 +70,8 @@ static enum err get_head(const json_t *json, struct lab_line *l, struct err_deta
                        "and in (0, 1]");
     TRY(field(json, "evaluable", is_boolean, "true or false", &j, detail));
     l->evaluable = !j || json_is_true(j);
+    TRY(field(json, "beyond_sample", is_boolean, "true or false", &j, detail));
+    l->beyond_sample = j && json_is_true(j);
     TRY(field(json, "issued_at_us", is_number, "a number", &j, detail));
     l->issued_us = j ? (int64_t)json_integer_value(j) : 0;
     return OK;
@@ -105,6 +107,32 @@ static enum err get_outcome(const json_t *json, struct lab_line *l, struct err_d
     return OK;
 }
 
+static enum err get_amount(const json_t *budget, const char *key, double *ret,
+                           struct err_detail *detail)
+{
+    const json_t *j;
+    TRY(field(budget, key, is_number, "a number", &j, detail));
+    *ret = j ? json_number_value(j) : -1;
+    if (*ret < 0)
+        return err_say(detail, ERR_OUT_OF_RANGE, "`budget.%s` must be there and >= 0", key);
+    return OK;
+}
+
+static enum err get_budget(const json_t *json, struct lab_line *l, struct err_detail *detail)
+{
+    const json_t *budget;
+    TRY(field(json, "budget", is_object, "an object", &budget, detail));
+    if (!budget)
+        return OK;
+    TRY(name_field(budget, "metric", &l->price_metric, detail));
+    if (!l->price_metric)
+        return err_say(detail, ERR_PARSE, "`budget.metric` is missing");
+    TRY(get_amount(budget, "per_request", &l->price_per_request, detail));
+    if (l->price_per_request <= 0)
+        return err_say(detail, ERR_OUT_OF_RANGE, "`budget.per_request` must be above 0");
+    return get_amount(budget, "lambda", &l->price_lambda, detail);
+}
+
 static enum err get_hash(const json_t *json, struct lab_line *l, struct err_detail *detail)
 {
     const json_t *j = json_object_get(json, "feature_spec_hash");
@@ -129,7 +157,7 @@ static enum err get_all(struct lab_line *l, struct err_detail *detail)
     const json_t *json = l->json;
     if (!json_is_object(json))
         return err_say(detail, ERR_PARSE, "it is no JSON object");
-    if (json_object_get(json, "router_spec")) {
+    if (json_object_get(json, "router_spec") || json_object_get(json, "arm_spec")) {
         l->header = true;
         return OK;
     }
@@ -141,6 +169,7 @@ static enum err get_all(struct lab_line *l, struct err_detail *detail)
     TRY(field(json, "features", is_array, "an array", &l->features, detail));
     TRY(field(json, "embedding", is_array, "an array", &l->embedding, detail));
     TRY(get_hash(json, l, detail));
+    TRY(get_budget(json, l, detail));
     return get_outcome(json, l, detail);
 }
 

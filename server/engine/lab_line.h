@@ -11,20 +11,22 @@
 
 struct lab_line {
     json_t *json;
-    bool header;             /* Says what router the lines are of; no decision. */
+    bool header;             /* Declares the router or an arm; no decision. */
     const char *arm;         /* A valid name. */
     const char *task, *text; /* NULL: absent. task is a valid name. */
     size_t text_len;
     double propensity; /* In (0, 1]. */
-    bool evaluable;
+    bool evaluable, beyond_sample;
     int64_t issued_us; /* 0: absent. */
     enum outcome_status status;
-    const json_t *metrics;              /* Object of numbers; NULL: not reported. */
-    const json_t *weights;              /* Object of numbers; NULL: absent. */
-    const json_t *candidates;           /* Array of names; NULL: absent. */
-    const json_t *arms;                 /* Our export: array of objects; NULL: absent. */
-    const json_t *context;              /* Our export: array of numbers; NULL: absent. */
-    const json_t *features, *embedding; /* Arrays of numbers; NULL: absent. */
+    const json_t *metrics;                  /* Object of numbers; NULL: not reported. */
+    const json_t *weights;                  /* Object of numbers; NULL: absent. */
+    const char *price_metric;               /* Our export: of the budget; NULL: there was none. */
+    double price_per_request, price_lambda; /* > 0, >= 0 */
+    const json_t *candidates;               /* Array of names; NULL: absent. */
+    const json_t *arms;                     /* Our export: array of objects; NULL: absent. */
+    const json_t *context;                  /* Our export: array of numbers; NULL: absent. */
+    const json_t *features, *embedding;     /* Arrays of numbers; NULL: absent. */
     bool has_hash;
     uint64_t spec_hash; /* Our export: what context follows. */
 };

@@ -1,6 +1,7 @@
 #include "server/engine/lab_rows.h"
 
 #include "state/base/mem.h"
+#include "state/base/rng.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -16,13 +17,12 @@ struct known {
 struct lab_rows {
     struct lab_log *log;
     const struct router_view *view;
-    bool only_present;
     struct known *known; /* In order of uid. */
     struct lab_arm *arms;
     uint32_t arms_n, arms_cap;
     uint32_t eligible[MAX_ARMS]; /* Of the row handed out. */
     float pmf[MAX_ARMS];
-    uint64_t gone;
+    uint64_t damaged;
 };
 
 /* Where the uid stands, or would. */
@@ -84,7 +84,7 @@ static enum err collect(struct lab_rows *r, struct err_detail *detail)
     bool end = false;
     for (uint32_t i = 0; i < r->view->arms_n; i++)
         TRY(add_uid(r, r->view->arms[i]->uid, detail));
-    while (!r->only_present) {
+    for (;;) {
         TRY(lab_log_next(r->log, &row, &end, detail));
         if (end)
             break;
@@ -103,7 +103,7 @@ static enum err collect(struct lab_rows *r, struct err_detail *detail)
     return OK;
 }
 
-enum err lab_rows_open(struct lab_log *log, const struct router_view *view, bool only_present,
+enum err lab_rows_open(struct lab_log *log, const struct router_view *view,
                        struct lab_rows **ret_rows, struct err_detail *detail)
 {
     struct lab_rows *r = mem_calloc(1, sizeof *r);
@@ -111,7 +111,6 @@ enum err lab_rows_open(struct lab_log *log, const struct router_view *view, bool
         return err_say(detail, ERR_NOMEM, "no memory for the rows");
     r->log = log;
     r->view = view;
-    r->only_present = only_present;
     enum err e = collect(r, detail);
     if (e != OK)
         lab_rows_free(r);
@@ -135,9 +134,9 @@ const struct lab_arm *lab_rows_arms(const struct lab_rows *r, uint32_t *ret_n)
     return r->arms;
 }
 
-uint64_t lab_rows_arms_gone(const struct lab_rows *r)
+uint64_t lab_rows_damaged(const struct lab_rows *r)
 {
-    return r->gone;
+    return r->damaged;
 }
 
 const char *lab_rows_name(const struct lab_rows *r, uint32_t arm_uid)
@@ -148,7 +147,12 @@ const char *lab_rows_name(const struct lab_rows *r, uint32_t arm_uid)
 
 /* ---- rows ---- */
 
-/* False: it speaks of an arm that the table lacks, or its arm is not among the eligible ones. */
+bool lab_rows_beyond_sample(const struct audit_record *record)
+{
+    return !(rng_uniform(record->seed, 3) < (double)record->kept);
+}
+
+/* False: its arm is not among the eligible ones, so nothing can be said of it. */
 static bool fill_arms(struct lab_rows *r, const struct audit_record *record, struct logged_row *ret)
 {
     ret->chosen = none;
@@ -192,7 +196,7 @@ static enum err next_row(void *self, struct logged_row *ret, bool *ret_end,
             return OK;
         const struct audit_record *record = logged.record;
         if (!fill_arms(r, record, ret)) {
-            r->gone++;
+            r->damaged++;
             continue;
         }
         memcpy(ret->id, record->decision.id, ID_BYTES);
@@ -200,6 +204,11 @@ static enum err next_row(void *self, struct logged_row *ret, bool *ret_end,
         ret->x = record->decision.x;
         ret->propensity = (double)record->decision.propensity;
         ret->evaluable = record->decision.evaluable && !logged.replaced;
+        ret->beyond_sample = lab_rows_beyond_sample(record);
+        ret->price = (struct logged_price){.paced = false};
+        if (record->budget.paced)
+            ret->price = (struct logged_price){true, record->budget.metric,
+                                               record->budget.per_request, record->budget.lambda};
         ret->weights = record->weights_n == r->view->config->metrics_n ? record->weights : NULL;
         ret->truth = NULL;
         fill_outcome(r, &logged, ret);
@@ -212,7 +221,7 @@ static enum err rewind_rows(void *self, struct err_detail *detail)
     (void)detail;
     struct lab_rows *r = self;
     lab_log_rewind(r->log);
-    r->gone = 0;
+    r->damaged = 0;
     return OK;
 }
 

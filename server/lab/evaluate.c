@@ -45,7 +45,7 @@ static enum err survey(struct run *r)
         if (end)
             break;
         n++;
-        if (row.evaluable) {
+        if (row.evaluable && !row.beyond_sample) {
             least = fmin(least, row.propensity);
             r->logged_n[row.arms[row.chosen]]++;
         }
@@ -77,6 +77,12 @@ static enum err score_row(struct run *r, const struct logged_row *row, uint64_t 
 {
     const double *weights = r->o->weights ? r->o->weights : row->weights;
     struct target_decision d;
+    uint32_t left = target_arms_left(r->target, row);
+    r->ret->arms_gone += left == 0;
+    if (left == 0)
+        return OK;
+    r->ret->arms_fewer += left < row->arms_n;
+    r->ret->priced += row->price.paced;
     TRY(target_decide(r->target, row, weights, i, &d));
     for (uint32_t k = 0; k < row->arms_n; k++)
         r->at[k] = target_arm(r->target, row->arms[k]);
@@ -99,10 +105,10 @@ static enum err score_rows(struct run *r)
         TRY(next_row(r, &row, &end));
         if (end)
             return OK;
-        if (row.evaluable)
+        r->ret->not_evaluable += !row.evaluable;
+        r->ret->beyond_sample += row.evaluable && row.beyond_sample;
+        if (row.evaluable && !row.beyond_sample)
             TRY(score_row(r, &row, i));
-        else
-            r->ret->not_evaluable++;
         TRY(target_learn(r->target, &row));
         TRY(lab_watch_row(&r->o->watch, r->ret->rows + i + 1, 2 * r->ret->rows));
     }

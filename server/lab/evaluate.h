@@ -4,12 +4,13 @@
  * one in which the target decides every row before it learns it (progressive), so that no estimate
  * uses a row twice. A second target replays: it learns from accepted rows alone (estimate.h).
  * Left out, and counted: rows that are not evaluable (their arm was forced: no other had support;
- * the target learns them all the same), and rows whose outcome lacks a metric that has weight (the
- * utility is then not known; each metric is still estimated where it was reported). Unreported
- * outcomes must be missing for reasons that do not depend on the arm, else every estimate here is
- * off: `unreported_failures` counts those that are not.
- * Owns: nothing after it returns. Threads: one; polls the watch. Memory: two targets, and 28 bytes
- * an arm of the table. */
+ * the target learns them all the same), explorations that a log kept beyond the share it samples,
+ * rows of which a frozen target has no arm (one that it merely lacks gets no mass: what is
+ * estimated is what today's arms would have earned), and rows whose outcome lacks a metric that has
+ * weight (the utility is then not known; each metric is still estimated where it was reported).
+ * Unreported outcomes must be missing for reasons that do not depend on the arm, else every
+ * estimate here is off: `unreported_failures` counts those that are not. Owns: nothing after it
+ * returns. Threads: one; polls the watch. Memory: two targets, and 28 bytes an arm of the table. */
 #pragma once
 
 #include "server/lab/evaluation.h"

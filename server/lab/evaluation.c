@@ -17,6 +17,16 @@ const char *evaluation_warning_text(uint32_t warning)
     return warning < EVALUATION_WARNINGS_N ? texts[warning] : NULL;
 }
 
+const char *evaluation_warning_code(uint32_t warning)
+{
+    static const char *const codes[] = {
+#define X(name, text) #name + sizeof "WARN",
+        EVALUATION_WARNINGS(X)
+#undef X
+    };
+    return warning < EVALUATION_WARNINGS_N ? codes[warning] : NULL;
+}
+
 const char *verdict_text(enum verdict v)
 {
     switch (v) {
@@ -63,14 +73,15 @@ static struct predicted predict_metric(const struct evaluated_row *in, uint32_t 
     struct predicted p = {0};
     for (uint32_t i = 0; i < in->row->arms_n; i++) {
         double mass = (double)in->pmf[i];
-        if (i != in->row->chosen && !(mass > 0))
+        bool chosen = i == in->row->chosen && in->at[i] != EVALUATION_NO_ARM;
+        if (!chosen && !(mass > 0))
             continue;
         const struct arm_view *arm = in->view->arms[in->at[i]];
         double z = predict_z(in->view, arm, m, in->row->x);
         double raw = predict_raw(in->view, arm, m, z);
         p.v_z += mass * z;
         p.v_raw += mass * raw;
-        if (i == in->row->chosen) {
+        if (chosen) {
             p.q_z = z;
             p.q_raw = raw;
         }
@@ -191,6 +202,10 @@ static uint32_t warnings_of(const struct evaluation_sums *s, const struct evalua
     on[WARN_FAILURES] = r->unreported_failures > 0;
     on[WARN_IN_SAMPLE] = r->in_sample > 0;
     on[WARN_REPLAY_BIASED] = r->replay_below > 0;
+    on[WARN_PRICED] = r->priced > 0;
+    on[WARN_UNPRICED] = r->unpriced > 0;
+    on[WARN_ARMS_GONE] = r->arms_fewer > 0 || r->arms_gone > 0;
+    on[WARN_SAMPLED] = r->beyond_sample > 0;
     for (uint32_t i = 0; i < EVALUATION_WARNINGS_N; i++)
         mask |= on[i] ? 1u << i : 0;
     return mask;

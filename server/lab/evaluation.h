@@ -41,7 +41,19 @@ const char *verdict_text(enum verdict v); /* "better"... */
     X(WARN_IN_SAMPLE,                                                                              \
       "the frozen statistics have learned from some of these rows, which flatters "                \
       "them; evaluate on rows issued later")                                                       \
-    X(WARN_REPLAY_BIASED, "some propensities are below .001: replay takes too few of those rows")
+    X(WARN_REPLAY_BIASED, "some propensities are below .001: replay takes too few of those rows")  \
+    X(WARN_PRICED,                                                                                 \
+      "rows were decided under a budget: the target was asked under the price that was in force "  \
+      "then, which its own spend would have moved; what it would have spent stands in the "        \
+      "estimate of that metric, and a split tries it for real")                                    \
+    X(WARN_UNPRICED,                                                                               \
+      "outcomes are of decisions under a budget, whose price the journal does not hold: the "      \
+      "other policy was asked without one; evaluate the decision log instead")                     \
+    X(WARN_ARMS_GONE,                                                                              \
+      "rows chose among arms that were removed since: the target chose among those that are "      \
+      "left, and a row with none left was left out")                                               \
+    X(WARN_SAMPLED, "the log keeps a share of the decisions and every exploration: only the "      \
+                    "share is scored, the other explorations teach the target alone")
 
 enum evaluation_warning {
 #define X(name, text) name,
@@ -51,6 +63,8 @@ enum evaluation_warning {
 };
 /* NULL past the end. */
 const char *evaluation_warning_text(uint32_t warning);
+/* "ESS", "UNSUPPORTED", ...: what a program tests. */
+const char *evaluation_warning_code(uint32_t warning);
 
 struct evaluation {
     uint64_t rows, used;          /* Used: in the utility's estimates. */
@@ -58,6 +72,11 @@ struct evaluation {
     uint64_t unreported;          /* Left out: a metric with weight is missing. */
     uint64_t unreported_failures; /* Of those, status is ERROR or TIMEOUT. */
     uint64_t in_sample;           /* Used, issued before learned_until_us. */
+    uint64_t beyond_sample;       /* Left out: kept only because they explore. */
+    uint64_t arms_gone;           /* Left out: a frozen target has none of their arms. */
+    uint64_t arms_fewer;          /* Scored, though it lacks some of them. */
+    uint64_t priced;              /* Scored under a budget's price. */
+    uint64_t unpriced;            /* Decided under one that is not known (a what-if). */
     double ess, weight_mean, weight_max, weight_possible; /* Of used rows; the last is w_max. */
     double unsupported;        /* Mean share of the target's mass without support. */
     uint64_t unsupported_rows; /* Used rows with any. */
@@ -72,12 +91,14 @@ struct evaluation {
     enum verdict verdict;
 };
 
+#define EVALUATION_NO_ARM UINT32_MAX
 /* One scored row. */
 struct evaluated_row {
     const struct logged_row *row;
     const struct router_view *view; /* Whose predictions are q; its config has the metrics. */
-    const uint32_t *at;             /* (row->arms_n) each eligible arm's place in view->arms. */
-    const float *pmf;               /* (row->arms_n) of the target. */
+    const uint32_t *at; /* (row->arms_n) each eligible arm's place in view->arms; one without mass
+                           may be EVALUATION_NO_ARM: it is not there. */
+    const float *pmf;   /* (row->arms_n) of the target. */
     const struct utility *utility;
 };
 

@@ -38,6 +38,14 @@ enum err logged_check(const struct logged_row *row, uint32_t arms_n, uint32_t d,
                        "a row's propensity is %g: log the probability with which its arm was "
                        "chosen, in (0, 1]",
                        row->propensity);
+    if (row->price.paced && !(row->price.metric < metrics_n && row->price.per_request > 0 &&
+                              isfinite(row->price.per_request) && row->price.lambda >= 0 &&
+                              isfinite(row->price.lambda)))
+        return err_say(
+            detail, ERR_OUT_OF_RANGE,
+            "a row's price is of metric %u at %g a request and %g of utility a unit: the "
+            "metric must be one of the router's %u, the amounts finite and >= 0",
+            row->price.metric, row->price.per_request, row->price.lambda, metrics_n);
     if (row->has_mask >> metrics_n)
         return err_say(detail, ERR_METRIC_NOT_FOUND,
                        "a row holds a metric beyond the %u that the router has", metrics_n);

@@ -17,6 +17,14 @@ struct lab_arm {
     const struct arm_config *config; /* Declared priors and tags; NULL: a name alone. */
 };
 
+/* The price that a budget took off every arm's mean when the decision fell (server/route/pacing.h).
+ */
+struct logged_price {
+    bool paced; /* False: no budget bore on it, and the rest is 0. */
+    uint8_t metric;
+    double per_request, lambda; /* Raw unit; utility per raw unit, >= 0. */
+};
+
 struct logged_row {
     uint8_t id[ID_BYTES];
     int64_t issued_us;    /* Unix time; 0: not known. */
@@ -27,6 +35,9 @@ struct logged_row {
     double propensity;    /* Of chosen, all mixing included: (0, 1]. */
     const float *pmf;     /* (arms_n) logged mass of every arm; NULL: only chosen's is known. */
     bool evaluable;       /* False: forced, held or replaced; it teaches but is not scored. */
+    bool beyond_sample;   /* A log that keeps a share kept it all the same, because it explores:
+                             scored, such rows would outweigh the others. It teaches. */
+    struct logged_price price; /* Before any arm was chosen; the eligible arms it could afford. */
     enum outcome_status status;
     uint16_t has_mask; /* Bit m: metric m of the router's table was reported. */
     double raw[MAX_METRICS], z[MAX_METRICS];

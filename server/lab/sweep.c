@@ -6,6 +6,26 @@
 #include <math.h>
 #include <string.h>
 
+const char *sweep_warning_text(uint32_t warning)
+{
+    static const char *const texts[] = {
+#define X(name, text) text,
+        SWEEP_WARNINGS(X)
+#undef X
+    };
+    return warning < SWEEP_WARNINGS_N ? texts[warning] : NULL;
+}
+
+const char *sweep_warning_code(uint32_t warning)
+{
+    static const char *const codes[] = {
+#define X(name, text) #name + sizeof "SWEEP",
+        SWEEP_WARNINGS(X)
+#undef X
+    };
+    return warning < SWEEP_WARNINGS_N ? codes[warning] : NULL;
+}
+
 /* A sweep on its way. */
 struct sweep {
     const struct sweep_options *o;
@@ -76,11 +96,11 @@ static enum err add_step(struct sweep *s, const struct logged_row *row, uint32_t
     return OK;
 }
 
-static enum err ask_rows(struct sweep *s, const struct logged_source *source, uint64_t *ret_rows)
+static enum err ask_rows(struct sweep *s, const struct logged_source *source,
+                         struct sweep_counts *ret)
 {
     const struct sweep_options *o = s->o;
-    uint64_t n = 0;
-    while (!o->rows_max || n < o->rows_max) {
+    while (!o->rows_max || ret->rows < o->rows_max) {
         struct logged_row row;
         bool end = false;
         memset(&row, 0, sizeof row);
@@ -88,12 +108,15 @@ static enum err ask_rows(struct sweep *s, const struct logged_source *source, ui
         if (end)
             break;
         TRY(logged_check(&row, o->arms_n, spec_d(&s->config.spec), s->config.metrics_n, s->detail));
-        for (uint32_t k = 0; k < o->steps; k++)
-            TRY(add_step(s, &row, k, n));
-        n++;
-        TRY(lab_watch_row(&o->watch, n, o->rows_max));
+        memset(&row.price, 0, sizeof row.price);
+        uint32_t left = target_arms_left(s->target, &row);
+        ret->arms_gone += left == 0;
+        for (uint32_t k = 0; left && k < o->steps; k++)
+            TRY(add_step(s, &row, k, ret->rows));
+        ret->arms_fewer += left && left < row.arms_n;
+        ret->rows += left > 0;
+        TRY(lab_watch_row(&o->watch, ret->rows + ret->arms_gone, o->rows_max));
     }
-    *ret_rows = n;
     return OK;
 }
 
@@ -112,6 +135,24 @@ static void finish(struct sweep *s, uint64_t rows)
         for (uint32_t i = 0; rows && i < s->o->arms_n; i++)
             s->shares[(size_t)k * s->o->arms_n + i] /= n;
     }
+}
+
+static uint64_t observed(const struct router_view *router, uint32_t m)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < router->arms_n; i++)
+        n += router->arms[i]->n[m];
+    return n;
+}
+
+static uint32_t warnings_of(const struct sweep_options *o, const struct sweep_counts *c)
+{
+    bool rated = observed(o->router, o->rated) > 0, served = observed(o->router, o->served) > 0;
+    uint32_t mask = c->arms_gone || c->arms_fewer ? 1u << SWEEP_ARMS_GONE : 0;
+    if (!rated && !served)
+        return mask | 1u << SWEEP_NOT_LEARNED;
+    return mask | (rated ? 0 : 1u << SWEEP_RATED_UNKNOWN) |
+           (served ? 0 : 1u << SWEEP_SERVED_UNKNOWN);
 }
 
 static enum err open_sweep(struct sweep *s)
@@ -143,20 +184,21 @@ static enum err open_sweep(struct sweep *s)
 }
 
 enum err sweep_run(const struct sweep_options *o, const struct logged_source *source,
-                   struct sweep_step *ret_steps, double *ret_shares, uint64_t *ret_rows,
-                   struct err_detail *detail)
+                   struct sweep_step *ret_steps, double *ret_shares,
+                   struct sweep_counts *ret_counts, struct err_detail *detail)
 {
     struct sweep *s = mem_calloc(1, sizeof *s);
-    uint64_t rows = 0;
+    struct sweep_counts counts = {0, 0, 0, 0};
     if (!s)
         return ERR_NOMEM;
     *s = (struct sweep){.o = o, .steps = ret_steps, .shares = ret_shares, .detail = detail};
     enum err e = open_sweep(s);
     if (e == OK)
-        e = ask_rows(s, source, &rows);
+        e = ask_rows(s, source, &counts);
     if (e == OK) {
-        finish(s, rows);
-        *ret_rows = rows;
+        finish(s, counts.rows);
+        counts.warnings = warnings_of(o, &counts);
+        *ret_counts = counts;
     }
     target_free(s->target);
     mem_free(s);

@@ -5,6 +5,8 @@
  * The policy is greedy without floor and newcomers unless keep_policy: a sweep explores nothing.
  * Predictions are the model's; a logarithmic metric is turned back into its unit so that an arm's
  * mean z becomes its mean raw value (the mean of exponentials is not the exponential of the mean).
+ * A row's price and its arms that the router lacks are passed over: the dial is the price here, and
+ * the arms are those of now.
  * Owns: nothing. Threads: one; polls the watch. */
 #pragma once
 
@@ -32,8 +34,37 @@ struct sweep_step {
     uint64_t true_rows;
 };
 
-/* ret_steps (steps), ret_shares (steps, arms_n): of no meaning on error. *ret_rows: contexts asked.
- */
+/* Bit, and what it means for a reader. */
+#define SWEEP_WARNINGS(X)                                                                          \
+    X(SWEEP_NOT_LEARNED,                                                                           \
+      "the router has learned no outcome of either metric: these are the figures that arms "       \
+      "declare, or start from; report outcomes, then ask again")                                   \
+    X(SWEEP_RATED_UNKNOWN, "no outcome of the rated metric was learned: its column is what arms "  \
+                           "declare, or start from")                                               \
+    X(SWEEP_SERVED_UNKNOWN,                                                                        \
+      "no outcome of the served metric was learned: its column is what arms declare, or start "    \
+      "from")                                                                                      \
+    X(SWEEP_ARMS_GONE, "contexts chose among arms that were removed since: they were asked of "    \
+                       "those that are left, and one with none left was left out")
+
+enum sweep_warning {
+#define X(name, text) name,
+    SWEEP_WARNINGS(X)
+#undef X
+        SWEEP_WARNINGS_N
+};
+/* NULL past the end; "NOT_LEARNED", ... is what a program tests. */
+const char *sweep_warning_text(uint32_t warning);
+const char *sweep_warning_code(uint32_t warning);
+
+struct sweep_counts {
+    uint64_t rows;       /* Contexts asked. */
+    uint64_t arms_gone;  /* Left out: the router has none of their arms. */
+    uint64_t arms_fewer; /* Asked, though it lacks some of them. */
+    uint32_t warnings;   /* Bit per enum sweep_warning. */
+};
+
+/* ret_steps (steps), ret_shares (steps, arms_n): of no meaning on error. */
 MUST_USE enum err sweep_run(const struct sweep_options *o, const struct logged_source *source,
-                            struct sweep_step *ret_steps, double *ret_shares, uint64_t *ret_rows,
-                            struct err_detail *detail);
+                            struct sweep_step *ret_steps, double *ret_shares,
+                            struct sweep_counts *ret_counts, struct err_detail *detail);

@@ -18,7 +18,8 @@ struct target {
     uint32_t *at;              /* (arms_n): place in the view's arms. */
     uint64_t *issued;          /* (arms_n) */
     struct eligible *eligible; /* (arms_n) */
-    float *pmf;                /* (arms_n) */
+    uint32_t *place;           /* (arms_n): of each eligible arm in the row. */
+    float *pmf, *cost;         /* (arms_n) */
     uint32_t *uid;             /* (arms_n) */
     uint32_t router_uid;
     uint64_t learned, unpublished, position;
@@ -106,17 +107,19 @@ static enum err open_frozen(struct target *t, struct err_detail *detail)
                        t->config.metrics_n);
     t->frozen = *view;
     t->frozen.config = &t->config;
+    uint32_t known = 0;
     for (uint32_t i = 0; i < t->o.arms_n; i++) {
         const char *name = t->o.arms[i].name;
         int at = router_view_arm(view, name, strnlen(name, NAME_CAP));
-        if (at < 0)
-            return err_say(detail, ERR_ARM_NOT_FOUND,
-                           "the frozen statistics have no arm `%s`, which the log chose among",
-                           name);
-        t->at[i] = (uint32_t)at;
-        t->issued[i] = view->arms[at]->tallied;
+        t->at[i] = at < 0 ? TARGET_NO_ARM : (uint32_t)at;
+        t->issued[i] = at < 0 ? 0 : view->arms[at]->tallied;
+        known += at >= 0;
     }
-    return OK;
+    return known ? OK
+                 : err_say(detail, ERR_ARM_NOT_FOUND,
+                           "the frozen statistics have none of the arms that the log chose among, "
+                           "such as `%s`",
+                           t->o.arms[0].name);
 }
 
 static enum err open_target(struct target *t, struct err_detail *detail)
@@ -129,8 +132,10 @@ static enum err open_target(struct target *t, struct err_detail *detail)
     t->uid = mem_calloc(t->o.arms_n, sizeof *t->uid);
     t->issued = mem_calloc(t->o.arms_n, sizeof *t->issued);
     t->eligible = mem_calloc(t->o.arms_n, sizeof *t->eligible);
+    t->place = mem_calloc(t->o.arms_n, sizeof *t->place);
     t->pmf = mem_calloc(t->o.arms_n, sizeof *t->pmf);
-    if (!t->at || !t->uid || !t->issued || !t->eligible || !t->pmf)
+    t->cost = mem_calloc(t->o.arms_n, sizeof *t->cost);
+    if (!t->at || !t->uid || !t->issued || !t->eligible || !t->place || !t->pmf || !t->cost)
         return ERR_NOMEM;
     return t->o.frozen ? open_frozen(t, detail) : open_learning(t, detail);
 }
@@ -161,7 +166,9 @@ void target_free(struct target *t)
     mem_free(t->uid);
     mem_free(t->issued);
     mem_free(t->eligible);
+    mem_free(t->place);
     mem_free(t->pmf);
+    mem_free(t->cost);
     mem_free(t);
 }
 
@@ -185,25 +192,65 @@ static bool publish_due(const struct target *t)
     return t->unpublished >= batch;
 }
 
+uint32_t target_arms_left(const struct target *t, const struct logged_row *row)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < row->arms_n; i++)
+        n += t->at[row->arms[i]] != TARGET_NO_ARM;
+    return n;
+}
+
+/* The row's arms that the target knows; returns how many. */
+static uint32_t take_arms(struct target *t, const struct logged_row *row)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < row->arms_n; i++) {
+        uint32_t arm = row->arms[i];
+        if (t->at[arm] == TARGET_NO_ARM)
+            continue;
+        t->eligible[n] = (struct eligible){.index = t->at[arm], .issued = t->issued[arm]};
+        t->place[n++] = i;
+    }
+    return n;
+}
+
+/* From the n arms taken to all of the row's: from the end on, since a place is never before the
+ * number of its arm. */
+static void spread(struct target *t, uint32_t n, uint32_t arms_n)
+{
+    for (uint32_t i = arms_n; i-- > 0;) {
+        bool taken = n > 0 && t->place[n - 1] == i;
+        t->pmf[i] = taken ? t->pmf[--n] : 0;
+    }
+}
+
 enum err target_decide(struct target *t, const struct logged_row *row, const double *weights,
                        uint64_t draw, struct target_decision *ret_decision)
 {
+    const struct logged_price *price = &row->price;
     if (publish_due(t))
         TRY(publish(t));
-    for (uint32_t i = 0; i < row->arms_n; i++)
-        t->eligible[i] =
-            (struct eligible){.index = t->at[row->arms[i]], .issued = t->issued[row->arms[i]]};
+    uint32_t n = take_arms(t, row);
+    if (n == 0)
+        return ERR_NO_ELIGIBLE_ARM;
+    if (price->paced)
+        pacing_costs(target_view(t), price->metric, row->x, price->per_request, t->eligible, n,
+                     t->cost);
     const struct decide_input in = {.router = target_view(t),
                                     .x = row->x,
                                     .weights = weights,
                                     .arms = t->eligible,
-                                    .n = row->arms_n,
+                                    .n = n,
                                     .answer_share = 1,
-                                    .seed = rng_mix(t->o.seed, draw)};
+                                    .seed = rng_mix(t->o.seed, draw),
+                                    .cost = price->paced ? t->cost : NULL,
+                                    .lambda = price->lambda,
+                                    .budget = price->per_request};
     struct decide_result result;
     decide(&in, &t->scratch, t->pmf, &result);
+    spread(t, n, row->arms_n);
     ret_decision->pmf = t->pmf;
-    ret_decision->drawn = result.chosen;
+    ret_decision->drawn = t->place[result.chosen];
     ret_decision->utility = result.utility;
     return OK;
 }

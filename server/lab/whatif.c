@@ -209,6 +209,7 @@ static enum err score(struct redo *r, uint16_t fresh, bool first)
     if (!filled)
         return OK;
     v->rows += first;
+    v->unpriced += first && r->event.u.outcome.decision.paced;
     if (!row.evaluable) {
         v->not_evaluable += first;
         return OK;

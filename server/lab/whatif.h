@@ -3,11 +3,11 @@
  * from a base on. Two models fold every event: one as it was, one with the router changed. At the
  * first report of a decision the changed router says what it would have done, before it learns it.
  * What the journal does not hold is taken as follows: eligible arms are those of the router that
- * were neither paused nor cooling, and the chosen one; weights are the router's as changed, not the
- * request's. A decision whose metrics come in several events is scored for each metric when it is
- * first reported; its utility only when all metrics with weight came in its first event.
- * Settings that statistics are built on (ridge) act only where the router is created in the events.
- * Owns: nothing after it returns. Threads: one; polls the watch. */
+ * were neither paused nor cooling, and the chosen one; there is no budget's price; weights are the
+ * router's as changed, not the request's. A decision whose metrics come in several events is scored
+ * for each metric when it is first reported; its utility only when all metrics with weight came in
+ * its first event. Settings that statistics are built on (ridge) act only where the router is
+ * created in the events. Owns: nothing after it returns. Threads: one; polls the watch. */
 #pragma once
 
 #include "server/lab/evaluate.h"

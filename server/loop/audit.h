@@ -63,6 +63,8 @@ struct audit_record {
     struct decision decision;
     uint64_t position;     /* Of the snapshot. */
     uint64_t seed;         /* Of the draw. */
+    float kept;            /* Share of exploiting decisions that the log kept then, [0, 1]; it kept
+                              this one for that share if rng_uniform(seed, 3) < kept. */
     char policy[NAME_CAP]; /* Whose pmf was mixed. */
     bool fallback;         /* The arm that the policy names was not eligible. */
     uint32_t weights_n;

@@ -5,12 +5,12 @@
 #include <math.h>
 #include <string.h>
 
-/* version u8 | decision | position u64 | seed u64 | policy str | fallback u8 | baseline u32 |
- * weights_n u8 | f64... | lower u16 | paced u8 | budget | arms_n u32 | arms | terms_n u8 | terms:
- * arm u32 | silence f32 | charge f32 | pacing f32 when paced | predicted f32 of each metric with
- * weight. budget, when paced: metric u8 | tenant str | per_request f64 | lambda f64 | affordable
- * f64 | breaker u8 | refused_n u32 | (arm u32 | cost f32) of the first 64 */
-enum { RECORD_VERSION = 3, ARM_BYTES = 4 + 3 * 4 + 4 };
+/* version u8 | decision | position u64 | seed u64 | kept f32 | policy str | fallback u8 | baseline
+ * u32 | weights_n u8 | f64... | lower u16 | paced u8 | budget | arms_n u32 | arms | terms_n u8 |
+ * terms: arm u32 | silence f32 | charge f32 | pacing f32 when paced | predicted f32 of each metric
+ * with weight. budget, when paced: metric u8 | tenant str | per_request f64 | lambda f64 |
+ * affordable f64 | breaker u8 | refused_n u32 | (arm u32 | cost f32) of the first 64 */
+enum { RECORD_VERSION = 4, ARM_BYTES = 4 + 3 * 4 + 4 };
 
 static void put_terms(const struct audit_record *r, struct buf *out)
 {
@@ -58,6 +58,7 @@ void audit_encode(const struct audit_record *r, struct buf *out)
     decision_encode(&r->decision, out);
     buf_put_u64(out, r->position);
     buf_put_u64(out, r->seed);
+    buf_put_f32(out, r->kept);
     buf_put_str(out, r->policy);
     buf_put_u8(out, r->fallback);
     buf_put_u32(out, r->baseline_uid);
@@ -141,6 +142,9 @@ static void get_head(struct reader *r, struct audit_record *ret)
         r->failed = true;
     ret->position = reader_u64(r);
     ret->seed = reader_u64(r);
+    ret->kept = get_finite(r);
+    if (ret->kept < 0 || ret->kept > 1)
+        r->failed = true;
     get_text(r, ret->policy, sizeof ret->policy);
     ret->fallback = get_bool(r);
     ret->baseline_uid = reader_u32(r);

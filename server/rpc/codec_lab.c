@@ -60,14 +60,20 @@ static enum err settings_in(const Shunt__V1__RouterSettings *m, struct router_se
     return codec_settings_in(m, settings, detail);
 }
 
+/* As in a request: who names weights names all of them. */
+static void take_weights(struct lab_request *q, size_t n)
+{
+    q->weights_given = n > 0;
+    for (uint32_t i = 0; q->weights_given && i < q->config.metrics_n; i++)
+        q->config.metrics[i].weight = 0;
+}
+
 static enum err evaluate_in(const Shunt__V1__EvaluateJob *m, struct lab_request *q,
                             struct err_detail *detail)
 {
     q->kind = LAB_EVALUATE;
     TRY(settings_in(m->settings, &q->config.settings, detail));
-    q->weights_given = m->n_weights > 0;
-    for (uint32_t i = 0; q->weights_given && i < q->config.metrics_n; i++)
-        q->config.metrics[i].weight = 0;
+    take_weights(q, m->n_weights);
     for (size_t i = 0; i < m->n_weights; i++)
         TRY(weight_in(m->weights[i]->key ? m->weights[i]->key : "", m->weights[i]->has_value,
                       m->weights[i]->value, &q->config, detail));
@@ -89,6 +95,7 @@ static enum err what_if_in(const Shunt__V1__WhatIfJob *m, struct lab_request *q,
 {
     q->kind = LAB_WHAT_IF;
     TRY(settings_in(m->settings, &q->config.settings, detail));
+    take_weights(q, m->n_weights);
     for (size_t i = 0; i < m->n_weights; i++)
         TRY(weight_in(m->weights[i]->key ? m->weights[i]->key : "", m->weights[i]->has_value,
                       m->weights[i]->value, &q->config, detail));
@@ -210,6 +217,10 @@ static bool log_out(const struct lab_result *r, struct arena *arena, Shunt__V1__
     COUNT(m, gone, c->gone);
     COUNT(m, dropped, c->dropped);
     COUNT(m, arms_gone, r->arms_gone);
+    COUNT(m, arms_fewer, r->arms_fewer);
+    m->note = r->note[0] ? copy(arena, r->note) : NULL;
+    if (r->note[0] && !m->note)
+        return false;
     out->log = m;
     return true;
 }
@@ -271,20 +282,31 @@ static bool estimate_list_out(const struct evaluation *e, const struct router_co
     return true;
 }
 
-static bool warnings_out(const struct evaluation *e, struct arena *arena, Shunt__V1__Evaluation *m)
+/* Sentences of the bits that are set, or their codes. */
+static bool words_out(uint32_t mask, const char *(*word)(uint32_t), struct arena *arena,
+                      char ***ret_words, size_t *ret_n)
 {
-    m->warnings = arena_array(arena, EVALUATION_WARNINGS_N, sizeof *m->warnings);
-    if (!m->warnings)
+    *ret_words = arena_array(arena, 32, sizeof **ret_words);
+    *ret_n = 0;
+    if (!*ret_words)
         return false;
-    for (uint32_t i = 0; i < EVALUATION_WARNINGS_N; i++) {
-        if (!(e->warnings >> i & 1))
-            continue;
-        char *text = copy(arena, evaluation_warning_text(i));
+    for (uint32_t i = 0; i < 32; i++) {
+        const char *text = mask >> i & 1 ? word(i) : NULL;
         if (!text)
+            continue;
+        char *copied = copy(arena, text);
+        if (!copied)
             return false;
-        m->warnings[m->n_warnings++] = text;
+        (*ret_words)[(*ret_n)++] = copied;
     }
     return true;
+}
+
+static bool warnings_out(const struct evaluation *e, struct arena *arena, Shunt__V1__Evaluation *m)
+{
+    return words_out(e->warnings, evaluation_warning_text, arena, &m->warnings, &m->n_warnings) &&
+           words_out(e->warnings, evaluation_warning_code, arena, &m->warning_codes,
+                     &m->n_warning_codes);
 }
 
 static bool shares_out(const struct lab_result *r, struct arena *arena, Shunt__V1__Evaluation *m)
@@ -314,6 +336,10 @@ static void evaluation_numbers(const struct evaluation *e, Shunt__V1__Evaluation
     COUNT(m, unreported, e->unreported);
     COUNT(m, unreported_failures, e->unreported_failures);
     COUNT(m, in_sample, e->in_sample);
+    COUNT(m, beyond_sample, e->beyond_sample);
+    COUNT(m, arms_gone, e->arms_gone);
+    COUNT(m, arms_fewer, e->arms_fewer);
+    COUNT(m, priced, e->priced);
     COUNT(m, replay_accepted, e->replay_accepted);
     NUMBER(m, ess, e->ess);
     NUMBER(m, weight_mean, e->weight_mean);
@@ -414,6 +440,10 @@ static Shunt__V1__Sweep *sweep_out(const struct lab_result *r, struct arena *are
     if (!m->rated || !m->served || !m->steps)
         return NULL;
     COUNT(m, contexts, r->contexts);
+    if (!words_out(r->sweep_warnings, sweep_warning_text, arena, &m->warnings, &m->n_warnings) ||
+        !words_out(r->sweep_warnings, sweep_warning_code, arena, &m->warning_codes,
+                   &m->n_warning_codes))
+        return NULL;
     for (uint32_t i = 0; i < r->steps_n; i++)
         if (!(m->steps[i] = step_out(r, i, arena)))
             return NULL;

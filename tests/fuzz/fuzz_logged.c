@@ -34,6 +34,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         FUZZ_CHECK(!line.task || name_valid(line.task, strlen(line.task)));
         FUZZ_CHECK(line.propensity > 0 && line.propensity <= 1);
         FUZZ_CHECK((int)line.status >= 0 && (int)line.status < OUTCOME_STATUS_N);
+        FUZZ_CHECK(!line.price_metric ||
+                   (name_valid(line.price_metric, strlen(line.price_metric)) &&
+                    line.price_per_request > 0 && isfinite(line.price_per_request) &&
+                    line.price_lambda >= 0 && isfinite(line.price_lambda)));
         FUZZ_CHECK(!line.metrics || json_is_object(line.metrics));
         check_floats(line.context, "context");
         check_floats(line.features, "features");

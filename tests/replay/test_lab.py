@@ -53,7 +53,7 @@ class Lab(unittest.TestCase):
                 "--set", "explore_floor=0.5", "--set", "metrics.quality.weight=1",
                 "--set", "metrics.cost_usd.better=lower", "--set", "metrics.cost_usd.group=served",
                 "--set", "metrics.cost_usd.norm_high=0.01")
-        cls.ctl("replay", cls.full, "--router", "r")
+        cls.ctl("replay", cls.full, "--router", "r", "--server", cls.server.router)
 
     @classmethod
     def tearDownClass(cls):
@@ -99,10 +99,12 @@ class Lab(unittest.TestCase):
         with open(file) as lines:
             header, *rows = [json.loads(line) for line in lines]
         self.assertEqual(header["router_spec"]["name"], "r")
+        arms = [rows.pop(0)["arm_spec"] for _ in range(2)]
+        self.assertEqual([a["name"] for a in arms], ["small", "large"])
         self.assertEqual(len(rows), 300)
         self.assertEqual(set(rows[0]), {
             "decision_id", "router", "arm_id", "arm_version", "reason", "policy", "fallback",
-            "propensity", "evaluable", "issued_at_us", "seed", "position", "feature_spec_hash",
+            "propensity", "evaluable", "beyond_sample", "budget", "issued_at_us", "seed", "position", "feature_spec_hash",
             "mode", "side", "baseline_arm_id", "policy_arm_id", "context", "weights", "arms",
             "outcome"})
         self.assertAlmostEqual(sum(a["propensity"] for a in rows[0]["arms"]), 1, 5)
@@ -112,8 +114,69 @@ class Lab(unittest.TestCase):
             self.assertEqual(again["evaluation"], log["evaluation"])
         self.assertEqual(os.listdir(self.path("data/lab")), [])  # Fetched and forgotten.
 
+    def test_an_exported_hybrid_is_evaluated_as_its_log_by_whoever_has_the_file(self):
+        self.ctl("router", "add", "h", "--set", "hybrid=true", "--set", "explore_floor=0.3",
+                 "--set", "metrics.quality.weight=1", "--set", "metrics.cost_usd.better=lower",
+                 "--set", "metrics.cost_usd.group=served", "--set", "budget_metric=cost_usd",
+                 "--set", "budget_per_request=0.004")
+        # The larger, the better: what descriptors are for.
+        sizes, rng = (1, 3, 9, 27, 81, 243), random.Random(5)
+        for size in sizes:
+            self.ctl("arm", "add", "--router", "h", "m%d" % size, "--size", str(size),
+                     "--priors", "cost_usd=%g" % (size * 1e-4))
+        with open(self.path("sized.jsonl"), "w") as out:
+            for _ in range(300):
+                out.write(json.dumps({"text": "x", "outcomes": {"m%d" % s: {
+                    "quality": float(rng.random() < 0.1 + 0.15 * i), "cost_usd": s * 1e-4}
+                    for i, s in enumerate(sizes)}}) + "\n")
+        self.ctl("replay", self.path("sized.jsonl"), "--router", "h", "--server", self.server.router)
+        log = self.json_of("evaluate", "--router", "h")["evaluation"]
+        self.assertGreater(log["priced"], 0)
+        self.assertIn("PRICED", log["warning_codes"])
+        self.assertEqual(len(log["warnings"]), len(log["warning_codes"]))
+        file = self.path("hybrid.jsonl")
+        self.ctl("decisions", "export", "--router", "h", "--out", file)
+        again = self.json_of("evaluate", "--data", file, server=False)["evaluation"]
+        for a, b in zip(log["estimates"], again["estimates"]):
+            for key in ("dr", "ips", "snips", "logged"):
+                self.assertAlmostEqual(a[key]["value"], b[key]["value"], 9, (a["name"], key))
+        # What the arms declare is part of it.
+        with open(file) as lines:
+            bare = [line for line in lines if "arm_spec" not in line]
+        with open(self.path("bare.jsonl"), "w") as out:
+            out.writelines(bare)
+        other = self.json_of("evaluate", "--data", self.path("bare.jsonl"), server=False)["evaluation"]
+        self.assertNotAlmostEqual(other["estimates"][0]["dr"]["value"],
+                                  log["estimates"][0]["dr"]["value"], 9)
+
+    def test_weights_mean_the_same_to_a_request_an_evaluation_and_a_what_if(self):
+        asked = ["--router", "r", "--weights", "cost_usd=1"]
+        log = self.json_of("evaluate", *asked, "--policy", "greedy", "--set", "explore_floor=0",
+                           "--set", "newcomer_pulls=0")["evaluation"]
+        other = self.json_of("what-if", *asked, "--policy", "greedy", "--set", "explore_floor=0",
+                             "--set", "newcomer_pulls=0")["what_if"]
+        # Quality is not named, so it counts nothing: the cheap arm it is.
+        self.assertGreater({a["arm_id"]: a["target"] for a in log["arms"]}["small"], 0.9)
+        self.assertGreater({a["arm_id"]: a["other_share"] for a in other["arms"]}["small"], 0.9)
+        for kind in (["evaluate"], ["what-if"], ["route", "--text", "x"]):
+            self.assertIn("above 0", self.ctl(*kind, "--router", "r", "--weights", "quality=0",
+                                              code=1))
+
+    def test_a_log_that_is_off_says_so_and_a_router_that_learned_nothing_too(self):
+        self.ctl("router", "add", "off", "--arm", "a", "--set", "decision_log=DECISION_LOG_OFF")
+        self.ctl("route", "--router", "off", "--text", "x")
+        for command in (["evaluate"], ["decisions", "export", "--out", self.path("none.jsonl")]):
+            self.assertIn("decision_log=DECISION_LOG_ALL", self.ctl(*command, "--router", "off"))
+        self.assertIn("decision_log=DECISION_LOG_ALL", self.ctl("lambda", "--router", "off", code=1))
+        self.ctl("router", "add", "blank", "--arm", "a", "--arm", "b")
+        self.assertIn("decided nothing yet", self.ctl("evaluate", "--router", "blank"))
+        self.ctl("route", "--router", "blank", "--text", "x")
+        sweep = self.json_of("lambda", "--router", "blank")["sweep"]
+        self.assertEqual(sweep["warning_codes"], ["NOT_LEARNED"])
+        self.assertIn("warning NOT_LEARNED", self.ctl("lambda", "--router", "blank"))
+
     def test_an_exported_line_agrees_with_explain(self):
-        first = self.ctl("decisions", "export", "--router", "r").splitlines()[1]
+        first = self.ctl("decisions", "export", "--router", "r").splitlines()[3]
         row = json.loads(first)
         why = self.json_of("explain", row["decision_id"])
         for key in ("router", "arm_id", "reason", "policy", "issued_at_us", "position", "seed",
@@ -182,10 +245,18 @@ class Lab(unittest.TestCase):
         said = self.ctl("evaluate", "--data", self.bandit, "--frozen", code=2)
         self.assertIn("--router", said)
 
-    def test_a_sweep_says_that_removed_arms_leave_it_nothing(self):
+    def test_a_removed_arm_leaves_a_sweep_and_a_frozen_target_the_others(self):
         self.ctl("router", "add", "gone", "--arm", "a", "--arm", "b")
         self.ctl("route", "--router", "gone", "--text", "x")
+        self.ctl("arm", "add", "--router", "gone", "c")
         self.ctl("arm", "remove", "--router", "gone", "b")
+        sweep = self.json_of("lambda", "--router", "gone")
+        self.assertEqual(sweep["log"]["arms_fewer"], 1)
+        self.assertEqual(sweep["sweep"]["contexts"], 1)
+        self.assertIn("ARMS_GONE", sweep["sweep"]["warning_codes"])
+        self.assertIn("some were removed since", self.ctl("lambda", "--router", "gone"))
+        self.assertIn("some were removed since", self.ctl("evaluate", "--frozen", "--router", "gone"))
+        self.ctl("arm", "remove", "--router", "gone", "a")
         said = self.ctl("lambda", "--router", "gone", code=1)
         self.assertIn("1 decisions", said)
         self.assertIn("removed since", said)

@@ -333,10 +333,116 @@ static void a_removed_arm_stays_in_the_log_and_leaves_the_frozen_target(void **u
     q->frozen = true;
     job = run_well(&s, q);
     r = engine_lab_result(job);
-    assert_int_equal(r->arms_n, 2);
-    assert_int_equal(r->evaluation.rows, 120);
-    assert_int_equal(r->arms_gone, 60);
+    assert_int_equal(r->arms_n, 3);
+    assert_int_equal(r->evaluation.rows, 180);
+    assert_int_equal(r->evaluation.used, 135);
+    assert_int_equal(r->arms_gone, 0);
+    assert_int_equal(r->arms_fewer, 60);
+    for (uint32_t a = 0; a < r->arms_n; a++)
+        assert_true(strncmp(r->arms[a].name, "removed/", 8) != 0 || r->arms[a].target == 0);
     let_go(&s, job);
+
+    job = run_well(&s, request_of(&s, LAB_SWEEP));
+    r = engine_lab_result(job);
+    assert_int_equal(r->contexts, 180);
+    assert_int_equal(r->arms_fewer, 60);
+    assert_int_equal(r->sweep_warnings, 1u << SWEEP_ARMS_GONE);
+    let_go(&s, job);
+    served_close(&s);
+}
+
+static void logs_a_share(struct router_config *c)
+{
+    explores(c);
+    c->settings.decision_log = DECISION_LOG_KEEP_SAMPLE;
+    c->settings.decision_log_sample = .3;
+}
+
+/* Explorations are all in the log; scored together with the share they would outweigh the rest. */
+static void a_sampled_log_scores_the_share_alone(void **unused)
+{
+    (void)unused;
+    struct served s;
+    served_open(&s);
+    served_router(&s, "default", logs_a_share);
+    served_arm(&s, "default", "a");
+    served_arm(&s, "default", "b");
+    play(&s, 400);
+    struct job *job = run_well(&s, request_of(&s, LAB_EVALUATE));
+    const struct lab_result *r = engine_lab_result(job);
+    const struct evaluation *v = &r->evaluation;
+    assert_true(v->beyond_sample > 30);
+    /* 120 expected, six standard deviations are 55. */
+    uint64_t share = v->rows - v->beyond_sample;
+    assert_true(share > 65 && share < 175);
+    assert_int_equal(v->used + v->unreported + v->not_evaluable, share);
+    assert_true(v->warnings >> WARN_SAMPLED & 1);
+    assert_non_null(strstr(r->note, "DECISION_LOG_SAMPLE"));
+    let_go(&s, job);
+    served_close(&s);
+}
+
+static void logs_nothing(struct router_config *c)
+{
+    explores(c);
+    c->settings.decision_log = DECISION_LOG_KEEP_NONE;
+}
+
+static void an_empty_log_says_why_and_what_to_do(void **unused)
+{
+    (void)unused;
+    struct served s;
+    struct job_info info;
+    served_open(&s);
+    served_router(&s, "default", logs_nothing);
+    served_arm(&s, "default", "a");
+    struct job *job = run_well(&s, request_of(&s, LAB_EVALUATE));
+    assert_non_null(strstr(engine_lab_result(job)->note, "decision_log=DECISION_LOG_ALL"));
+    let_go(&s, job);
+    served_router(&s, "fresh", explores);
+    served_arm(&s, "fresh", "a");
+    struct lab_request *q = request_of(&s, LAB_SWEEP);
+    (void)snprintf(q->config.name, NAME_CAP, "fresh");
+    job = run(&s, q, &info);
+    assert_int_equal(info.state, JOB_FAILED);
+    assert_non_null(strstr(info.detail.text, "decided nothing yet"));
+    let_go(&s, job);
+    served_close(&s);
+}
+
+static void has_a_budget(struct router_config *c)
+{
+    explores(c);
+    c->settings.budget_per_request = .0012;
+    (void)snprintf(c->settings.budget_metric, NAME_CAP, "cost_usd");
+}
+
+static void an_export_of_a_paced_router_holds_the_price(void **unused)
+{
+    (void)unused;
+    struct served s;
+    char path[2 * SCRATCH_CAP];
+    served_open(&s);
+    served_router(&s, "default", has_a_budget);
+    served_arm(&s, "default", "a");
+    served_arm(&s, "default", "b");
+    play(&s, 300);
+    struct job *log = run_well(&s, request_of(&s, LAB_EVALUATE));
+    const struct evaluation *v = &engine_lab_result(log)->evaluation;
+    assert_true(v->priced > 50);
+    struct job *export = run_well(&s, request_of(&s, LAB_EXPORT));
+    (void)snprintf(path, sizeof path, "%s/export.jsonl", s.dir);
+    save_output(&s, job_id(export), path);
+    struct lab_request *q = request_of(&s, LAB_EVALUATE);
+    (void)snprintf(q->data, sizeof q->data, "%.4000s", path);
+    struct job *file = run_well(&s, q);
+    const struct evaluation *w = &engine_lab_result(file)->evaluation;
+    same_evaluation(v, w);
+    assert_int_equal(v->priced, w->priced);
+    let_go(&s, log);
+    let_go(&s, export);
+    let_go(&s, file);
+    (void)remove(path);
     served_close(&s);
 }
 
@@ -599,6 +705,9 @@ int main(void)
         cmocka_unit_test(an_export_evaluates_to_the_same_figures_as_the_log),
         cmocka_unit_test(a_window_takes_what_was_decided_in_it),
         cmocka_unit_test(a_removed_arm_stays_in_the_log_and_leaves_the_frozen_target),
+        cmocka_unit_test(a_sampled_log_scores_the_share_alone),
+        cmocka_unit_test(an_empty_log_says_why_and_what_to_do),
+        cmocka_unit_test(an_export_of_a_paced_router_holds_the_price),
         cmocka_unit_test(the_same_settings_learn_the_same_and_agree),
         cmocka_unit_test(a_what_if_reads_the_journal_across_a_restart),
         cmocka_unit_test(a_sweep_goes_from_quality_to_cost),

@@ -359,12 +359,111 @@ static void a_frozen_target_decides_alike_from_the_first_row_to_the_last(void **
     assert_int_equal(v.in_sample, 1000);
     assert_true(warned(&v, WARN_IN_SAMPLE));
     assert_true(v.utility.dr.value > .53);
-    o.target.arms = (const struct lab_arm[]){{"high", NULL}, {"low", NULL}, {"gone", NULL}};
+    o.target.arms = (const struct lab_arm[]){{"gone", NULL}, {"too", NULL}, {"also", NULL}};
     const struct logged_source source = world_source(&log);
     struct err_detail detail;
     assert_int_equal(evaluate_run(&o, &source, &v, NULL, NULL, &detail), ERR_ARM_NOT_FOUND);
     assert_non_null(strstr(detail.text, "`gone`"));
     target_free(t);
+    world_log_close(&log);
+}
+
+/* `dull` is hardly ever the best, so that without it the same target earns the same; and rows that
+ * `dull` served say so as rows that disagree. */
+static void a_frozen_target_without_an_arm_goes_on_with_the_others(void **state)
+{
+    (void)state;
+    static const uint32_t dull_alone[] = {2};
+    const struct lab_arm arms[] = {world_arms()[0], world_arms()[1], {"removed/9", NULL}};
+    struct router_config config;
+    struct world_log log;
+    struct evaluation all, v;
+    struct target *t;
+    struct target_decision d;
+    double share[WORLD_ARMS];
+    struct err_detail detail;
+    world_config(&config);
+    snprintf(config.settings.policy, NAME_CAP, "greedy");
+    world_log_open(&log, 1500, 11, 0);
+    struct evaluate_options o = options(&config);
+    assert_int_equal(target_new(&o.target, &t, NULL), OK);
+    for (uint32_t i = 0; i < 1000; i++)
+        assert_int_equal(target_learn(t, &log.rows[i].row), OK);
+    assert_int_equal(target_decide(t, &log.rows[0].row, NULL, 0, &d), OK);
+    o.target.frozen = target_view(t);
+    must_evaluate(&o, &log, &all);
+    assert_false(warned(&all, WARN_ARMS_GONE));
+    o.target.arms = arms;
+    const struct logged_source source = world_source(&log);
+    assert_int_equal(evaluate_run(&o, &source, &v, NULL, share, &detail), OK);
+    assert_int_equal(v.used, 1500);
+    assert_int_equal(v.arms_fewer, 1500);
+    assert_true(warned(&v, WARN_ARMS_GONE));
+    assert_true(share[2] == 0);
+    assert_true(fabs(v.utility.dr.value - all.utility.dr.value) < .01);
+    assert_true(fabs(v.utility.logged.value - all.utility.logged.value) < 1e-12);
+    for (uint32_t i = 0; i < 100; i++) {
+        struct logged_row *row = &log.rows[i].row;
+        row->arms_n = 1;
+        row->arms = dull_alone;
+        row->pmf = NULL;
+        row->chosen = 0;
+    }
+    must_evaluate(&o, &log, &v);
+    assert_int_equal(v.arms_gone, 100);
+    assert_int_equal(v.used, 1400);
+    target_free(t);
+    world_log_close(&log);
+}
+
+static void a_row_under_a_price_is_decided_under_that_price(void **state)
+{
+    (void)state;
+    struct router_config config;
+    struct world_log log;
+    struct evaluation v;
+    double free_share[WORLD_ARMS], share[WORLD_ARMS];
+    struct err_detail detail;
+    world_config(&config);
+    snprintf(config.settings.policy, NAME_CAP, "greedy");
+    world_log_open(&log, 1500, 11, 0);
+    const struct evaluate_options o = options(&config);
+    const struct logged_source source = world_source(&log);
+    assert_int_equal(evaluate_run(&o, &source, &v, NULL, free_share, &detail), OK);
+    assert_false(warned(&v, WARN_PRICED));
+    /* Ten of utility a dollar: `low`, a tenth dearer than `high`, is never worth it. */
+    for (uint32_t i = 0; i < log.n; i++)
+        log.rows[i].row.price = (struct logged_price){true, WORLD_COST, .3, 10};
+    assert_int_equal(source.rewind(source.self, &detail), OK);
+    assert_int_equal(evaluate_run(&o, &source, &v, NULL, share, &detail), OK);
+    assert_int_equal(v.priced, 1500);
+    assert_true(warned(&v, WARN_PRICED));
+    assert_string_equal(evaluation_warning_code(WARN_PRICED), "PRICED");
+    assert_true(free_share[0] < .6 && share[0] > .9);
+    log.rows[3].row.price.metric = 2;
+    assert_int_equal(source.rewind(source.self, &detail), OK);
+    assert_int_equal(evaluate_run(&o, &source, &v, NULL, NULL, &detail), ERR_OUT_OF_RANGE);
+    world_log_close(&log);
+}
+
+static void what_was_kept_beyond_the_sample_teaches_and_is_not_scored(void **state)
+{
+    (void)state;
+    struct router_config config;
+    struct world_log log;
+    struct evaluation all, v;
+    world_config(&config);
+    world_log_open(&log, 1500, 11, 0);
+    const struct evaluate_options o = options(&config);
+    must_evaluate(&o, &log, &all);
+    for (uint32_t i = 0; i < 900; i += 3)
+        log.rows[i].row.beyond_sample = true;
+    must_evaluate(&o, &log, &v);
+    assert_int_equal(v.beyond_sample, 300);
+    assert_int_equal(v.used, 1200);
+    assert_int_equal(v.rows, 1500);
+    assert_int_equal(v.not_evaluable, 0);
+    assert_true(warned(&v, WARN_SAMPLED) && !warned(&all, WARN_SAMPLED));
     world_log_close(&log);
 }
 
@@ -502,6 +601,9 @@ int main(void)
         cmocka_unit_test(a_target_forces_newcomers_until_the_log_has_pulled_them),
         cmocka_unit_test(weights_in_force_and_weights_given_make_the_utility),
         cmocka_unit_test(a_frozen_target_decides_alike_from_the_first_row_to_the_last),
+        cmocka_unit_test(a_frozen_target_without_an_arm_goes_on_with_the_others),
+        cmocka_unit_test(a_row_under_a_price_is_decided_under_that_price),
+        cmocka_unit_test(what_was_kept_beyond_the_sample_teaches_and_is_not_scored),
         cmocka_unit_test(a_row_that_cannot_be_is_refused_in_words),
         cmocka_unit_test(a_source_that_breaks_ends_the_evaluation_with_its_error),
         cmocka_unit_test(progress_grows_and_a_waiter_can_stop_it),

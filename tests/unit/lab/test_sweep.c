@@ -15,7 +15,7 @@ struct scene {
     struct sweep_options o;
     struct sweep_step steps[STEPS];
     double shares[STEPS * WORLD_ARMS];
-    uint64_t rows;
+    struct sweep_counts counts;
     struct err_detail detail;
 };
 
@@ -48,7 +48,7 @@ static void close_scene(struct scene *s)
 static enum err run(struct scene *s)
 {
     const struct logged_source source = world_source(&s->log);
-    return sweep_run(&s->o, &source, s->steps, s->shares, &s->rows, &s->detail);
+    return sweep_run(&s->o, &source, s->steps, s->shares, &s->counts, &s->detail);
 }
 
 static void quality_is_given_for_cost_as_lambda_grows(void **state)
@@ -57,7 +57,7 @@ static void quality_is_given_for_cost_as_lambda_grows(void **state)
     struct scene s;
     open_scene(&s);
     assert_int_equal(run(&s), OK);
-    assert_int_equal(s.rows, 2000);
+    assert_int_equal(s.counts.rows, 2000);
     for (uint32_t k = 0; k < STEPS; k++) {
         const double *share = s.shares + (size_t)k * WORLD_ARMS;
         assert_true(fabs(s.steps[k].lambda - .1 * k) < 1e-12);
@@ -101,7 +101,7 @@ static void rows_max_ends_it_and_no_truth_is_said_where_none_is(void **state)
         s.log.rows[i].row.truth = NULL;
     s.o.rows_max = 77;
     assert_int_equal(run(&s), OK);
-    assert_int_equal(s.rows, 77);
+    assert_int_equal(s.counts.rows, 77);
     assert_true(isnan(s.steps[3].true_rated) && isnan(s.steps[3].true_served));
     assert_true(isfinite(s.steps[3].rated));
     close_scene(&s);
@@ -146,6 +146,62 @@ static void a_logarithmic_metric_comes_back_in_its_unit(void **state)
     s.o.router = target_view(s.learned);
     assert_int_equal(run(&s), OK);
     assert_true(fabs(s.steps[STEPS - 1].served - s.steps[STEPS - 1].true_served) < .02);
+    close_scene(&s);
+}
+
+static void a_router_that_learned_nothing_says_so(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct target_decision d;
+    open_scene(&s);
+    assert_int_equal(run(&s), OK);
+    assert_int_equal(s.counts.warnings, 0);
+    const struct target_options t = {
+        .config = &s.config, .arms = world_arms(), .arms_n = WORLD_ARMS, .seed = 1};
+    target_free(s.learned);
+    assert_int_equal(target_new(&t, &s.learned, NULL), OK);
+    s.o.router = target_view(s.learned);
+    assert_int_equal(run(&s), OK);
+    assert_int_equal(s.counts.warnings, 1u << SWEEP_NOT_LEARNED);
+    assert_string_equal(sweep_warning_code(SWEEP_NOT_LEARNED), "NOT_LEARNED");
+    for (uint32_t i = 0; i < 40; i++) {
+        s.log.rows[i].row.has_mask = 1u << WORLD_COST;
+        assert_int_equal(target_learn(s.learned, &s.log.rows[i].row), OK);
+    }
+    assert_int_equal(target_decide(s.learned, &s.log.rows[0].row, NULL, 0, &d), OK);
+    s.o.router = target_view(s.learned);
+    assert_int_equal(run(&s), OK);
+    assert_int_equal(s.counts.warnings, 1u << SWEEP_RATED_UNKNOWN);
+    close_scene(&s);
+}
+
+static void contexts_of_arms_that_went_are_asked_of_those_that_are_left(void **state)
+{
+    (void)state;
+    static const uint32_t gone_alone[] = {2};
+    const struct lab_arm arms[] = {world_arms()[0], world_arms()[1], {"gone", NULL}};
+    struct scene s;
+    open_scene(&s);
+    s.o.arms = arms;
+    for (uint32_t i = 0; i < 100; i++) {
+        struct logged_row *row = &s.log.rows[i].row;
+        row->arms_n = 1;
+        row->arms = gone_alone;
+        row->pmf = NULL;
+        row->truth = NULL;
+        row->chosen = 0;
+    }
+    assert_int_equal(run(&s), OK);
+    assert_int_equal(s.counts.rows, 1900);
+    assert_int_equal(s.counts.arms_gone, 100);
+    assert_int_equal(s.counts.arms_fewer, 1900);
+    assert_int_equal(s.counts.warnings, 1u << SWEEP_ARMS_GONE);
+    for (uint32_t k = 0; k < STEPS; k++) {
+        const double *share = s.shares + (size_t)k * WORLD_ARMS;
+        assert_true(fabs(share[0] + share[1] - 1) < 1e-6 && share[2] == 0);
+        assert_int_equal(s.steps[k].true_rows, 1900);
+    }
     close_scene(&s);
 }
 
@@ -205,6 +261,8 @@ int main(void)
         cmocka_unit_test(rows_max_ends_it_and_no_truth_is_said_where_none_is),
         cmocka_unit_test(the_routers_own_policy_is_kept_when_asked),
         cmocka_unit_test(a_logarithmic_metric_comes_back_in_its_unit),
+        cmocka_unit_test(a_router_that_learned_nothing_says_so),
+        cmocka_unit_test(contexts_of_arms_that_went_are_asked_of_those_that_are_left),
         cmocka_unit_test(what_cannot_be_swept_is_refused_in_words),
         cmocka_unit_test(a_sweep_can_be_stopped_and_runs_out_of_memory_cleanly),
     };

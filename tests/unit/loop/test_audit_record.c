@@ -17,6 +17,7 @@ static void fill_record(struct audit_record *r, struct audit_arm *arms, uint32_t
     r->decision.x[4] = -1;
     r->position = 99;
     r->seed = UINT64_MAX;
+    r->kept = .25F;
     memcpy(r->policy, "thompson", 9);
     r->fallback = true;
     r->weights_n = 2;
@@ -129,6 +130,9 @@ static void a_record_with_impossible_values_is_corrupt(void **unused)
         change;                                                                                    \
         assert_int_equal(decode_again(&r), ERR_CORRUPT);                                           \
     } while (0)
+    CORRUPT_WITH(r.kept = 1.5F);
+    CORRUPT_WITH(r.kept = -.1F);
+    CORRUPT_WITH(r.kept = NAN);
     CORRUPT_WITH(arms[1].propensity = 1.5F);
     CORRUPT_WITH(arms[1].propensity = -.1F);
     CORRUPT_WITH(arms[0].propensity = NAN);
