@@ -50,7 +50,8 @@ struct queue {
     struct loop_thread *on;
     struct call *idle;          /* Calls to post again. */
     uint32_t calls_n;           /* Allocated. */
-    uint32_t owed[METHODS_MAX]; /* Postings that wait until a call is idle again. */
+    uint32_t owed[METHODS_MAX]; /* Postings that wait until a call is idle again, */
+    uint32_t owed_n;            /* all together. */
 };
 
 struct rpc_server {

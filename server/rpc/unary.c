@@ -1,7 +1,8 @@
 /* unary.c - the life of a call: posted, arrived, answered, let go.
- * INLINE calls start one batch [initial metadata, message, status, recv-close] and come back with
- * one tag. Calls that are answered by another thread start recv-close under its own tag first, so
- * that a caller who went away is seen, and come back with two. */
+ * INLINE and DEFERRED calls start one batch [initial metadata, message, status, recv-close] and
+ * come back with one tag: whether the caller is still there changes nothing of what is done. Calls
+ * that run on a pool start recv-close under its own tag first, so that a caller who went away is
+ * seen, and come back with two. */
 #include "server/engine/engine_session.h"
 #include "server/ops/clock.h"
 #include "server/rpc/core.h"
@@ -74,12 +75,18 @@ static struct call *take_idle(struct queue *q)
     return c;
 }
 
+static void owe(struct queue *q, uint32_t method)
+{
+    q->owed[method]++;
+    q->owed_n++;
+}
+
 static void post_one(struct queue *q, uint32_t method)
 {
     struct rpc_server *s = q->server;
     struct call *c = take_idle(q);
     if (!c) { /* Calls of this method wait in the core until one is let go. */
-        q->owed[method]++;
+        owe(q, method);
         return;
     }
     c->method = method;
@@ -94,7 +101,7 @@ static void post_one(struct queue *q, uint32_t method)
     if (e != GRPC_CALL_OK) {
         c->next = q->idle;
         q->idle = c;
-        q->owed[method]++;
+        owe(q, method);
     }
 }
 
@@ -141,9 +148,10 @@ static void let_go(struct call *c)
     q->idle = c;
     if (atomic_load_explicit(&q->server->draining, memory_order_relaxed))
         return;
-    for (uint32_t m = 0; m < methods_n && q->idle; m++)
+    for (uint32_t m = 0; q->owed_n && m < methods_n && q->idle; m++)
         while (q->owed[m] && q->idle) {
             q->owed[m]--;
+            q->owed_n--;
             post_one(q, m);
         }
 }
@@ -271,7 +279,7 @@ static void on_report_done(struct report_call *report, enum err e, const struct 
     if (e == OK)
         codec_report_out(out, &a);
     conclude(c, (int)e, e == OK ? &a.message.base : NULL, detail);
-    answer(c, false);
+    answer(c, true);
 }
 
 static void run_deferred(struct call *c, struct handler *h)
@@ -285,7 +293,7 @@ static void run_deferred(struct call *c, struct handler *h)
         e = methods[c->method].start(h, request, &c->report, &detail);
     if (e != OK) { /* Else the call belongs to the writer, and may be answered by now. */
         conclude(c, (int)e, NULL, &detail);
-        answer(c, false);
+        answer(c, true);
     }
     arena_reset(&h->arena);
     grpc_slice_unref(hold);
@@ -323,6 +331,17 @@ size_t route_bytes_max(const struct rpc_server *s)
     return (size_t)s->options.max_text_bytes + TEXT_SLACK;
 }
 
+/* The core gives deadlines on the monotonic clock, which was read when the call arrived. */
+static bool is_late(const struct call *c)
+{
+    enum { SECOND_NS = 1000000000 };
+    if (c->deadline.clock_type != GPR_CLOCK_MONOTONIC)
+        return gpr_time_cmp(c->deadline, gpr_now(c->deadline.clock_type)) <= 0;
+    int64_t s = c->began_ns / SECOND_NS;
+    return c->deadline.tv_sec < s ||
+           (c->deadline.tv_sec == s && c->deadline.tv_nsec <= c->began_ns % SECOND_NS);
+}
+
 /* Whether the call may be worked on; else what to say. */
 static int admit(struct call *c, uint32_t in_flight, struct err_detail *detail)
 {
@@ -334,7 +353,7 @@ static int admit(struct call *c, uint32_t in_flight, struct err_detail *detail)
         return OK;
     if (in_flight >= o->max_in_flight)
         return (int)err_say(detail, ERR_OVERLOADED, "%u calls are in flight", in_flight);
-    if (gpr_time_cmp(c->deadline, gpr_now(c->deadline.clock_type)) <= 0)
+    if (is_late(c))
         return CODE_DEADLINE;
     size_t len = c->request ? grpc_byte_buffer_length(c->request) : 0;
     size_t max = m->max_bytes;
@@ -363,8 +382,8 @@ static void on_arrived(struct tag *tag, bool ok)
     c->began_ns = clock_mono_ns();
     uint32_t before = m->standard ? 0 : atomic_fetch_add(q->server->in_flight, 1);
     int refused = admit(c, before, &detail);
-    bool at_once = m->kind == METHOD_INLINE || m->kind == METHOD_BATCH;
-    c->tags_left = at_once || refused ? 1 : 2;
+    bool pooled = m->kind == METHOD_BLOCKING || m->kind == METHOD_LONG;
+    c->tags_left = pooled && !refused ? 2 : 1;
     if (refused) {
         conclude(c, refused, NULL, &detail);
         answer(c, true);
@@ -372,12 +391,11 @@ static void on_arrived(struct tag *tag, bool ok)
         unary_run(c, q->on->handler);
     } else if (m->kind == METHOD_BATCH) {
         run_batch(c, q->on->handler);
+    } else if (m->kind == METHOD_DEFERRED) {
+        run_deferred(c, q->on->handler);
     } else {
         grpc_op op = close_op(c);
         start_batch(c->grpc, &op, 1, &c->closed);
-        if (m->kind == METHOD_DEFERRED)
-            run_deferred(c, q->on->handler);
-        else
-            pool_put(m->kind == METHOD_LONG ? q->server->quiet : q->server->pool, c);
+        pool_put(m->kind == METHOD_LONG ? q->server->quiet : q->server->pool, c);
     }
 }
