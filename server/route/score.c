@@ -1,4 +1,4 @@
-#include "server/route/score.h"
+#include "server/route/score_frame.h"
 
 #include <math.h>
 #include <string.h>
@@ -37,48 +37,6 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
     u->sigma = residual_sigma(u, router);
 }
 
-/* The context with its zeros left out: a one-hot block leaves most of x empty, and the quadratic
- * form costs the square of what is kept. */
-struct sparse {
-    uint32_t n;
-    uint16_t at[MAX_D];
-    float v[MAX_D];
-};
-
-static void sparse_fill(struct sparse *s, const float *x, uint32_t d)
-{
-    s->n = 0;
-    for (uint32_t i = 0; i < d; i++) {
-        if (x[i] == 0.0f)
-            continue;
-        s->at[s->n] = (uint16_t)i;
-        s->v[s->n++] = x[i];
-    }
-}
-
-/* x' P x; P packed lower triangle. */
-static float quadratic(const float *P, const struct sparse *x)
-{
-    float total = 0;
-    for (uint32_t a = 0; a < x->n; a++) {
-        uint32_t i = x->at[a];
-        const float *row = P + (size_t)i * (i + 1) / 2;
-        float s = 0;
-        for (uint32_t b = 0; b < a; b++)
-            s += row[x->at[b]] * x->v[b];
-        total += x->v[a] * (2 * s + row[i] * x->v[a]);
-    }
-    return total;
-}
-
-static float dot(const float *v, const struct sparse *x)
-{
-    float s = 0;
-    for (uint32_t a = 0; a < x->n; a++)
-        s += v[x->at[a]] * x->v[a];
-    return s;
-}
-
 /* What a prediction is worth where the arm itself has shown little.
  * Never observed and no prior declared: the router's mean, not optimism; only an arm that was never
  * rated at all keeps the optimism of its rated metrics. (Taken from the router's view: the arm's
@@ -98,46 +56,36 @@ double score_bound(const struct router_view *router, const struct arm_view *arm,
     return z < low ? low : z > high ? high : z;
 }
 
-static double predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
-                      const struct sparse *x)
-{
-    return score_bound(router, arm, m, (double)dot(arm->theta + (size_t)m * arm->d, x));
-}
-
 double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
                      const float *x)
 {
-    struct sparse s;
-    sparse_fill(&s, x, router->d);
-    return predict(router, arm, m, &s);
+    struct score_square square;
+    struct score_pass pass;
+    float z;
+    score_pass_init(&pass, &x, 1, router->d, 1, &square);
+    score_pass_predict(&pass, &arm, 1, m, &z);
+    return score_bound(router, arm, m, (double)z);
 }
 
-/* Every number of x, zeros too: without indices eight at a time cost less than two in `dot`. */
-static float dense_dot(const float *v, const float *x, uint32_t d)
+static uint32_t block_of(uint32_t left)
 {
-    typedef float lanes __attribute__((vector_size(16)));
-    lanes sum[2] = {{0}, {0}}, a, b;
-    float rest = 0;
-    uint32_t i = 0;
-    for (; i + 8 <= d; i += 8)
-        for (uint32_t k = 0; k < 2; k++) {
-            memcpy(&a, v + i + 4 * (size_t)k, sizeof a);
-            memcpy(&b, x + i + 4 * (size_t)k, sizeof b);
-            sum[k] += a * b;
-        }
-    for (; i < d; i++)
-        rest += v[i] * x[i];
-    a = sum[0] + sum[1];
-    return (a[0] + a[1]) + (a[2] + a[3]) + rest;
+    return left < SCORE_BLOCK ? left : SCORE_BLOCK;
 }
 
 void score_predict_arms(const struct router_view *router, uint32_t m, const float *x,
                         const struct eligible *arms, uint32_t n, float *ret_z)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        const struct arm_view *arm = router->arms[arms[i].index];
-        double z = (double)dense_dot(arm->theta + (size_t)m * arm->d, x, arm->d);
-        ret_z[i] = (float)score_bound(router, arm, m, z);
+    const struct arm_view *view[SCORE_BLOCK];
+    struct score_square square;
+    struct score_pass pass;
+    score_pass_init(&pass, &x, 1, router->d, n, &square);
+    for (uint32_t at = 0, k; at < n; at += k) {
+        k = block_of(n - at);
+        for (uint32_t i = 0; i < k; i++)
+            view[i] = router->arms[arms[at + i].index];
+        score_pass_predict(&pass, view, k, m, ret_z + at);
+        for (uint32_t i = 0; i < k; i++)
+            ret_z[at + i] = (float)score_bound(router, view[i], m, (double)ret_z[at + i]);
     }
 }
 
@@ -151,15 +99,14 @@ double score_prior_spread(const struct router_view *router, enum metric_group gr
 }
 
 /* x' P x of one group, faded; as in score_arms, without what is pending. */
-static double spread_of(const struct router_view *router, uint32_t index, enum metric_group group,
-                        const struct sparse *x, double prior)
+static double faded(const struct router_view *router, uint32_t index, enum metric_group group,
+                    double spread, double prior)
 {
-    const struct arm_view *arm = router->arms[index];
-    double spread = (double)quadratic(arm->P[group], x);
     double fade = router->fade ? (double)router->fade[index] : 1;
     if (!(spread > 0))
         return 0;
-    return fade < 1 ? score_faded(spread, prior, fade, (double)arm->ridge[group]) : spread;
+    return fade < 1 ? score_faded(spread, prior, fade, (double)router->arms[index]->ridge[group])
+                    : spread;
 }
 
 /* sigma_m of this arm. */
@@ -171,25 +118,47 @@ static double noise_of(const struct router_view *router, const struct arm_view *
     return own && arm->recent_z[m] < sigma ? arm->recent_z[m] : sigma;
 }
 
+/* The guesses of a block of arms. prior (METRIC_GROUPS). */
+static void guess_block(const struct router_view *router, uint16_t mask, struct score_pass *pass,
+                        const uint32_t *indices, uint32_t n, const double *prior,
+                        struct guess *ret_guesses)
+{
+    const struct arm_view *view[SCORE_BLOCK];
+    double spread[SCORE_BLOCK];
+    float z[SCORE_BLOCK];
+    for (uint32_t i = 0; i < n; i++)
+        view[i] = router->arms[indices[i]];
+    for (int g = 0; g < METRIC_GROUPS; g++) {
+        enum metric_group k = (enum metric_group)g;
+        uint16_t left = mask & stats_group_mask(router->config, k);
+        if (!left)
+            continue;
+        score_pass_spread(pass, view, n, k, spread);
+        for (uint32_t i = 0; i < n; i++)
+            spread[i] = sqrt(faded(router, indices[i], k, spread[i], prior[k]));
+        for (; left; left = (uint16_t)(left & (left - 1))) {
+            uint32_t m = (uint32_t)__builtin_ctz(left);
+            score_pass_predict(pass, view, n, m, z);
+            for (uint32_t i = 0; i < n; i++) {
+                ret_guesses[i].z[m] = score_bound(router, view[i], m, (double)z[i]);
+                ret_guesses[i].deviation[m] = noise_of(router, view[i], m) * spread[i];
+            }
+        }
+    }
+}
+
 void score_guess(const struct router_view *router, uint16_t mask, const float *x,
                  const uint32_t *indices, uint32_t n, struct guess *ret_guesses)
 {
-    struct sparse s;
-    sparse_fill(&s, x, router->d);
+    struct score_square square;
+    struct score_pass pass;
     double prior[METRIC_GROUPS] = {0};
+    score_pass_init(&pass, &x, 1, router->d, n, &square);
     for (int k = 0; k < METRIC_GROUPS && router->fade; k++)
         prior[k] = score_prior_spread(router, (enum metric_group)k, x);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct arm_view *arm = router->arms[indices[i]];
-        double deviation[METRIC_GROUPS] = {-1, -1}; /* -1: no metric has asked yet. */
-        for (uint16_t left = mask; left; left = (uint16_t)(left & (left - 1))) {
-            uint32_t m = (uint32_t)__builtin_ctz(left);
-            enum metric_group k = router->config->metrics[m].group;
-            if (deviation[k] < 0)
-                deviation[k] = sqrt(spread_of(router, indices[i], k, &s, prior[k]));
-            ret_guesses[i].z[m] = predict(router, arm, m, &s);
-            ret_guesses[i].deviation[m] = noise_of(router, arm, m) * deviation[k];
-        }
+    for (uint32_t at = 0, k; at < n; at += k) {
+        k = block_of(n - at);
+        guess_block(router, mask, &pass, indices + at, k, prior, ret_guesses + at);
     }
 }
 
@@ -207,76 +176,65 @@ double score_faded(double spread, double prior_spread, double fade, double ridge
     return 1 / (fade / spread + (1 - fade * ridge) / prior_spread);
 }
 
-/* What one arm is scored from, gathered once. */
-struct scoring {
-    const struct router_view *router;
-    const struct utility *u;
-    const float *x;
-    struct sparse s;
-    double answer_share;
-    double prior_spread; /* -1: not known yet; most requests need none. */
-};
-
-static void scoring_init(struct scoring *g, const struct router_view *router,
-                         const struct utility *u, const float *x, double answer_share)
+void score_frame_init(struct score_frame *f, const struct router_view *router,
+                      const struct utility *u, const float *x, double answer_share)
 {
-    g->router = router;
-    g->u = u;
-    g->x = x;
-    g->answer_share = answer_share;
-    g->prior_spread = -1;
-    sparse_fill(&g->s, x, router->d);
+    f->router = router;
+    f->u = u;
+    f->x = x;
+    f->answer_share = answer_share;
+    f->unit = router->config->settings.alpha * u->sigma;
+    f->prior_spread = -1;
 }
 
-static double silence_of(const struct scoring *g, const struct eligible *e)
+double score_contribution(const struct score_frame *f, const struct arm_view *arm, uint32_t m,
+                          float z)
 {
-    if (!e->pending || !(g->u->rated > 0))
-        return 0;
-    double waited = (double)e->pending * g->answer_share;
-    double left = (double)dot(g->router->arms[e->index]->prior_share, &g->s);
+    return f->u->weight[m] * score_bound(f->router, arm, m, (double)z);
+}
+
+bool score_waits(const struct score_frame *f, const struct eligible *e)
+{
+    return e->pending > 0 && f->u->rated > 0;
+}
+
+double score_silence(const struct score_frame *f, const struct eligible *e, float share)
+{
+    double waited = (double)e->pending * f->answer_share;
+    double left = (double)share;
     left = left < 0 ? 0 : left > 1 ? 1 : left;
-    return -g->u->rated * left * waited / (waited + patience);
+    return -f->u->rated * left * waited / (waited + patience);
 }
 
 /* deviation^2 of the arm's width, and what it is charged. */
-static double variance_of(struct scoring *g, const struct eligible *e, double *ret_charge)
+static double variance_of(struct score_frame *f, const struct eligible *e, double spread,
+                          double *ret_charge)
 {
-    const struct arm_view *arm = g->router->arms[e->index];
-    double waited = (double)e->pending * g->answer_share;
-    double fade = g->router->fade ? (double)g->router->fade[e->index] : 1;
-    double folded = arm->evidence[g->u->group] * fade + 1;
-    double known = folded / (folded + waited);
-    double spread = (double)quadratic(arm->P[g->u->group], &g->s);
+    const struct arm_view *arm = f->router->arms[e->index];
+    double waited = (double)e->pending * f->answer_share;
+    double fade = f->router->fade ? (double)f->router->fade[e->index] : 1;
+    double folded = arm->evidence[f->u->group] * fade + 1;
+    double known = waited > 0 ? folded / (folded + waited) : 1;
     if (!(spread > 0))
         spread = 0;
-    if (g->prior_spread < 0 && (e->charge > 0 || fade < 1))
-        g->prior_spread = score_prior_spread(g->router, g->u->group, g->x);
+    if (f->prior_spread < 0 && (e->charge > 0 || fade < 1))
+        f->prior_spread = score_prior_spread(f->router, f->u->group, f->x);
     if (fade < 1)
-        spread = score_faded(spread, g->prior_spread, fade, (double)arm->ridge[g->u->group]);
+        spread = score_faded(spread, f->prior_spread, fade, (double)arm->ridge[f->u->group]);
     *ret_charge =
-        e->charge > 0 ? -score_charge((double)e->charge, spread, g->prior_spread, known) : 0;
+        e->charge > 0 ? -score_charge((double)e->charge, spread, f->prior_spread, known) : 0;
     return spread * known;
 }
 
-void score_arms(const struct router_view *router, const struct utility *u, const float *x,
-                const struct eligible *arms, uint32_t n, double answer_share,
-                struct score *ret_scores)
+struct score score_finish(struct score_frame *f, const struct eligible *e, double mean,
+                          double spread)
 {
-    struct scoring g;
-    scoring_init(&g, router, u, x, answer_share);
-    double alpha = router->config->settings.alpha * u->sigma;
-    for (uint32_t i = 0; i < n; i++) {
-        const struct arm_view *arm = router->arms[arms[i].index];
-        double mean = 0, charge;
-        for (uint16_t left = u->mask; left; left = (uint16_t)(left & (left - 1))) {
-            uint32_t m = (uint32_t)__builtin_ctz(left);
-            mean += u->weight[m] * predict(router, arm, m, &g.s);
-        }
-        double variance = variance_of(&g, &arms[i], &charge);
-        ret_scores[i].mean = (float)(mean + silence_of(&g, &arms[i]) + charge);
-        ret_scores[i].deviation = sqrt(variance);
-        ret_scores[i].width = (float)(alpha * ret_scores[i].deviation);
-    }
+    double charge, deviation = sqrt(variance_of(f, e, spread, &charge));
+    return (struct score){
+        .mean = (float)(mean + charge),
+        .width = f->unit > 0 ? (float)(f->unit * deviation) : 0,
+        .deviation = deviation,
+    };
 }
 
 void score_widen(struct score *scores, uint32_t n, const struct utility *u, double alpha)
@@ -286,26 +244,39 @@ void score_widen(struct score *scores, uint32_t n, const struct utility *u, doub
         scores[i].width = (float)(unit * scores[i].deviation);
 }
 
-static void fill_terms(struct scoring *g, const struct eligible *e, struct score_terms *t)
+static void fill_terms(struct score_frame *f, struct score_pass *pass, const struct eligible *e,
+                       struct score_terms *t)
 {
-    const struct arm_view *arm = g->router->arms[e->index];
+    const struct arm_view *arm = f->router->arms[e->index];
     memset(t, 0, sizeof *t);
-    for (uint16_t left = g->u->mask; left; left = (uint16_t)(left & (left - 1))) {
+    for (uint16_t left = f->u->mask; left; left = (uint16_t)(left & (left - 1))) {
         uint32_t m = (uint32_t)__builtin_ctz(left);
-        t->predicted[m] = predict(g->router, arm, m, &g->s);
-        t->contribution[m] = g->u->weight[m] * t->predicted[m];
+        float z;
+        score_pass_predict(pass, &arm, 1, m, &z);
+        t->predicted[m] = score_bound(f->router, arm, m, (double)z);
+        t->contribution[m] = f->u->weight[m] * t->predicted[m];
     }
-    t->silence = silence_of(g, e);
-    if (e->charge > 0)
-        (void)variance_of(g, e, &t->charge);
+    if (score_waits(f, e)) {
+        float share;
+        score_pass_share(pass, &arm, 1, &share);
+        t->silence = score_silence(f, e, share);
+    }
+    if (!(e->charge > 0))
+        return;
+    double spread;
+    score_pass_spread(pass, &arm, 1, f->u->group, &spread);
+    (void)variance_of(f, e, spread, &t->charge);
 }
 
 void score_terms(const struct router_view *router, const struct utility *u, const float *x,
                  const struct eligible *arms, uint32_t n, double answer_share,
                  struct score_terms *ret_terms)
 {
-    struct scoring g;
-    scoring_init(&g, router, u, x, answer_share);
+    struct score_square square;
+    struct score_frame frame;
+    struct score_pass pass;
+    score_frame_init(&frame, router, u, x, answer_share);
+    score_pass_init(&pass, &x, 1, router->d, n, &square);
     for (uint32_t i = 0; i < n; i++)
-        fill_terms(&g, &arms[i], &ret_terms[i]);
+        fill_terms(&frame, &pass, &arms[i], &ret_terms[i]);
 }

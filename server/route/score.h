@@ -25,7 +25,7 @@
  * Shapes: x (d), weights (metrics_n). Pure; no allocation. */
 #pragma once
 
-#include "state/model/snapshot.h"
+#include "server/route/score_pass.h"
 
 struct eligible {
     uint32_t index;   /* Into router->arms. */
@@ -56,6 +56,11 @@ struct utility {
     enum metric_group group; /* Whose matrix gives the width: rated when any rated metric counts. */
 };
 
+/* Scratch of a batch: 160 KiB. */
+struct score_batch_work {
+    struct score_square square[SCORE_CONTEXTS];
+};
+
 /* overrides: (metrics_n) weights >= 0, or NULL for the router's own. */
 void utility_init(struct utility *u, const struct router_view *router, const double *overrides);
 
@@ -64,6 +69,18 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores);
+/* The same of several contexts, to the last bit: up to SCORE_CONTEXTS of them share one pass over
+ * the arms' statistics. arms: (n) of each context, the same arms in the same order; what is
+ * pending and charged may differ. */
+struct score_context {
+    const struct utility *u;
+    const float *x;              /* (d) */
+    const struct eligible *arms; /* (n) */
+    double answer_share;
+    struct score *scores; /* (n), written. */
+};
+void score_arms_batch(const struct router_view *router, const struct score_context *contexts,
+                      uint32_t contexts_n, uint32_t n, struct score_batch_work *work);
 /* The terms of every arm's mean, ret_terms (n): their sum is what score_arms makes of it, to the
  * rounding of a float. */
 void score_terms(const struct router_view *router, const struct utility *u, const float *x,

@@ -66,7 +66,7 @@ static enum err multiply_means(struct job *j)
     for (uint32_t a = 0; a < r->arms_n; a++) {
         const struct arm_view *arm = r->arms[a];
         for (uint16_t m = j->mask; m; m = (uint16_t)(m & (m - 1))) {
-            const float *theta = arm->theta + (size_t)__builtin_ctz(m) * r->d;
+            const float *theta = arm->theta + (size_t)__builtin_ctz(m) * arm->stride;
             for (uint32_t i = 0; i < r->d; i++)
                 *at++ = (double)theta[i];
         }

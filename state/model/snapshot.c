@@ -6,8 +6,11 @@
 #include "state/model/hybrid.h"
 #include "state/model/model.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { REBUILD_ALL_UP_TO = 64 }; /* Arms: a small pool. */
 
 /* Carves aligned pieces out of one allocation; with base NULL it only measures. */
 struct carve {
@@ -18,8 +21,22 @@ struct carve {
 static void *carve(struct carve *c, size_t size)
 {
     void *at = c->base ? c->base + c->used : NULL;
-    c->used += (size + 63) & ~(size_t)63;
+    c->used += (size + VIEW_ALIGN - 1) & ~(size_t)(VIEW_ALIGN - 1);
     return at;
+}
+
+/* Turns to laying out: zeroed memory for what was measured. *ret_storage is what to free.
+ * ERR_NOMEM.
+ */
+static MUST_USE enum err carve_open(struct carve *c, void **ret_storage)
+{
+    uint8_t *storage = mem_calloc(1, c->used + VIEW_ALIGN - 1);
+    if (!storage)
+        return ERR_NOMEM;
+    *ret_storage = storage;
+    c->base = storage + (-(uintptr_t)storage & (VIEW_ALIGN - 1));
+    c->used = 0;
+    return OK;
 }
 
 static void arm_view_release(struct arm_view *v)
@@ -38,22 +55,26 @@ static void router_view_release(struct router_view *v)
     mem_free(v->storage);
 }
 
-/* Called twice: to measure, then to lay out. Returns the view's place in the storage. */
+/* Called twice: to measure, then to lay out. Returns the view's place in the storage. What scoring
+ * reads stands together, on few pages. */
 static struct arm_view *lay_out_arm(struct carve *c, uint32_t d, uint32_t metrics_n,
                                     struct arm_config **ret_config)
 {
     struct arm_view *v = carve(c, sizeof *v);
-    *ret_config = carve(c, sizeof **ret_config);
-    float *theta = carve(c, (size_t)d * metrics_n * sizeof(float));
+    uint32_t stride = (d + VIEW_PAD - 1) / VIEW_PAD * VIEW_PAD;
+    float *theta = carve(c, (size_t)stride * metrics_n * sizeof(float));
+    float *share = carve(c, d * sizeof(float));
     float *rated = carve(c, packed_n(d) * sizeof(float));
     float *served = carve(c, packed_n(d) * sizeof(float));
-    float *share = carve(c, d * sizeof(float));
+    *ret_config = carve(c, sizeof **ret_config);
     if (v) {
         v->theta = theta;
         v->P[METRIC_RATED] = rated;
         v->P[METRIC_SERVED] = served;
         v->prior_share = share;
-        v->storage = c->base;
+        v->d = d;
+        v->stride = stride;
+        v->metrics_n = metrics_n;
     }
     return v;
 }
@@ -80,7 +101,7 @@ static void fill_theta(const struct router *r, const struct arm *a, const double
         if (priors && priors[m].weight > 0.0F)
             lean(a->groups[METRIC_RATED].P, d, &priors[m], theta);
         for (uint32_t i = 0; i < d; i++)
-            v->theta[(size_t)m * d + i] = (float)theta[i];
+            v->theta[(size_t)m * v->stride + i] = (float)theta[i];
     }
 }
 
@@ -101,8 +122,6 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
     v->tallied = a->issued;
     v->pooled_n = r->pooled->matrix.n;
     v->clock = a->clock;
-    v->d = r->d;
-    v->metrics_n = r->config.metrics_n;
     for (int g = 0; g < METRIC_GROUPS; g++) {
         v->folded[g] = a->groups[g].n;
         v->stood_in[g] = a->stood_in[g];
@@ -144,24 +163,50 @@ static void fill_inverses(const struct router *r, const struct arm *a,
         v->P[METRIC_SERVED][i] = (float)a->groups[METRIC_SERVED].P[i];
 }
 
+/* Above the largest eigenvalue of P: its Frobenius norm, or its largest row sum of |P_ij| if that
+ * is less. (A matrix of few known directions has the one, of few unknown ones the other.) For the
+ * floats of P as they are; the sums' own rounding is far below what is added. */
+static float spread_cap(const float *P, uint32_t d)
+{
+    float sums[MAX_D], squares = 0, largest = 0;
+    for (uint32_t i = 0; i < d; i++) {
+        const float *row = P + packed_n(i);
+        float own = fabsf(row[i]), off = 0;
+        for (uint32_t j = 0; j < i; j++) {
+            float p = fabsf(row[j]);
+            sums[j] += p;
+            own += p;
+            off += p * p;
+        }
+        sums[i] = own;
+        squares += 2 * off + row[i] * row[i];
+    }
+    for (uint32_t i = 0; i < d; i++)
+        largest = sums[i] > largest ? sums[i] : largest;
+    float frobenius = sqrtf(squares);
+    return 1.001F * (frobenius < largest ? frobenius : largest);
+}
+
 static struct arm_view *build_arm(const struct router *r, const struct arm *a, const double *slopes,
                                   const struct hybrid_prior *priors, double *work)
 {
     uint32_t d = r->d;
     struct arm_config *config;
     struct carve c = {NULL, 0};
+    void *storage;
     (void)lay_out_arm(&c, d, r->config.metrics_n, &config);
-    c.base = mem_calloc(1, c.used);
-    if (!c.base)
+    if (carve_open(&c, &storage) != OK)
         return NULL;
-    c.used = 0;
     struct arm_view *v = lay_out_arm(&c, d, r->config.metrics_n, &config);
+    v->storage = storage;
     *config = a->config;
     v->config = config;
     atomic_init(&v->refs, 1);
     fill_arm_counts(r, a, v);
     fill_theta(r, a, slopes, priors, work, v);
     fill_inverses(r, a, priors, v);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        v->spread_cap[g] = r->arms_n > REBUILD_ALL_UP_TO ? spread_cap(v->P[g], d) : HUGE_VALF;
     return v;
 }
 
@@ -209,7 +254,6 @@ static struct router_view *lay_out_router(struct carve *c, const struct router *
         v->hybrid = hybrid;
         v->arms = arms;
         v->by_name = by_name;
-        v->storage = c->base;
     }
     return v;
 }
@@ -230,7 +274,7 @@ static bool same_arms(const struct router_view *v, const struct router_view *las
  * are simply rebuilt: 16 arms of 39 features cost 10 us a batch. In large ones an untouched arm's
  * view is shared until it is 64 to 127 of the router's outcomes old: by uid, so that arms created
  * together are not all refreshed by the same batch. */
-enum { REBUILD_ALL_UP_TO = 64, REFRESH_EVERY = 64 };
+enum { REFRESH_EVERY = 64 };
 
 static bool can_share(const struct router *r, const struct arm *a, const struct arm_view *old)
 {
@@ -341,12 +385,11 @@ static enum err build_router(const struct router *r, const struct router_view *l
 {
     struct router_config *config;
     struct carve c = {NULL, 0};
+    void *storage;
     (void)lay_out_router(&c, r, &config);
-    c.base = mem_calloc(1, c.used);
-    if (!c.base)
-        return ERR_NOMEM;
-    c.used = 0;
+    TRY(carve_open(&c, &storage));
     struct router_view *v = lay_out_router(&c, r, &config);
+    v->storage = storage;
     *config = r->config;
     v->config = config;
     v->arms_n = r->arms_n;

@@ -14,10 +14,28 @@
 
 struct model;
 
+/* What one float of a row or a matrix is padded to, and the bytes they stand on: what vectors of a
+ * CPU load whole. */
+enum { VIEW_PAD = 16, VIEW_ALIGN = 64 };
+
 /* One arm version. Matrices are packed lower triangles, row-major: element (i,j), j <= i, stands at
- * i(i+1)/2 + j. Statistics are on the unit interval z of each metric. */
+ * i(i+1)/2 + j. Every row and matrix begins at VIEW_ALIGN bytes and is followed by zeros up to a
+ * multiple of VIEW_PAD floats; they stand as far from the view in every arm of a router. Statistics
+ * are on the unit interval z of each metric. What scoring reads of every arm stands first: in a
+ * pool of thousands each line of memory counts. */
 struct arm_view {
     _Atomic uint32_t refs;
+    uint32_t d, stride, metrics_n;
+    float *theta;            /* (metrics_n, stride): predicted z = theta_m . x. */
+    float *P[METRIC_GROUPS]; /* (d(d+1)/2) each: inverse information matrices, priors included. */
+    float *prior_share; /* (d): h = prior_share . x is what is left of the rated prior, about 1 for
+                           an untried arm. */
+    uint64_t folded[METRIC_GROUPS]; /* Decisions in each matrix, */
+    double evidence[METRIC_GROUPS]; /* the same, faded by the view's clock. */
+    float ridge[METRIC_GROUPS];     /* Part of the ridge that P holds, (0, 1]. */
+    /* x' P x <= spread_cap x'x, for every x; INFINITY where nobody computed it (small pools). */
+    float spread_cap[METRIC_GROUPS];
+    uint16_t seen_mask; /* Bit m: metric m has an observation or a declared prior. */
     uint32_t uid, version;
     bool paused;
     int64_t drain_since_us;    /* 0: not draining. */
@@ -26,25 +44,16 @@ struct arm_view {
     int64_t cooldown_until_us; /* 0: not in cooldown. */
     uint64_t answered, failures, cooldowns;
     uint64_t trial_served, trial_chosen; /* As in struct arm. */
-    uint64_t folded[METRIC_GROUPS];      /* Decisions in each matrix, */
-    uint64_t stood_in[METRIC_GROUPS];    /* of those, issued for another arm (fold.h). */
-    uint64_t clock;                 /* Of the router, at which the sums behind this view stand. */
-    double evidence[METRIC_GROUPS]; /* folded, faded by then. */
-    float ridge[METRIC_GROUPS];     /* Part of the ridge that P holds, (0, 1]. */
-    uint64_t tallied;               /* Issued pulls as of the last TALLY. */
-    uint64_t pooled_n;              /* The router's rated outcomes when this view was built. */
-    uint16_t seen_mask;             /* Bit m: metric m has an observation or a declared prior. */
+    uint64_t stood_in[METRIC_GROUPS];    /* Of folded, issued for another arm (fold.h). */
+    uint64_t clock;    /* Of the router, at which the sums behind this view stand. */
+    uint64_t tallied;  /* Issued pulls as of the last TALLY. */
+    uint64_t pooled_n; /* The router's rated outcomes when this view was built. */
     uint64_t n[MAX_METRICS];
     double mean_raw[MAX_METRICS]; /* 0 while n = 0. */
     double mean_z[MAX_METRICS];
     /* The same of what has not faded: what predictions are held against. */
     double recent_raw[MAX_METRICS], recent_z[MAX_METRICS];
     const struct arm_config *config; /* Lives as long as the view. */
-    uint32_t d, metrics_n;
-    float *theta;            /* (metrics_n, d): predicted z = theta_m . x. */
-    float *P[METRIC_GROUPS]; /* (d(d+1)/2) each: inverse information matrices, priors included. */
-    float *prior_share; /* (d): h = prior_share . x is what is left of the rated prior, about 1 for
-                           an untried arm. */
     void *storage;
 };
 

@@ -101,7 +101,7 @@ static void views_show_what_was_learned(void **state)
             double theta[GIVEN_D];
             given_theta(&g, v->uid, m, theta);
             for (uint32_t k = 0; k < GIVEN_D; k++)
-                assert_true((float)theta[k] == v->theta[m * GIVEN_D + k]);
+                assert_true((float)theta[k] == v->theta[m * v->stride + k]);
             assert_true(fabs(v->mean_raw[m] - arm->metrics[m].sum_raw / (double)v->n[m]) < 1e-12);
         }
         assert_int_equal(v->seen_mask, 0x1f);

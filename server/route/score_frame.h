@@ -1,0 +1,44 @@
+/* score_frame.h - how the numbers of a pass over memory become a score. For the files that walk
+ * over arms (score_arms.c, score_best.c); everybody else includes score.h.
+ * Threads: pure. */
+#pragma once
+
+#include "server/route/score.h"
+#include "server/route/score_pass.h"
+
+/* One context and what it is scored for. */
+struct score_frame {
+    const struct router_view *router;
+    const struct utility *u;
+    const float *x;
+    double answer_share, unit; /* width = unit * deviation. */
+    double prior_spread;       /* -1: not known yet; most requests need none. */
+};
+
+void score_frame_init(struct score_frame *f, const struct router_view *router,
+                      const struct utility *u, const float *x, double answer_share);
+/* What metric m, predicted as z, adds to a mean. */
+double score_contribution(const struct score_frame *f, const struct arm_view *arm, uint32_t m,
+                          float z);
+/* Whether pulls in flight take optimism from the arm's mean; and how much (<= 0), share being
+ * prior_share . x. */
+bool score_waits(const struct score_frame *f, const struct eligible *e);
+double score_silence(const struct score_frame *f, const struct eligible *e, float share);
+/* The score of an arm of this mean, its charge left out. Neither mean nor width falls when `spread`
+ * grows, so that an upper bound of x' P x gives one of both: every step is monotone, and so is
+ * rounding. */
+struct score score_finish(struct score_frame *f, const struct eligible *e, double mean,
+                          double spread);
+
+/* A block of arms on its way. */
+struct score_block {
+    const struct arm_view *view[SCORE_BLOCK];
+    uint32_t n;
+    double mean[SCORE_BLOCK * SCORE_CONTEXTS]; /* (n, contexts): all but what is charged. */
+};
+
+/* The means of up to SCORE_BLOCK arms. frames, arms (contexts): arms[c] (n) are the same arms in
+ * the same order for every context. */
+void score_block_fill(struct score_block *b, const struct score_pass *pass,
+                      const struct score_frame *frames, const struct eligible *const *arms,
+                      uint32_t left);
