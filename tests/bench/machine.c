@@ -1,9 +1,11 @@
 #include "tests/bench/machine.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <time.h>
 #include <unistd.h>
 
 static int by_value(const void *a, const void *b)
@@ -34,4 +36,36 @@ void machine_name(char *ret, size_t cap)
     (void)uname(&u);
     (void)snprintf(ret, cap, "%ld x %s, Linux %.40s", sysconf(_SC_NPROCESSORS_ONLN), model,
                    u.release);
+}
+
+double machine_quantile(double *values, size_t n, double q)
+{
+    qsort(values, n, sizeof *values, by_value);
+    size_t i = (size_t)(q * (double)(n - 1) + .5);
+    return values[i < n ? i : n - 1];
+}
+
+static double read_us(clockid_t clock)
+{
+    struct timespec t;
+    (void)clock_gettime(clock, &t);
+    return (double)t.tv_sec * 1e6 + (double)t.tv_nsec * 1e-3;
+}
+
+double machine_now_us(void)
+{
+    return read_us(CLOCK_MONOTONIC);
+}
+
+double machine_cpu_us(void)
+{
+    return read_us(CLOCK_THREAD_CPUTIME_ID);
+}
+
+void machine_pin(void)
+{
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET((size_t)sched_getcpu(), &here);
+    (void)sched_setaffinity(0, sizeof here, &here);
 }

@@ -9,3 +9,11 @@
 void machine_name(char *ret, size_t cap);
 /* Sorts the values. n >= 1. */
 double machine_median(double *values, size_t n);
+/* The q-th of the sorted values, q in [0, 1]. Sorts them. n >= 1. */
+double machine_quantile(double *values, size_t n, double q);
+/* Monotonic. */
+double machine_now_us(void);
+/* CPU time of the calling thread: blind to whoever else runs, but for the caches. */
+double machine_cpu_us(void);
+/* The calling thread stays on the processor it runs on. */
+void machine_pin(void);

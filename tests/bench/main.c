@@ -5,6 +5,7 @@
 #include "tests/bench/echo.h"
 #include "tests/bench/features.h"
 #include "tests/bench/rpc.h"
+#include "tests/bench/score.h"
 
 #include <grpc/grpc.h>
 #include <stdio.h>
@@ -13,7 +14,7 @@
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-} commands[] = {{"rpc", bench_rpc}, {"features", bench_features}};
+} commands[] = {{"rpc", bench_rpc}, {"features", bench_features}, {"score", bench_score}};
 
 int main(int argc, char **argv)
 {
