@@ -1,9 +1,8 @@
-#include "state/ledger.h"
+#include "state/ledger_inside.h"
 
 #include "state/base/hash.h"
 #include "state/base/mem.h"
 #include "state/model/snapshot.h"
-#include "state/store/store.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -16,70 +15,7 @@ enum {
     BASES_MAX = 56,
 };
 
-struct ledger {
-    struct store *store;
-    struct model *model;
-    struct event *event; /* Scratch: an event is too large for the stack. */
-    struct slice *records;
-    uint32_t *accepted;
-    uint32_t batch_cap;
-    int64_t journal_keep_us;
-    uint64_t journal_max_bytes;
-    _Atomic uint64_t durable, checkpoint_position, journal_bytes;
-    /* A checkpoint being written. */
-    struct buf frozen;
-    uint64_t generation, frozen_position, frozen_at;
-    uint32_t chunk;
-    bool running, mark_base;
-};
-
 /* ---- open ---- */
-
-static enum err append_chunk(void *ctx, uint64_t index, struct slice bytes)
-{
-    (void)index;
-    struct buf *b = ctx;
-    buf_put(b, bytes.data, bytes.len);
-    return buf_error(b);
-}
-
-static enum err read_generation(struct store *store, const struct store_generation *g,
-                                struct model **ret_model, struct err_detail *detail)
-{
-    struct buf bytes;
-    buf_init(&bytes);
-    enum err e = store_generation_read(store, g->id, append_chunk, &bytes, detail);
-    if (e == OK && hash_bytes(bytes.data, bytes.len) != g->hash)
-        e = err_say(detail, ERR_CORRUPT, "checkpoint %" PRIu64 " does not match its hash", g->id);
-    if (e == OK)
-        e = model_decode((struct slice){bytes.data, bytes.len}, ret_model, detail);
-    buf_done(&bytes);
-    return e;
-}
-
-struct refold {
-    struct model *model;
-    struct event *event;
-    uint64_t n;
-    const _Atomic bool *cancelled;
-    struct err_detail *detail;
-};
-
-static enum err refold_record(void *ctx, uint64_t position, struct slice record)
-{
-    struct refold *f = ctx;
-    if (f->cancelled && atomic_load_explicit(f->cancelled, memory_order_relaxed))
-        return ERR_CANCELLED;
-    struct fold_result result;
-    enum err e = event_decode(record, f->event);
-    if (e != OK)
-        return err_say(f->detail, ERR_CORRUPT, "journal record %" PRIu64 " cannot be decoded",
-                       position);
-    TRY(model_reserve(f->model, f->event, 0));
-    fold_event(f->model, f->event, position, &result);
-    f->n++;
-    return OK;
-}
 
 static enum err recover(struct ledger *l, struct ledger_recovery *ret, struct err_detail *detail)
 {
@@ -88,7 +24,7 @@ static enum err recover(struct ledger *l, struct ledger_recovery *ret, struct er
     TRY(store_generation_list(l->store, list, &n, detail));
     memset(ret, 0, sizeof *ret);
     if (n > 0) {
-        TRY(read_generation(l->store, &list[n - 1], &l->model, detail));
+        TRY(ledger_read_generation(l, &list[n - 1], &l->model, detail));
         ret->checkpoint_position = list[n - 1].position;
         if (l->model->position != ret->checkpoint_position)
             return err_say(detail, ERR_CORRUPT, "the checkpoint names another position");
@@ -96,11 +32,7 @@ static enum err recover(struct ledger *l, struct ledger_recovery *ret, struct er
         TRY(model_new(&l->model));
     }
     uint64_t last = store_journal_last(l->store);
-    struct refold f = {l->model, l->event, 0, NULL, detail};
-    if (last > ret->checkpoint_position)
-        TRY(store_journal_iterate(l->store, ret->checkpoint_position + 1, last, refold_record, &f,
-                                  detail));
-    ret->folded = f.n;
+    TRY(ledger_fold_tail(l, last, &ret->folded, detail));
     ret->position = l->model->position;
     ret->fresh = n == 0 && last == 0;
     atomic_store(&l->durable, last);
@@ -198,7 +130,8 @@ static uint32_t accept(struct ledger *l, struct ledger_entry *entries, uint32_t 
         entry->err = event_decode(entry->record, l->event);
         if (entry->err == OK)
             entry->err = fold_check(l->model, l->event, &entry->result);
-        if (entry->err != OK || entry->result.duplicate)
+        bool new = !entry->result.duplicate || entry->result.beaten;
+        if (entry->err != OK || !new)
             continue;
         entry->err = model_reserve(l->model, l->event, kept);
         if (entry->err != OK)
@@ -262,6 +195,27 @@ enum err ledger_checkpoint_begin(struct ledger *l, int64_t now_us, struct err_de
     return OK;
 }
 
+static enum err drop_base(struct ledger *l, const struct store_generation *g,
+                          struct err_detail *detail)
+{
+    TRY(store_generation_mark_base(l->store, g->id, false, detail));
+    return store_generation_drop(l->store, g->id, detail);
+}
+
+/* Bases that hold what was forgotten since; not the oldest: the journal is folded from there,
+ * without what was forgotten. The newest goes first, so that the oldest stays so. */
+static enum err drop_tainted(struct ledger *l, const struct store_generation *list, size_t n,
+                             struct err_detail *detail)
+{
+    size_t oldest = store_journal_first(l->store) <= 1 ? n : 0;
+    while (oldest < n && !list[oldest].base)
+        oldest++;
+    for (size_t i = n; i-- > 0;)
+        if (list[i].base && i != oldest && list[i].position < l->model->forgot_at)
+            TRY(drop_base(l, &list[i], detail));
+    return OK;
+}
+
 static enum err drop_old(struct ledger *l, struct err_detail *detail)
 {
     struct store_generation list[STORE_GENERATIONS_MAX];
@@ -277,13 +231,15 @@ static enum err drop_old(struct ledger *l, struct err_detail *detail)
     for (size_t i = 0; i + 1 < n; i++)
         if (!list[i].base)
             TRY(store_generation_drop(l->store, list[i].id, detail));
+    if (l->frozen_position < l->model->forgot_at)
+        return OK; /* It was forgotten while this one was written: the next will do. */
     /* A base now and then (30 within the time the journal is kept), so that the journal can be
      * trimmed in steps and still be folded from somewhere. */
-    bool due = !newest_base ||
+    bool due = !newest_base || newest_base->position < l->model->forgot_at ||
                (int64_t)l->frozen_at - newest_base->created_at_us > l->journal_keep_us / 30;
     if (due && bases < BASES_MAX)
         TRY(store_generation_mark_base(l->store, l->generation, true, detail));
-    return OK;
+    return drop_tainted(l, list, n, detail);
 }
 
 static enum err finish_checkpoint(struct ledger *l, struct err_detail *detail)
@@ -328,28 +284,42 @@ enum err ledger_checkpoint_step(struct ledger *l, bool *ret_done, struct err_det
 
 /* ---- retention ---- */
 
+/* The base that the journal could be folded from next, or NULL. One before the last FORGET would
+ * bring back what that took out. */
+static const struct store_generation *
+next_base(const struct ledger *l, const struct store_generation *list, size_t n, bool from_start)
+{
+    bool skip = !from_start; /* The oldest is in use. */
+    for (size_t i = 0; i < n; i++) {
+        if (!list[i].base)
+            continue;
+        if (!skip && list[i].position >= l->model->forgot_at)
+            return &list[i];
+        skip = false;
+    }
+    return NULL;
+}
+
 /* The journal is kept back to the oldest base (or to its beginning). When the next base is itself
- * older than the time to keep, or the journal is too large, the oldest goes. */
+ * older than the time to keep, or the journal is too large, what lies before it goes. */
 static enum err retain(struct ledger *l, int64_t now_us, struct err_detail *detail)
 {
     struct store_generation list[STORE_GENERATIONS_MAX];
-    const struct store_generation *bases[STORE_GENERATIONS_MAX];
-    size_t n, m = 0;
+    size_t n, oldest = 0;
     TRY(store_generation_list(l->store, list, &n, detail));
-    for (size_t i = 0; i < n; i++)
-        if (list[i].base)
-            bases[m++] = &list[i];
-    if (m == 0)
+    while (oldest < n && !list[oldest].base)
+        oldest++;
+    if (oldest == n || atomic_load(&l->forgetting))
         return OK;
     bool large = l->journal_max_bytes && ledger_journal_bytes(l) > l->journal_max_bytes;
-    bool from_start = store_journal_first(l->store) <= bases[0]->position;
-    const struct store_generation *next = from_start ? bases[0] : m > 1 ? bases[1] : NULL;
+    bool from_start = store_journal_first(l->store) <= list[oldest].position;
+    const struct store_generation *next = next_base(l, list, n, from_start);
     if (!next || (!large && now_us - next->created_at_us <= l->journal_keep_us))
         return OK;
-    if (!from_start) {
-        TRY(store_generation_mark_base(l->store, bases[0]->id, false, detail));
-        TRY(store_generation_drop(l->store, bases[0]->id, detail));
-    }
+    /* The oldest last: until then it is what the journal is folded from. */
+    for (size_t i = (size_t)(next - list); i-- > 0;)
+        if (list[i].base)
+            TRY(drop_base(l, &list[i], detail));
     uint64_t done;
     return store_journal_trim(l->store, next->position, TRIM_A_TICK, &done, detail);
 }
@@ -361,24 +331,6 @@ enum err ledger_tick(struct ledger *l, int64_t now_us, struct err_detail *detail
     TRY(store_sizes(l->store, &sizes, detail));
     atomic_store(&l->journal_bytes, sizes.journal_bytes);
     return retain(l, now_us, detail);
-}
-
-/* ---- verify, backup ---- */
-
-static enum err find_base(struct ledger *l, uint64_t position, struct model **ret_model,
-                          struct err_detail *detail)
-{
-    uint64_t first = store_journal_first(l->store);
-    if (first <= 1)
-        return model_new(ret_model);
-    struct store_generation list[STORE_GENERATIONS_MAX];
-    size_t n;
-    TRY(store_generation_list(l->store, list, &n, detail));
-    for (size_t i = 0; i < n; i++)
-        if (list[i].position + 1 >= first && list[i].position <= position)
-            return read_generation(l->store, &list[i], ret_model, detail);
-    return err_say(detail, ERR_CORRUPT, "no checkpoint reaches the journal's first record %" PRIu64,
-                   first);
 }
 
 /* ---- the journal, read again ---- */
@@ -440,13 +392,15 @@ enum err ledger_base(struct ledger *l, struct buf *out, uint64_t *ret_position,
                      struct err_detail *detail)
 {
     struct model *m = NULL;
-    TRY(find_base(l, ledger_durable(l), &m, detail));
+    TRY(ledger_find_base(l, ledger_durable(l), &m, detail));
     *ret_position = m->position;
     if (m->position > 0)
         model_encode(m, out);
     model_free(m);
     return buf_error(out);
 }
+
+/* ---- verify, backup ---- */
 
 static void compare(const struct model *again, struct slice state, struct ledger_verdict *v)
 {
@@ -472,31 +426,30 @@ enum err ledger_verify(struct ledger *l, uint64_t position, struct slice state,
                        const _Atomic bool *cancelled, struct ledger_verdict *ret_verdict,
                        struct err_detail *detail)
 {
-    struct model *again = NULL;
-    struct event *event = mem_calloc(1, sizeof *event);
-    if (!event)
+    struct forgets forgets;
+    forgets_init(&forgets);
+    struct refold f = {NULL, mem_calloc(1, sizeof *f.event), &forgets, 0, cancelled, detail};
+    if (!f.event)
         return ERR_NOMEM;
     struct ledger_verdict v = {.position = position, .state_bytes = state.len};
-    enum err e = find_base(l, position, &again, detail);
-    if (e == OK && again) {
-        v.base_position = again->position;
-        struct refold f = {again, event, 0, cancelled, detail};
-        if (position > v.base_position)
-            e = store_journal_iterate(l->store, v.base_position + 1, position, refold_record, &f,
-                                      detail);
+    enum err e = ledger_find_base(l, position, &f.model, detail);
+    if (e == OK) {
+        v.base_position = f.model->position;
+        e = ledger_refold_to(l, &f, position, detail);
         v.events = f.n;
     }
-    if (e == OK && again) {
-        compare(again, state, &v);
+    if (e == OK) {
+        compare(f.model, state, &v);
         struct err_detail violation = {""};
-        if (v.ok && model_check(again, &violation) != OK) {
+        if (v.ok && model_check(f.model, &violation) != OK) {
             v.ok = false;
             (void)snprintf(v.text, sizeof v.text, "%.250s", violation.text);
         }
         *ret_verdict = v;
     }
-    model_free(again);
-    mem_free(event);
+    model_free(f.model);
+    mem_free(f.event);
+    forgets_done(&forgets);
     return e;
 }
 

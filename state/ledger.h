@@ -9,6 +9,7 @@
 #include "state/base/err.h"
 #include "state/base/slice.h"
 #include "state/model/fold.h"
+#include "state/model/forget.h"
 #include "state/model/model.h"
 
 #include <stdatomic.h>
@@ -86,6 +87,50 @@ MUST_USE enum err ledger_seek(struct ledger *l, int64_t at_us, uint64_t *ret_pos
  * from nothing). They hold the key ring: overwrite them. */
 MUST_USE enum err ledger_base(struct ledger *l, struct buf *out, uint64_t *ret_position,
                               struct err_detail *detail);
+
+/* The FORGET events in from..to (0: the oldest kept), for whoever folds those records (forget.h).
+ * `forgets` was initialised by the caller. */
+MUST_USE enum err ledger_forgets(struct ledger *l, uint64_t from, uint64_t to,
+                                 struct forgets *forgets, struct err_detail *detail);
+
+/* ---- forgetting a source ----
+ * A model is folded anew beside the one that serves, without the reports of the source; then the
+ * writer folds what came meanwhile, journals the FORGET and takes that model in place of its own.
+ * A crash before that commit: nothing was forgotten; after it: all was, for recovery and verify
+ * look through the journal for FORGETs before they fold.
+ * What lies in the oldest base cannot be taken out. Other bases before the FORGET hold what it took
+ * out, so they go as soon as there is one after it; until then nothing is trimmed. */
+
+struct ledger_forgotten {
+    uint64_t taken;         /* Reports that were taken out, or would be. */
+    uint64_t before_base;   /* At most so many more stay: they lie in the oldest base. */
+    uint64_t base_position; /* Of that base; 0: the journal is whole. */
+    uint64_t position;      /* Of the FORGET; 0: none was made. */
+};
+
+struct ledger_forget;
+
+/* Folds anew; from any thread, while the writer goes on; may take as long as verify. At most one at
+ * once: ERR_OVERLOADED. partial: also when some lie in the oldest base; else ERR_FORGET_PARTIAL.
+ * ERR_CANCELLED. *ret_so_far: filled also on ERR_FORGET_PARTIAL. */
+MUST_USE enum err ledger_forget_begin(struct ledger *l, const struct event_forget *what,
+                                      bool partial, const _Atomic bool *cancelled,
+                                      struct ledger_forget **ret_forget,
+                                      struct ledger_forgotten *ret_so_far,
+                                      struct err_detail *detail);
+/* On the writer's thread, between two batches. Errors as of ledger_commit: nothing was forgotten.
+ * OK: ledger_model is another one from now on, with every router and arm marked as touched. */
+MUST_USE enum err ledger_forget_commit(struct ledger *l, struct ledger_forget *f, int64_t at_us,
+                                       struct ledger_forgotten *ret, struct err_detail *detail);
+/* What went back to the accounts of budgets; after the commit. */
+const struct account_refund *ledger_forget_refunds(const struct ledger_forget *f, uint32_t *ret_n);
+/* Frees the model that is not in use, before or after the commit; NULL is fine. From any thread,
+ * once nobody needs what ledger_model returned before. */
+void ledger_forget_free(struct ledger *l, struct ledger_forget *f);
+/* What it would do; changes nothing. From any thread. */
+MUST_USE enum err ledger_forget_count(struct ledger *l, const struct event_forget *what,
+                                      const _Atomic bool *cancelled, struct ledger_forgotten *ret,
+                                      struct err_detail *detail);
 
 struct ledger_verdict {
     bool ok;

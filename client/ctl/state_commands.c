@@ -247,6 +247,23 @@ static enum ctl_exit print_keys(const struct ctl *ctl, const ProtobufCMessage *r
     return CTL_OK;
 }
 
+static enum ctl_exit print_forgotten(const struct ctl *ctl, const ProtobufCMessage *response)
+{
+    (void)ctl;
+    const Shunt__V1__ForgetSourceResponse *r = (const void *)response;
+    if (r->has_position)
+        printf("%" PRIu64 " reports were taken out, as of position %" PRIu64 "\n", r->taken_out,
+               r->position);
+    else
+        printf("%" PRIu64 " reports would be taken out\n", r->taken_out);
+    if (r->before_base)
+        printf("%" PRIu64 " lie before position %" PRIu64 " and stay%s: a backup from before then "
+               "may do without them\n",
+               r->before_base, r->base_position,
+               r->has_position ? "" : "; it takes --partial to take out the rest");
+    return CTL_OK;
+}
+
 static enum ctl_exit version(struct ctl *ctl, const struct command_input *in)
 {
     (void)in;
@@ -265,6 +282,12 @@ static const struct command_option stats_options[] = {
     {"router", "ROUTER", "this router alone", "router", COMMAND_SET}, END};
 static const struct command_option restore_options[] = {
     {"data-dir", "DIR", "where the copy goes; no server may have it open", NULL, COMMAND_LOCAL},
+    END};
+static const struct command_option forget_options[] = {
+    {"source", "SOURCE", "whose reports, as they name it", "source", COMMAND_SET},
+    {"router", "ROUTER", "in this router alone", "router", COMMAND_SET},
+    {"dry-run", NULL, "only say how many", "dry_run", COMMAND_FLAG},
+    {"partial", NULL, "although some lie too far back to be taken out", "partial", COMMAND_FLAG},
     END};
 static const struct command_option no_options[] = {END};
 
@@ -329,6 +352,15 @@ const struct command state_commands[] = {
      .long_label = "training",
      .print = print_trained,
      ADMIN("TrainClassifier", train_classifier)},
+    {.words = "forget",
+     .doc = "Take what a source reported out of the statistics.\vAs if it had never come: the "
+            "journal is folded again without it. Give the source the rule refuse first (router "
+            "update --source NAME=refuse), or what it reports next counts again.",
+     .options = forget_options,
+     .run = command_call,
+     .long_label = "folding again",
+     .print = print_forgotten,
+     ADMIN("ForgetSource", forget_source)},
     {.words = "keys rotate",
      .doc = "Seal tokens with a new key.\vTokens of older keys still open.",
      .options = no_options,

@@ -254,6 +254,18 @@ enum err engine_command_arm(struct engine_worker *w, uint32_t router_uid, uint32
     return put_and_wait(w->engine, &waiter);
 }
 
+enum err engine_forget_command(struct engine_worker *w, struct ledger_forget *forget,
+                               struct ledger_forgotten *ret)
+{
+    struct waiter waiter;
+    memset(&waiter, 0, sizeof waiter);
+    waiter.command.kind = WRITER_FORGET;
+    waiter.command.forget = forget;
+    TRY(put_and_wait(w->engine, &waiter));
+    *ret = waiter.command.forgotten;
+    return OK;
+}
+
 struct label_item {
     struct inbox_item item;
     struct engine *engine;
@@ -348,6 +360,11 @@ uint64_t engine_issued(struct engine *e, uint32_t uid)
 {
     struct live_count *c = live_get(e->live, uid);
     return c ? atomic_load_explicit(&c->issued, memory_order_relaxed) : 0;
+}
+
+uint64_t engine_capped(struct engine *e, uint32_t router_uid, const char *source)
+{
+    return source_caps_refused(e->source_caps, router_uid, source_tag(source));
 }
 
 void engine_issued_sides(struct engine *e, uint32_t router_uid, uint64_t ret_sides[2])

@@ -12,6 +12,7 @@
 #include "server/route/feature_agent.h"
 #include "state/base/err.h"
 #include "state/base/slice.h"
+#include "state/ledger.h"
 #include "state/model/event.h"
 #include "state/model/snapshot.h"
 
@@ -341,6 +342,9 @@ void engine_snapshot_release(struct engine_worker *w);
 /* Decisions issued for an arm or made by a router, now (live, not the tally). */
 uint64_t engine_issued(struct engine *e, uint32_t uid);
 
+/* Reports of a source (empty: of all without a rule) that its caps refused since the start. */
+uint64_t engine_capped(struct engine *e, uint32_t router_uid, const char *source);
+
 /* Requests drawn to sides A and B of its splits, ever and now. */
 void engine_issued_sides(struct engine *e, uint32_t router_uid, uint64_t ret_sides[2]);
 
@@ -361,6 +365,21 @@ MUST_USE enum err engine_verify(struct engine_worker *w, const _Atomic bool *can
                                 struct verify_result *ret_result, struct err_detail *detail);
 MUST_USE enum err engine_backup(struct engine_worker *w, const char *path, uint64_t *ret_position,
                                 uint64_t *ret_bytes, struct err_detail *detail);
+
+/* ---- forgetting a source ---- */
+
+struct forget_in {
+    struct slice source;
+    struct slice router; /* Empty: every one. */
+    bool dry_run;        /* Only counts. */
+    bool partial;        /* Also when some reports lie too far back to be taken out. */
+};
+/* Takes what a source reported out of the statistics, as if it had never come; folds the journal
+ * again meanwhile, so it takes as long as engine_verify. ERR_FORGET_PARTIAL: nothing was done; some
+ * lie before the base. ERR_OVERLOADED: another one runs. */
+MUST_USE enum err engine_forget(struct engine_worker *w, const struct forget_in *in,
+                                const _Atomic bool *cancelled, struct ledger_forgotten *ret,
+                                struct err_detail *detail);
 
 struct explained_arm {
     char name[NAME_CAP]; /* Empty: removed since. */

@@ -161,6 +161,9 @@ MUST_USE enum err engine_command(struct engine_worker *w, enum writer_command_ki
                                  struct buf *out, uint64_t *ret_position);
 MUST_USE enum err engine_command_arm(struct engine_worker *w, uint32_t router_uid, uint32_t arm_uid,
                                      struct buf *out);
+/* Lets the writer commit what ledger_forget_begin made, and waits. */
+MUST_USE enum err engine_forget_command(struct engine_worker *w, struct ledger_forget *forget,
+                                        struct ledger_forgotten *ret);
 /* Learns a task label in the background: never waited for, at most a few in flight. */
 void engine_learn_label(struct engine_worker *w, uint32_t router_uid, struct slice label);
 

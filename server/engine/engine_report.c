@@ -198,8 +198,8 @@ static enum err check_cap(struct engine_worker *w, const struct router_view *r,
     const struct sources *s = &r->config->settings.sources;
     const char *source = w->event.u.outcome.source;
     const struct source_rule *rule = sources_rule(s, source);
-    uint32_t at = sources_find(s, (struct slice){source, strlen(source)});
-    enum err e = source_caps_take(w->engine->source_caps, r->uid, at < s->n ? at : MAX_SOURCES,
+    bool own = sources_find(s, (struct slice){source, strlen(source)}) < s->n;
+    enum err e = source_caps_take(w->engine->source_caps, r->uid, source_tag(own ? source : ""),
                                   rule->max_per_s, rule->max_per_min, w->event.at_us);
     return e == OK ? OK
                    : err_say(detail, e, "source `%s` of router `%s`: no more than its rule allows",

@@ -10,6 +10,7 @@ enum { BATCH_RECORDS = 512, BATCH_BYTES = 4 << 20 };
 struct lab_events {
     struct engine *engine;
     struct buf base;
+    struct forgets forgets;
     uint64_t first, last; /* Positions. */
     uint64_t read_to;     /* The last position in the batch. */
     uint64_t at;          /* The last one handed out. */
@@ -27,7 +28,10 @@ enum err lab_events_open(struct engine *e, struct lab_events **ret_events, struc
     uint64_t position = 0;
     v->engine = e;
     v->last = ledger_durable(e->ledger);
+    forgets_init(&v->forgets);
     enum err err = ledger_base(e->ledger, &v->base, &position, detail);
+    if (err == OK)
+        err = ledger_forgets(e->ledger, position + 1, v->last, &v->forgets, detail);
     if (err != OK) {
         lab_events_free(v);
         return err;
@@ -49,6 +53,7 @@ void lab_events_free(struct lab_events *v)
         explicit_bzero(v->batch.data, v->batch.cap);
     buf_done(&v->base);
     buf_done(&v->batch);
+    forgets_done(&v->forgets);
     mem_free(v);
 }
 
@@ -80,21 +85,33 @@ static enum err read_batch(struct lab_events *v, struct err_detail *detail)
     return e == ERR_TOO_LARGE ? OK : e;
 }
 
-static enum err next_event(void *self, struct event *ret_event, uint64_t *ret_position,
-                           bool *ret_end, struct err_detail *detail)
+/* Of a journal that is not at its end. */
+static enum err next_record(struct lab_events *v, struct event *ret_event,
+                            struct err_detail *detail)
 {
-    struct lab_events *v = self;
-    *ret_end = v->at == v->last;
-    if (*ret_end)
-        return OK;
     if (v->at == v->read_to)
         TRY(read_batch(v, detail));
     uint32_t len = reader_u32(&v->reader);
     const void *bytes = reader_take(&v->reader, len);
-    *ret_position = ++v->at;
+    v->at++;
     if (!bytes || event_decode((struct slice){bytes, len}, ret_event) != OK)
         return err_say(detail, ERR_CORRUPT, "journal record %llu cannot be decoded",
                        (unsigned long long)v->at);
+    return OK;
+}
+
+/* What was forgotten is not there. */
+static enum err next_event(void *self, struct event *ret_event, uint64_t *ret_position,
+                           bool *ret_end, struct err_detail *detail)
+{
+    struct lab_events *v = self;
+    do {
+        *ret_end = v->at == v->last;
+        if (*ret_end)
+            return OK;
+        TRY(next_record(v, ret_event, detail));
+    } while (forgets_find(&v->forgets, ret_event, v->at));
+    *ret_position = v->at;
     return OK;
 }
 

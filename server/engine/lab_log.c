@@ -33,6 +33,7 @@ struct lab_log {
     size_t index_n;  /* A power of two. */
     uint64_t seed;   /* Ids come from outside: which slot they take must not be theirs to choose. */
     struct event *event; /* Scratch. */
+    struct forgets forgets;
     size_t next;
     struct audit_record record; /* The row handed out. */
     struct lab_log_counts counts;
@@ -142,6 +143,8 @@ static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
     if (event_peek(record) != EVENT_OUTCOME)
         return OK;
     TRY(event_decode(record, event));
+    if (forgets_find(&l->forgets, event, position))
+        return OK;
     const struct event_outcome *o = &event->u.outcome;
     const struct decision *d = &o->decision;
     if (d->router_uid != l->router_uid || d->issued_us < l->window.since_us ||
@@ -186,6 +189,7 @@ static enum err collect(struct lab_log *l, struct err_detail *detail)
                       &l->counts.damaged, detail));
     TRY(build_index(l, detail));
     TRY(ledger_seek(e->ledger, l->window.since_us, &from, detail));
+    TRY(ledger_forgets(e->ledger, from ? from + 1 : 0, UINT64_MAX, &l->forgets, detail));
     TRY(ledger_records(e->ledger, from ? from + 1 : 0, UINT64_MAX, take_outcome, l, detail));
     l->counts.dropped = audit_dropped(e->audit);
     return OK;
@@ -228,6 +232,7 @@ void lab_log_free(struct lab_log *l)
     mem_free(l->raw);
     mem_free(l->pieces);
     mem_free(l->index);
+    forgets_done(&l->forgets);
     mem_free(l);
 }
 

@@ -252,6 +252,22 @@ void pacers_correct(struct pacers *p, const struct pacer_id *id, double charged,
     pthread_mutex_unlock(&at.shard->lock);
 }
 
+void pacers_give_back(struct pacers *p, const struct pacer_id *id, int64_t corrected, double more)
+{
+    struct place at = lock_place(p, id);
+    struct account *a = find(at, id);
+    if (a) {
+        uint64_t known = corrected > 0 ? (uint64_t)corrected : 0;
+        a->totals.corrected -= known < a->totals.corrected ? known : a->totals.corrected;
+        a->totals.paid -= more;
+        if (!(a->totals.paid > 0))
+            a->totals.paid = 0;
+        pacing_give_back(&a->pacing, more);
+        mark_moved(at.shard, a);
+    }
+    pthread_mutex_unlock(&at.shard->lock);
+}
+
 void pacers_close(struct pacers *p, const struct pacer_id *id)
 {
     struct place at = lock_place(p, id);

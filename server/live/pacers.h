@@ -71,6 +71,9 @@ MUST_USE enum err pacers_terms(struct pacers *p, const struct pacer_id *id,
 void pacers_charge(struct pacers *p, const struct pacer_id *id, const struct pacing_menu *menu,
                    double cost);
 void pacers_correct(struct pacers *p, const struct pacer_id *id, double charged, double cost);
+/* True costs of so many requests turned out to be no such: they had been `more` dearer than
+ * predicted, in the metric's unit. */
+void pacers_give_back(struct pacers *p, const struct pacer_id *id, int64_t corrected, double more);
 /* After a price change or an alarm: windows of a router's accounts begin anew, prices hold. */
 void pacers_forget(struct pacers *p, uint32_t router_uid);
 /* pacing_doubt of them: after an alarm, and after a price change that was announced. */

@@ -15,8 +15,10 @@ struct source_caps;
 MUST_USE enum err source_caps_new(struct source_caps **ret_caps);
 void source_caps_free(struct source_caps *c);
 
-/* One more report of source `slot` (its place in the router's table, which may move when that
- * changes; MAX_SOURCES: all unknown ones) of a router, if its caps (0: none) allow it.
+/* One more report of a source (source_tag of its name; of "": all without a rule of their own) of a
+ * router, if its caps (0: none) allow it.
  * ERR_SOURCE_CAP: too many in this second or minute; ERR_NOMEM. */
-MUST_USE enum err source_caps_take(struct source_caps *c, uint32_t router_uid, uint32_t slot,
+MUST_USE enum err source_caps_take(struct source_caps *c, uint32_t router_uid, uint32_t tag,
                                    uint32_t max_per_s, uint32_t max_per_min, int64_t now_us);
+/* Reports that its caps refused. */
+uint64_t source_caps_refused(struct source_caps *c, uint32_t router_uid, uint32_t tag);

@@ -26,7 +26,8 @@ struct writer {
     struct writer_command *queued;  /* For the one after it. */
     _Atomic uint64_t published_position;
     bool failed;
-    bool stale; /* The last publication failed; the loop tries again. */
+    bool stale;      /* The last publication failed; the loop tries again. */
+    bool wants_base; /* A source was forgotten: what a start would fold again is long. */
 };
 
 uint64_t writer_fold_lag(struct writer *w)
@@ -155,6 +156,7 @@ static void begin_checkpoint(struct writer *w, int64_t now_us)
     struct err_detail detail = {""};
     enum err e = ledger_checkpoint_begin(w->o.ledger, now_us, &detail);
     w->checkpointed_us = now_us;
+    w->wants_base = false;
     w->waiting = w->queued;
     w->queued = NULL;
     if (e == OK)
@@ -190,6 +192,38 @@ static enum err encode_arm(struct writer *w, const struct writer_command *c)
     return buf_error(c->out);
 }
 
+/* The accounts of now move by as much as the journal's did. */
+static void give_back(struct writer *w, const struct ledger_forget *forget)
+{
+    uint32_t n;
+    const struct account_refund *refunds = ledger_forget_refunds(forget, &n);
+    for (uint32_t i = 0; i < n; i++) {
+        struct pacer_id id;
+        memset(&id, 0, sizeof id);
+        id.router_uid = refunds[i].router_uid;
+        id.metric = refunds[i].metric;
+        memcpy(id.key, refunds[i].tenant, sizeof id.key);
+        pacers_give_back(w->o.pacers, &id, refunds[i].corrected,
+                         refunds[i].cost - refunds[i].charged);
+    }
+}
+
+static enum err forget(struct writer *w, struct writer_command *c)
+{
+    struct err_detail detail = {""};
+    enum err e = w->failed ? ERR_IO
+                           : ledger_forget_commit(w->o.ledger, c->forget, clock_unix_us(),
+                                                  &c->forgotten, &detail);
+    if (e == OK) {
+        w->wants_base = true;
+        give_back(w, c->forget);
+        return publish(w);
+    }
+    if (e == ERR_IO || e == ERR_CORRUPT)
+        fail(w, e, &detail);
+    return e;
+}
+
 static void run_command(struct writer *w, struct writer_command *c)
 {
     struct fold_result none = {0};
@@ -204,6 +238,9 @@ static void run_command(struct writer *w, struct writer_command *c)
         break;
     case WRITER_TRANSFER:
         e = encode_arm(w, c);
+        break;
+    case WRITER_FORGET:
+        e = forget(w, c);
         break;
     }
     c->item.done(&c->item, e, &none, ledger_model(w->o.ledger)->position);
@@ -249,7 +286,7 @@ static void housekeeping(struct writer *w, int64_t now_us)
         uint64_t since = ledger_durable(l) - ledger_checkpoint_position(l);
         bool due = since >= w->o.checkpoint_every_events ||
                    (since > 0 && now_us - w->checkpointed_us >= w->o.checkpoint_every_us);
-        if (!w->failed && (due || w->queued))
+        if (!w->failed && (due || w->queued || w->wants_base))
             begin_checkpoint(w, now_us);
     }
     if (now_us - w->ticked_us >= tick_every_us) {

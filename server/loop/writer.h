@@ -45,12 +45,15 @@ enum writer_command_kind {
     WRITER_CHECKPOINT, /* Done when a generation at or after now is current. */
     WRITER_ENCODE,     /* Fills `out` with the exact bytes of the state; position says where. */
     WRITER_TRANSFER,   /* Fills `out` with what an arm knows (transfer.h). ERR_ARM_NOT_FOUND. */
+    WRITER_FORGET,     /* Commits `forget`, publishes, and lets a checkpoint follow. */
 };
 struct writer_command {
     struct inbox_item item; /* record stays empty: that is how the writer knows a command. */
     enum writer_command_kind kind;
     struct buf *out;
     uint32_t router_uid, arm_uid;
+    struct ledger_forget *forget;
+    struct ledger_forgotten forgotten;   /* What came of it. */
     struct writer_command *next_waiting; /* The writer's. */
 };
 

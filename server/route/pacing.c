@@ -371,6 +371,11 @@ void pacing_charge(struct pacing *p, const struct pacing_menu *menu, double cost
     solve(p);
 }
 
+void pacing_give_back(struct pacing *p, double more)
+{
+    p->bank = clip(p->bank + more / p->budget, bank_low, bank_high);
+}
+
 void pacing_correct(struct pacing *p, double charged, double cost)
 {
     double was = clip(charged / p->budget, 0, cost_max), is = clip(cost / p->budget, 0, cost_max);

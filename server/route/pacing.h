@@ -115,5 +115,8 @@ void pacing_apply(double lambda, const float *cost, uint32_t n, double width_sha
                   struct score *scores, struct pacing_menu *ret_menu);
 /* A decision at `cost` (raw, predicted) whose context had this menu: bank, window, price move. */
 void pacing_charge(struct pacing *p, const struct pacing_menu *menu, double cost);
+/* Decisions that had been corrected turned out to be `more` (raw) cheaper, in all. Acts on the bank
+ * alone: what else they moved has faded. */
+void pacing_give_back(struct pacing *p, double more);
 /* The true figure of a decision charged before. Acts on the next charge. */
 void pacing_correct(struct pacing *p, double charged, double cost);

@@ -3,6 +3,7 @@
 #include "server/ops/clock.h"
 #include "server/rpc/codec.h"
 #include "server/rpc/codec_budget.h"
+#include "server/rpc/codec_sources.h"
 #include "server/rpc/codec_spec.h"
 
 #include <math.h>
@@ -124,7 +125,8 @@ enum err codec_router_info(struct engine *e, const struct router_view *router, s
     m->spec = codec_spec_out(router->config, arena);
     m->feature_spec = copy(arena, words);
     m->arms = arena_array(arena, router->arms_n, sizeof *m->arms);
-    if (!m->spec || !m->feature_spec || !m->arms || !noise_out(router, arena, m))
+    if (!m->spec || !m->feature_spec || !m->arms || !noise_out(router, arena, m) ||
+        !codec_source_counts_out(e, router, arena, m))
         return arena_error(arena, detail);
     m->has_feature_spec_hash = m->has_d = m->has_outcomes_folded = m->has_orphaned = true;
     m->has_requests = m->has_logged = true;

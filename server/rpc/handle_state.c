@@ -129,6 +129,32 @@ enum err handle_backup(struct handler *h, const ProtobufCMessage *request,
     return OK;
 }
 
+enum err handle_forget_source(struct handler *h, const ProtobufCMessage *request,
+                              ProtobufCMessage **ret_response, struct err_detail *detail)
+{
+    const Shunt__V1__ForgetSourceRequest *m = (const Shunt__V1__ForgetSourceRequest *)request;
+    const struct forget_in in = {
+        .source = text_slice(m->source),
+        .router = text_slice(m->router),
+        .dry_run = m->has_dry_run && m->dry_run,
+        .partial = m->has_partial && m->partial,
+    };
+    struct ledger_forgotten out;
+    Shunt__V1__ForgetSourceResponse *r = arena_alloc(&h->arena, sizeof *r);
+    if (!r)
+        return arena_error(&h->arena, detail);
+    TRY(engine_forget(h->worker, &in, h->cancelled, &out, detail));
+    shunt__v1__forget_source_response__init(r);
+    r->has_taken_out = r->has_before_base = r->has_base_position = true;
+    r->taken_out = out.taken;
+    r->before_base = out.before_base;
+    r->base_position = out.base_position;
+    r->has_position = out.position != 0;
+    r->position = out.position;
+    *ret_response = &r->base;
+    return OK;
+}
+
 enum err handle_rotate_keys(struct handler *h, const ProtobufCMessage *request,
                             ProtobufCMessage **ret_response, struct err_detail *detail)
 {

@@ -101,6 +101,8 @@ const struct method methods[] = {
      NULL, 0},
     {ADMIN("Backup"), METHOD_LONG, false, &shunt__v1__backup_request__descriptor, handle_backup,
      NULL, 0},
+    {ADMIN("ForgetSource"), METHOD_LONG, false, &shunt__v1__forget_source_request__descriptor,
+     handle_forget_source, NULL, 0},
     {ADMIN("RotateKeys"), METHOD_BLOCKING, false, &shunt__v1__rotate_keys_request__descriptor,
      handle_rotate_keys, NULL, 0},
 

@@ -35,6 +35,7 @@ grpc_status_code status_of(enum err e)
     case ERR_NO_ELIGIBLE_ARM:
     case ERR_BASELINE_REQUIRED:
     case ERR_LOG_REQUIRED:
+    case ERR_FORGET_PARTIAL:
     case ERR_FIXED_AT_CREATION:
     case ERR_SPEC_MISMATCH:
     case ERR_SCHEMA:

@@ -38,6 +38,8 @@
     X(ERR_PIECES_FULL, "TOO_MANY_PIECES", "add up what you know before you report it")             \
     X(ERR_SOURCE_REFUSED, "SOURCE_REFUSED",                                                        \
       "the router's sources do not let this one report; ask its operator")                         \
+    X(ERR_FORGET_PARTIAL, "FORGET_PARTIAL",                                                        \
+      "ask for a partial one, or restore a backup from before the source reported")                \
     X(ERR_LOG_REQUIRED, "DECISION_LOG_REQUIRED", "set decision_log to DECISION_LOG_ALL")           \
     X(ERR_SOURCE_CAP, "SOURCE_CAP", "the source has reached its cap; report the rest later")       \
     X(ERR_NO_ELIGIBLE_ARM, "NO_ELIGIBLE_ARM", "see the reason of each arm in the message")         \

@@ -17,9 +17,9 @@ static uint16_t piece_mask(const struct router *r, uint16_t mask)
 }
 
 enum err counting_check(const struct router *r, struct dedup_entry *entry,
-                        const struct event_outcome *o, uint16_t *ret_mask)
+                        const struct event_outcome *o, uint16_t barred, uint16_t *ret_mask)
 {
-    uint16_t mask = metrics_mask(o), pieces = piece_mask(r, mask);
+    uint16_t mask = (uint16_t)(metrics_mask(o) & ~barred), pieces = piece_mask(r, mask);
     *ret_mask = mask;
     if (pieces && !o->piece)
         return ERR_PIECE_KEY_REQUIRED;
@@ -61,11 +61,11 @@ static void take_piece(const struct router *r, struct dedup_pieces *p, uint32_t 
 }
 
 void counting_take(const struct router *r, struct dedup_entry *entry, const struct event_outcome *o,
-                   struct counting *ret)
+                   uint16_t barred, struct counting *ret)
 {
     uint16_t counted, pieces;
     memset(ret, 0, sizeof *ret);
-    if (counting_check(r, entry, o, &counted) != OK)
+    if (counting_check(r, entry, o, barred, &counted) != OK)
         return;
     pieces = piece_mask(r, counted);
     struct dedup_pieces *p = pieces ? dedup_pieces(&r->dedup, entry) : NULL;

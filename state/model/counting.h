@@ -15,9 +15,11 @@ struct counting {
 };
 
 /* Why a report cannot count, or OK; *ret_mask: its metrics that would. entry: of its decision, NULL
- * for the first report. ERR_PIECE_KEY_REQUIRED, ERR_PIECES_FULL. */
+ * for the first report; barred: bit m, metric m of it must not count.
+ * ERR_PIECE_KEY_REQUIRED, ERR_PIECES_FULL. */
 MUST_USE enum err counting_check(const struct router *r, struct dedup_entry *entry,
-                                 const struct event_outcome *o, uint16_t *ret_mask);
+                                 const struct event_outcome *o, uint16_t barred,
+                                 uint16_t *ret_mask);
 /* Counts them in the entry. After counting_check said OK. */
 void counting_take(const struct router *r, struct dedup_entry *entry, const struct event_outcome *o,
-                   struct counting *ret);
+                   uint16_t barred, struct counting *ret);

@@ -38,6 +38,14 @@ bool dedup_knows_piece(const struct dedup_pieces *p, uint64_t key)
     return false;
 }
 
+struct dedup_reporter *dedup_reporter(struct dedup_entry *e, uint32_t tag)
+{
+    for (uint32_t i = 0; i < MAX_REPORTERS; i++)
+        if (e->reporters[i].tag == tag || e->reporters[i].tag == 0)
+            return &e->reporters[i];
+    return NULL;
+}
+
 void dedup_done(struct dedup *t)
 {
     mem_free(t->ring);

@@ -13,6 +13,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What a source said of a decision, so that it can be told apart when a source is forgotten. */
+struct dedup_reporter {
+    uint32_t tag; /* source_tag of its name; 0: the place is free. */
+    /* Bit m: metric m of a report of it counted; is in the journal, but another source was first.
+     * Bit MAX_METRICS: the same of the status. */
+    uint32_t counted, beaten;
+};
+enum { REPORT_STATUS = 1 << MAX_METRICS };
+
 struct dedup_entry {
     uint8_t id[ID_BYTES];
     int64_t at_us, issued_us;
@@ -23,7 +32,8 @@ struct dedup_entry {
     uint16_t pooled;                 /* Bit m: the sums of all arms have metric m of it. */
     uint8_t defaulted;               /* 1: nobody rated it in time, and it was given a default. */
     uint32_t learned[METRIC_GROUPS]; /* The router's clock when the matrix took it, modulo 2^32. */
-    float fills[];                   /* (fills_n): what entered b for each metric (stats.h). */
+    struct dedup_reporter reporters[MAX_REPORTERS]; /* In order of arrival. */
+    float fills[]; /* (fills_n): what entered b for each metric (stats.h). */
 };
 
 /* Behind the fills, where rated metrics are aggregated: the pieces that came so far. */
@@ -57,6 +67,9 @@ struct dedup_pieces *dedup_pieces(const struct dedup *t, struct dedup_entry *e);
 bool dedup_knows_piece(const struct dedup_pieces *p, uint64_t key);
 /* A zeroed entry at the end; the id must be unknown and room must have been reserved. */
 struct dedup_entry *dedup_add(struct dedup *t, const uint8_t id[ID_BYTES]);
+/* The place of a source in an entry: its own, else the first free one; NULL: all belong to others.
+ */
+struct dedup_reporter *dedup_reporter(struct dedup_entry *e, uint32_t tag);
 /* NULL when empty. */
 struct dedup_entry *dedup_oldest(const struct dedup *t);
 void dedup_drop_oldest(struct dedup *t);

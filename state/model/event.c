@@ -660,6 +660,15 @@ static void get_residency(struct reader *r, struct event_residency *ret)
         r->failed = true;
 }
 
+static void get_forget(struct reader *r, struct event_forget *ret)
+{
+    ret->router_uid = reader_u32(r);
+    get_text(r, ret->source, sizeof ret->source);
+    if (r->failed || !name_valid(ret->source, strlen(ret->source)) ||
+        !source_is_named(source_tag(ret->source)))
+        r->failed = true;
+}
+
 void event_encode(const struct event *event, struct buf *out)
 {
     buf_put_u8(out, EVENT_VERSION);
@@ -723,6 +732,10 @@ void event_encode(const struct event *event, struct buf *out)
     case EVENT_RESIDENCY:
         buf_put_u32(out, event->u.residency.router_uid);
         buf_put(out, event->u.residency.update.data, event->u.residency.update.len);
+        return;
+    case EVENT_FORGET:
+        buf_put_u32(out, event->u.forget.router_uid);
+        buf_put_str(out, event->u.forget.source);
         return;
     case EVENT_SESSION_END:
         session_end_encode(&event->u.session_end, out);
@@ -793,6 +806,9 @@ static void get_body(struct reader *r, struct event *ret)
         return;
     case EVENT_RESIDENCY:
         get_residency(r, &ret->u.residency);
+        return;
+    case EVENT_FORGET:
+        get_forget(r, &ret->u.forget);
         return;
     case EVENT_SESSION_END:
         session_end_decode(r, &ret->u.session_end);

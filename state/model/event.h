@@ -31,6 +31,7 @@ enum event_kind {
     EVENT_ARM_PRICE = 16,
     EVENT_SWEEP = 17,
     EVENT_RESIDENCY = 18,
+    EVENT_FORGET = 19,
 };
 
 enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
@@ -171,6 +172,12 @@ struct event_residency {
     struct slice update; /* residency_put_update's bytes, borrowed. */
 };
 
+/* What this source reported in the records before this one is taken out: forget.h. */
+struct event_forget {
+    uint32_t router_uid; /* 0: in every router. */
+    char source[NAME_CAP];
+};
+
 enum { KEY_BYTES = 32 };
 
 struct event {
@@ -191,6 +198,7 @@ struct event {
         struct event_accounts accounts;
         struct event_sweep sweep;
         struct event_residency residency;
+        struct event_forget forget;
         struct event_session session;
         struct event_session_end session_end;
     } u;

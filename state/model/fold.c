@@ -112,8 +112,10 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
     r->config.settings = next;
     for (uint32_t i = 0; i < u->metrics_n && i < r->config.metrics_n; i++)
         r->config.metrics[i].weight = u->weights[i];
+    while (r->marks.n > next.dedup_max)
+        fold_forget_oldest(r, &r->marks, INT64_MAX);
     while (r->dedup.n > next.dedup_max)
-        fold_forget_oldest(r, INT64_MAX);
+        fold_forget_oldest(r, &r->dedup, INT64_MAX);
     r->touched = true;
     /* Ways of predicting may have changed (pooled_slopes): no arm's view may be shared. */
     for (uint32_t i = 0; i < r->arms_n; i++)
@@ -444,6 +446,20 @@ static void fold_session(struct model *m, const struct event *ev, struct fold_re
     m->ignored += ret->err != OK;
 }
 
+static enum err check_forget(const struct model *m, const struct event *ev)
+{
+    uint32_t uid = ev->u.forget.router_uid;
+    return uid && !model_router(m, uid) ? ERR_ROUTER_NOT_FOUND : OK;
+}
+
+/* What it asks for happened before: whoever folds up to here has left it out (forget.h). */
+static void fold_forget(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    ret->err = check_forget(m, ev);
+    m->ignored += ret->err != OK;
+    m->forgot_at = m->position;
+}
+
 enum err fold_check(const struct model *model, const struct event *event,
                     struct fold_result *ret_result)
 {
@@ -468,6 +484,8 @@ enum err fold_check(const struct model *model, const struct event *event,
         return check_session(model, event, ret_result);
     case EVENT_RESIDENCY:
         return model_router(model, event->u.residency.router_uid) ? OK : ERR_ROUTER_NOT_FOUND;
+    case EVENT_FORGET:
+        return check_forget(model, event);
     case EVENT_SWEEP:
     case EVENT_SESSION_END:
     case EVENT_ACCOUNTS:
@@ -535,6 +553,9 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
         break;
     case EVENT_RESIDENCY:
         fold_residency(model, event, ret_result);
+        break;
+    case EVENT_FORGET:
+        fold_forget(model, event, ret_result);
         break;
     case EVENT_SESSION_END:
         model->ignored +=

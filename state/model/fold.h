@@ -20,6 +20,8 @@ struct fold_result {
     uint16_t counted_mask; /* OUTCOME: bit m, metric m was counted by this event. */
     bool gated;            /* OUTCOME: its source is not trusted: journalled, and nothing more. */
     uint16_t added_mask;   /* OUTCOME: of those, added to what was counted before (aggregation). */
+    uint32_t beaten;       /* OUTCOME: what another source said first (struct dedup_reporter): it is
+                              journalled all the same, for that source may be forgotten. */
     bool has_session;      /* The account of a session is as it follows. */
     struct session_account session;
 };

@@ -30,18 +30,49 @@ static uint16_t metrics_mask(const struct event_outcome *o)
     return mask;
 }
 
+/* What of a report a source that can be forgotten said before, and this one has not yet: were that
+ * one forgotten, this would count. 0 where there is no place left to remember it. */
+static uint32_t beaten_by_others(const struct dedup_entry *e, uint32_t tag, uint32_t said)
+{
+    uint32_t others = 0, before = 0;
+    bool place = false;
+    for (uint32_t i = 0; i < MAX_REPORTERS; i++) {
+        const struct dedup_reporter *by = &e->reporters[i];
+        place = place || by->tag == tag || by->tag == 0;
+        if (by->tag == tag)
+            before = by->beaten;
+        else if (by->tag && source_is_named(by->tag))
+            others |= by->counted;
+    }
+    return place ? said & others & ~before : 0;
+}
+
+static void note_report(struct dedup_entry *e, uint32_t tag, uint32_t counted, uint32_t beaten)
+{
+    struct dedup_reporter *by = counted || beaten ? dedup_reporter(e, tag) : NULL;
+    if (!by)
+        return;
+    by->tag = tag;
+    by->counted |= counted;
+    by->beaten |= beaten;
+}
+
 /* A default counts when nobody said anything of its metric while there was time. */
 static enum err check_default(const struct router *r, const struct event *ev, uint16_t mask,
                               struct fold_result *ret)
 {
     const struct decision *d = &ev->u.outcome.decision;
     const struct dedup_entry *entry = dedup_find(&r->dedup, d->id);
+    bool due = ev->at_us - d->issued_us > seconds_us(r->config.settings.reward_wait_s);
+    bool late = d->issued_us < r->late_before_us;
     ret->duplicate = entry && !(mask & ~entry->reported);
+    if (entry && due && !late)
+        ret->beaten = beaten_by_others(entry, source_tag(SOURCE_DEFAULT), mask);
     if (ret->duplicate)
         return OK;
-    if (ev->at_us - d->issued_us <= seconds_us(r->config.settings.reward_wait_s))
+    if (!due)
         return ERR_INVALID; /* The wait became longer meanwhile. */
-    return d->issued_us < r->late_before_us ? ERR_DECISION_LATE : OK;
+    return late ? ERR_DECISION_LATE : OK;
 }
 
 void fold_begin_sweep(struct router *r, int64_t at_us)
@@ -63,6 +94,22 @@ void fold_sweep(struct model *m, const struct event *ev)
     r->sweep.found += s->found;
     r->sweep.lost += s->lost;
     r->touched = true;
+}
+
+const struct dedup_reporter *fold_forgotten_of(const struct router *r, const uint8_t id[ID_BYTES],
+                                               uint32_t tag)
+{
+    const struct dedup_entry *mark = dedup_find(&r->marks, id);
+    for (uint32_t i = 0; mark && i < MAX_REPORTERS; i++)
+        if (mark->reporters[i].tag == tag)
+            return &mark->reporters[i];
+    return NULL;
+}
+
+/* The metrics that a source has had its say on. */
+static uint16_t barred_by(const struct dedup_reporter *forgotten)
+{
+    return forgotten ? (uint16_t)(forgotten->counted & (REPORT_STATUS - 1)) : 0;
 }
 
 /* Why an outcome cannot change this router, or OK. Also says what would be a plain duplicate. */
@@ -88,13 +135,17 @@ enum err fold_check_outcome(const struct model *m, const struct event *ev, struc
     ret->gated = trust == TRUST_LOG_ONLY;
     if (ret->gated)
         return too_late(r, ev) ? ERR_DECISION_LATE : OK;
+    uint32_t tag = source_tag(o->source);
+    const struct dedup_reporter *forgotten = fold_forgotten_of(r, o->decision.id, tag);
     struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
-    TRY(counting_check(r, entry, o, &mask));
-    if (entry && !mask) {
-        ret->duplicate = true;
-        return OK;
-    }
-    return too_late(r, ev) ? ERR_DECISION_LATE : OK;
+    uint16_t barred = barred_by(forgotten), fresh;
+    TRY(counting_check(r, entry, o, barred, &fresh));
+    bool late = too_late(r, ev);
+    if (entry && !late)
+        ret->beaten =
+            beaten_by_others(entry, tag, (uint32_t)(mask & ~barred & ~fresh) | REPORT_STATUS);
+    ret->duplicate = (entry || forgotten) && !fresh;
+    return late && !ret->duplicate ? ERR_DECISION_LATE : OK;
 }
 
 static uint32_t failures_within(const struct arm *a, uint32_t window)
@@ -144,14 +195,35 @@ static void learn_health(struct arm *a, const struct router_settings *s,
 }
 
 /* Decisions issued up to this one's time are refused from now on: what was known of them goes. */
-void fold_forget_oldest(struct router *r, int64_t at_most_us)
+void fold_forget_oldest(struct router *r, struct dedup *t, int64_t at_most_us)
 {
-    int64_t before_us = dedup_oldest(&r->dedup)->issued_us + 1;
+    int64_t before_us = dedup_oldest(t)->issued_us + 1;
     if (before_us > at_most_us)
         before_us = at_most_us;
     if (before_us > r->late_before_us)
         r->late_before_us = before_us;
-    dedup_drop_oldest(&r->dedup);
+    dedup_drop_oldest(t);
+}
+
+void fold_age_marks(struct router *r, int64_t at_us)
+{
+    int64_t wait_us = seconds_us(r->config.settings.reward_wait_s);
+    while (r->marks.n > 0 && dedup_oldest(&r->marks)->at_us + wait_us + grace_us < at_us)
+        dedup_drop_oldest(&r->marks); /* Such decisions are late by age. */
+}
+
+struct dedup_entry *fold_mark(struct router *r, const struct decision *d, int64_t at_us)
+{
+    struct dedup_entry *mark = dedup_find(&r->marks, d->id);
+    if (mark)
+        return mark;
+    fold_age_marks(r, at_us);
+    while (r->marks.n > 0 && r->marks.n >= r->config.settings.dedup_max)
+        fold_forget_oldest(r, &r->marks, INT64_MAX);
+    mark = dedup_add(&r->marks, d->id);
+    mark->at_us = at_us;
+    mark->issued_us = d->issued_us;
+    return mark;
 }
 
 static struct dedup_entry *remember(struct router *r, const struct event *ev)
@@ -162,9 +234,10 @@ static struct dedup_entry *remember(struct router *r, const struct event *ev)
     /* By age: such decisions are late already, and stay it if reward_wait_s grows. One that a clock
      * set wrong issued in the future must not make all that is issued until then late. */
     while (t->n > 0 && dedup_oldest(t)->at_us + wait_us + grace_us < ev->at_us)
-        fold_forget_oldest(r, ev->at_us - wait_us);
+        fold_forget_oldest(r, t, ev->at_us - wait_us);
     while (t->n > 0 && t->n >= r->config.settings.dedup_max)
-        fold_forget_oldest(r, INT64_MAX);
+        fold_forget_oldest(r, t, INT64_MAX);
+    fold_age_marks(r, ev->at_us);
     struct dedup_entry *entry = dedup_add(t, d->id);
     entry->at_us = ev->at_us;
     entry->issued_us = d->issued_us;
@@ -314,31 +387,43 @@ static void learn_arms(struct model *m, struct router *r, struct dedup_entry *en
     ret->alarms_ended = news.ended;
 }
 
-/* The true cost takes the place of what was reserved for the decision. */
-static void settle_session(struct model *m, const struct event_outcome *o, struct fold_result *ret)
+void fold_settle_session(struct model *m, const struct event_outcome *o, uint16_t counted,
+                         struct fold_result *ret)
 {
     double raw[MAX_METRICS] = {0};
     for (uint8_t i = 0; i < o->metrics_n; i++)
         raw[o->metrics[i].index] = o->metrics[i].raw;
-    ret->has_session = sessions_settle(m->sessions, o->decision.router_uid, o->decision.id,
-                                       ret->counted_mask, raw, &ret->session);
+    ret->has_session = sessions_settle(m->sessions, o->decision.router_uid, o->decision.id, counted,
+                                       raw, &ret->session);
+}
+
+/* A report that teaches nothing now: not trusted, or said before by another source. */
+static bool only_counts(struct router *r, const struct event_outcome *o, struct dedup_entry *entry,
+                        const struct fold_result *ret)
+{
+    if (ret->gated) { /* It uses nothing up: whoever is trusted may still report. */
+        r->gated++;
+        source_counts_of(&r->sources, o->source)->logged++;
+    } else if (ret->duplicate && ret->beaten) {
+        note_report(entry, source_tag(o->source), 0, ret->beaten);
+        source_counts_of(&r->sources, o->source)->beaten++;
+    }
+    r->touched = r->touched || ret->gated || ret->beaten;
+    return ret->gated || ret->duplicate;
 }
 
 void fold_outcome(struct model *m, const struct event *ev, struct fold_result *ret)
 {
     const struct event_outcome *o = &ev->u.outcome;
     ret->err = fold_check_outcome(m, ev, ret);
-    if (ret->err != OK || ret->duplicate) {
-        m->ignored += ret->err != OK;
+    if (ret->err != OK) {
+        m->ignored++;
         return;
     }
     struct router *r = model_router(m, o->decision.router_uid);
-    if (ret->gated) { /* It uses nothing up: whoever is trusted may still report. */
-        r->gated++;
-        r->touched = true;
-        return;
-    }
     struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
+    if (only_counts(r, o, entry, ret))
+        return;
     bool first = !entry;
     if (first)
         entry = remember(r, ev);
@@ -347,11 +432,14 @@ void fold_outcome(struct model *m, const struct event *ev, struct fold_result *r
         r->sweep.applied++;
     }
     struct counting c;
-    counting_take(r, entry, o, &c);
+    uint32_t tag = source_tag(o->source);
+    counting_take(r, entry, o, barred_by(fold_forgotten_of(r, o->decision.id, tag)), &c);
     ret->counted_mask = (uint16_t)(c.fresh | c.again);
+    note_report(entry, tag, ret->counted_mask | (first ? REPORT_STATUS : 0u), ret->beaten);
+    source_counts_of(&r->sources, o->source)->folded++;
     ret->added_mask = c.again;
     r->touched = true;
-    settle_session(m, o, ret);
+    fold_settle_session(m, o, ret->counted_mask, ret);
     if (o->decision.mode == MODE_LOGGING_ONLY) {
         r->logged += first;
         return;

@@ -287,7 +287,9 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u8(out, r->residency.epoch > 0);
     if (r->residency.epoch > 0)
         residency_put(&r->residency, out);
+    source_counts_encode(&r->sources, out);
     dedup_encode(&r->dedup, out);
+    dedup_encode(&r->marks, out);
 }
 
 static enum err take_names(struct router *r, struct reader *in)
@@ -358,7 +360,9 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
         TRY(take_arm(r, scratch, in));
     if (take_bool(in))
         TRY(take_residency(r, in));
-    return dedup_decode(&r->dedup, in);
+    source_counts_decode(in, &r->sources);
+    TRY(dedup_decode(&r->dedup, in));
+    return dedup_decode(&r->marks, in);
 }
 
 static enum err take_router(struct model *m, struct event *scratch, struct reader *in)
@@ -390,6 +394,7 @@ void model_encode(const struct model *m, struct buf *out)
     buf_put_u32(out, m->next_uid);
     buf_put_u32(out, m->next_key);
     buf_put_u64(out, m->ignored);
+    buf_put_u64(out, m->forgot_at);
     buf_put_u32(out, m->keys_n);
     for (uint32_t i = 0; i < m->keys_n; i++) {
         buf_put_u32(out, m->keys[i].id);
@@ -418,6 +423,7 @@ static enum err take_model(struct model *m, struct event *scratch, struct reader
     m->next_uid = reader_u32(in);
     m->next_key = reader_u32(in);
     m->ignored = reader_u64(in);
+    m->forgot_at = reader_u64(in);
     m->keys_n = reader_u32(in);
     if (in->failed || m->keys_n > MAX_KEYS)
         return ERR_CORRUPT;
@@ -465,7 +471,7 @@ void model_describe_offset(struct slice bytes, size_t offset, char *ret_text, si
 {
     struct reader in;
     reader_init(&in, bytes);
-    (void)reader_take(&in, 40);
+    (void)reader_take(&in, 48);
     uint32_t keys = reader_u32(&in);
     (void)reader_take(&in, (size_t)keys * (4 + KEY_BYTES));
     uint32_t routers = reader_u32(&in);

@@ -12,6 +12,9 @@ enum {
     LABELS_BYTES = 1024,        /* Keys and values of an arm's labels, and one byte for each. */
     MAX_STAGES = 16,            /* Of a router. */
     MAX_SOURCES = 16,           /* Of outcomes, with a rule of their own, of a router. */
+    MAX_SOURCE_COUNTS = 64,     /* Sources counted by name, of a router; the rest together. */
+    MAX_REPORTERS = 3,          /* Sources of one decision that forgetting tells apart. */
+    MAX_FORGETS = 1024,         /* FORGET events in the journal that is kept. */
     STAGE_SELECTOR_CAP = 257,   /* 256 bytes and the NUL. */
     SELECTOR_BYTES = 1024,      /* Of a request's label selector. */
     MAX_TENANTS = 10000,        /* With a budget of their own, over all routers. */

@@ -48,6 +48,7 @@ void router_free(struct router *r)
     mem_free(r->names);
     pooled_free(r->pooled);
     dedup_done(&r->dedup);
+    dedup_done(&r->marks);
     tenants_release(r->tenants);
     mem_free(r->tenant_accounts);
     residency_done(&r->residency);
@@ -63,6 +64,7 @@ struct router *router_new(const struct router_config *config)
     r->d = spec_d(&config->spec);
     r->hash = spec_hash(&config->spec);
     dedup_init(&r->dedup, config->metrics_n, config->settings.aggregation != AGGREGATE_FIRST);
+    dedup_init(&r->marks, 0, false);
     r->pooled = pooled_new(config);
     if (!r->pooled) {
         router_free(r);

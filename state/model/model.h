@@ -40,6 +40,9 @@ struct router {
     uint32_t names_n, names_cap;
     struct pooled *pooled;
     struct dedup dedup;
+    struct dedup marks; /* Decisions that a forgotten source had reported; of an entry only the id,
+                           the times and the reporters are used. */
+    struct source_counts sources;
     int64_t late_before_us; /* Decisions issued before are refused: their entries may be gone. */
     uint64_t outcomes_folded, orphaned, requests; /* outcomes_folded is the clock of forgetting. */
     double gamma_before; /* In force until the clock stood at gamma_since; then settings.gamma. */
@@ -67,6 +70,7 @@ struct model {
     uint32_t keys_n, next_key;
     struct key_view *keys;     /* (MAX_KEYS), oldest first. */
     uint64_t ignored;          /* Events that meant nothing to this model. */
+    uint64_t forgot_at;        /* Position of the last FORGET; 0: there was none. */
     struct sessions *sessions; /* Under strict budgets. */
     double *scratch;           /* stats_scratch_n of the largest router. Not state. */
     double *vector;            /* (MAX_D), x as double. Not state. */

@@ -248,7 +248,9 @@ static struct router_view *lay_out_router(struct carve *c, const struct router *
     struct hybrid_prior *hybrid =
         r->config.settings.hybrid ? carve(c, priors * sizeof *hybrid) : NULL;
     struct drift_alarm *alarms = carve(c, r->alarms.n * sizeof *alarms);
+    struct source_count *sources = carve(c, (r->sources.n + 1) * sizeof *sources);
     if (v) {
+        v->sources = sources;
         v->alarms = alarms;
         v->fade = fade;
         v->hybrid = hybrid;
@@ -349,6 +351,9 @@ static void fill_router(const struct router *r, struct router_view *v)
     v->alarms_n = r->alarms.n;
     if (v->alarms_n)
         memcpy(v->alarms, r->alarms.rows, v->alarms_n * sizeof *v->alarms);
+    v->sources_n = r->sources.n;
+    memcpy(v->sources, r->sources.all, r->sources.n * sizeof *v->sources);
+    v->sources[r->sources.n] = r->sources.others;
     v->learned[METRIC_RATED] = r->pooled->matrix.n;
     for (uint32_t i = 0; i < r->arms_n; i++)
         v->learned[METRIC_SERVED] += r->arms[i]->groups[METRIC_SERVED].n;

@@ -87,6 +87,8 @@ struct router_view {
     uint64_t alarms_raised;
     uint32_t alarms_n; /* Of those, the latest, oldest first. */
     struct drift_alarm *alarms;
+    uint32_t sources_n; /* Rows of sources, and one more for the others. */
+    struct source_count *sources;
     struct tenants *tenants;         /* With budgets of their own; NULL: none. */
     int budget_metric;               /* Of the router's own budget; -1: it has none. */
     uint64_t learned[METRIC_GROUPS]; /* Decisions in each matrix, over all arms. */

@@ -1,5 +1,7 @@
 #include "state/model/sources.h"
 
+#include "state/base/hash.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -198,5 +200,85 @@ void sources_decode(struct reader *r, struct sources *ret)
         if (r->failed || put(ret, (struct slice){name, len}, &rule, NULL) != OK ||
             ret->n != i + 1 || memcmp(ret->all[i].name, name, len) != 0)
             r->failed = true;
+    }
+}
+
+/* ---- counts ---- */
+
+uint32_t source_tag(const char *name)
+{
+    uint32_t tag = (uint32_t)hash_bytes(name, strlen(name));
+    return tag ? tag : 1;
+}
+
+bool source_is_named(uint32_t tag)
+{
+    return tag != source_tag("") && tag != source_tag(SOURCE_DEFAULT);
+}
+
+const struct source_count *source_counts_find(const struct source_counts *c, const char *name)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        if (strcmp(c->all[i].name, name) == 0)
+            return &c->all[i];
+    return NULL;
+}
+
+struct source_count *source_counts_of(struct source_counts *c, const char *name)
+{
+    for (uint32_t i = 0; i < c->n; i++)
+        if (strcmp(c->all[i].name, name) == 0)
+            return &c->all[i];
+    if (c->n == MAX_SOURCE_COUNTS)
+        return &c->others;
+    struct source_count *fresh = &c->all[c->n++];
+    memset(fresh, 0, sizeof *fresh);
+    memcpy(fresh->name, name, strlen(name) + 1);
+    return fresh;
+}
+
+static void put_count(const struct source_count *c, struct buf *out)
+{
+    buf_put_u64(out, c->folded);
+    buf_put_u64(out, c->logged);
+    buf_put_u64(out, c->beaten);
+    buf_put_u64(out, c->forgotten);
+}
+
+static void take_count(struct reader *r, struct source_count *ret)
+{
+    ret->folded = reader_u64(r);
+    ret->logged = reader_u64(r);
+    ret->beaten = reader_u64(r);
+    ret->forgotten = reader_u64(r);
+}
+
+void source_counts_encode(const struct source_counts *c, struct buf *out)
+{
+    put_count(&c->others, out);
+    buf_put_u8(out, (uint8_t)c->n);
+    for (uint32_t i = 0; i < c->n; i++) {
+        buf_put_str(out, c->all[i].name);
+        put_count(&c->all[i], out);
+    }
+}
+
+void source_counts_decode(struct reader *r, struct source_counts *ret)
+{
+    memset(ret, 0, sizeof *ret);
+    take_count(r, &ret->others);
+    uint32_t n = reader_u8(r);
+    if (n > MAX_SOURCE_COUNTS)
+        r->failed = true;
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        struct source_count *c = &ret->all[i];
+        const uint8_t *start = r->p;
+        reader_str(r, c->name, NAME_CAP);
+        size_t len = r->failed ? 0 : strlen(c->name);
+        if (!r->failed && (len + 2 != (size_t)(r->p - start) ||
+                           (len && !name_valid(c->name, len)) || source_counts_find(ret, c->name)))
+            r->failed = true;
+        take_count(r, c);
+        ret->n++;
     }
 }

@@ -55,6 +55,32 @@ uint32_t sources_find(const struct sources *s, struct slice name);
 /* The rule that a report of this source falls under; "" when it names none. */
 const struct source_rule *sources_rule(const struct sources *s, const char *name);
 
+/* 32 bits that stand for a name, never 0; two names agree with probability 2^-32. */
+uint32_t source_tag(const char *name);
+/* Whether it can be forgotten: it has a name, and is not the server's own. */
+bool source_is_named(uint32_t tag);
+
+/* What a source brought, of the reports that the journal has. */
+struct source_count {
+    char name[NAME_CAP]; /* Empty: reports that name none. */
+    uint64_t folded;     /* Taught something. */
+    uint64_t logged;     /* Not trusted: taught nobody. */
+    uint64_t beaten;     /* Another source had said all of it before. */
+    uint64_t forgotten;  /* Taken out again (forget.h). */
+};
+/* By first appearance; what does not fit is counted together. */
+struct source_counts {
+    uint32_t n;
+    struct source_count all[MAX_SOURCE_COUNTS];
+    struct source_count others;
+};
+/* Its row, made when there is none and room for one; else `others`. */
+struct source_count *source_counts_of(struct source_counts *c, const char *name);
+/* NULL: it has none. */
+const struct source_count *source_counts_find(const struct source_counts *c, const char *name);
+void source_counts_encode(const struct source_counts *c, struct buf *out);
+void source_counts_decode(struct reader *r, struct source_counts *ret);
+
 /* One byte form; a decoder fails with the reader left failed. */
 void sources_encode(const struct sources *s, struct buf *out);
 void sources_decode(struct reader *r, struct sources *ret);

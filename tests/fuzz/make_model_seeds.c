@@ -2,8 +2,9 @@
  * DIR/transfer: `learned`, an arm of that model): a checkpoint's form changes with the
  * model, and a seed of an older form teaches the fuzzer nothing. `empty`: no router. `two_arms`:
  * declared, with descriptors, untaught. `learned`: outcomes in pieces, a failure, a fading gamma
- * that was changed, both sides of a split, an arm that left, a key. */
-#include "state/model/fold.h"
+ * that was changed, both sides of a split, an arm that left, a key. `forgotten`: the same without
+ * the reports of a source. */
+#include "state/model/forget.h"
 #include "state/model/model.h"
 #include "state/model/transfer.h"
 
@@ -15,19 +16,19 @@ struct maker {
     struct model *model;
     struct event event;
     uint32_t router_uid, arms[3];
-    uint64_t decisions;
+    struct forgets forgets;
 };
 
+/* Returns the uid that it gave, if it gave one. */
 static uint32_t fold(struct maker *k)
 {
     struct fold_result r;
+    uint32_t uid = k->model->next_uid;
     k->event.at_us = 1700000000000000 + (int64_t)k->model->position * 1000000;
-    if (model_reserve(k->model, &k->event, 0) != OK)
+    if (fold_check(k->model, &k->event, &r) != OK ||
+        forgets_fold(&k->forgets, k->model, &k->event, k->model->position + 1) != OK)
         abort();
-    fold_event(k->model, &k->event, k->model->position + 1, &r);
-    if (r.err != OK)
-        abort();
-    return r.uid;
+    return uid;
 }
 
 static void fresh(struct maker *k, enum event_kind kind)
@@ -88,6 +89,7 @@ static void report(struct maker *k, uint32_t arm, uint64_t id, int metric, doubl
     o->decision.x[0] = 1;
     o->decision.x[1 + id % 3] = .5F;
     o->status = id == 2 ? OUTCOME_ERROR : OUTCOME_OK;
+    (void)snprintf(o->source, NAME_CAP, "%s", id % 2 ? "judge" : "");
     o->piece = 1 + id * 3 + (uint64_t)metric;
     o->served_uid = id == 4 ? k->arms[1] : 0;
     o->metrics_n = 1;
@@ -191,6 +193,21 @@ static void write_transfer(const struct maker *k, const char *dir)
     buf_done(&b);
 }
 
+static int forgotten(const char *dir)
+{
+    static struct maker k;
+    struct event_forget what = {.router_uid = 0, .source = "judge"};
+    forgets_init(&k.forgets);
+    if (model_new(&k.model) != OK || forgets_note(&k.forgets, &what, UINT64_MAX) != OK)
+        return 1;
+    declare(&k);
+    teach(&k);
+    write_seed(&k, dir, "forgotten");
+    model_free(k.model);
+    forgets_done(&k.forgets);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct maker k;
@@ -205,5 +222,5 @@ int main(int argc, char **argv)
     write_seed(&k, argv[1], "learned");
     write_transfer(&k, argv[1]);
     model_free(k.model);
-    return 0;
+    return forgotten(argv[1]);
 }

@@ -121,7 +121,7 @@ static void fill_accounts(struct event_accounts *a)
     strcpy(a->rows[1].tenant, "acme/eu");
 }
 
-/* One event of each kind; kinds are 1..18. Zeroed first, so that equal events have equal bytes. */
+/* One event of each kind. Zeroed first, so that equal events have equal bytes. */
 static void fill_event(struct event *e, enum event_kind kind)
 {
     memset(e, 0, sizeof *e);
@@ -248,6 +248,10 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.session_end.router_uid = 3;
         strcpy(e->u.session_end.name, "run-17");
         return;
+    case EVENT_FORGET:
+        e->u.forget.router_uid = 3;
+        strcpy(e->u.forget.source, "judge/1");
+        return;
     }
 }
 
@@ -273,7 +277,7 @@ static void every_kind_comes_back_as_it_went(void **unused)
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_RESIDENCY; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_FORGET; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
@@ -331,7 +335,7 @@ static void a_record_cut_anywhere_or_too_long_is_corrupt(void **unused)
 {
     (void)unused;
     static struct event e;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_RESIDENCY; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_FORGET; kind++) {
         struct buf b;
         buf_init(&b);
         fill_event(&e, (enum event_kind)kind);
@@ -348,7 +352,7 @@ static void a_record_with_any_byte_changed_never_crashes_and_stays_canonical(voi
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_RESIDENCY; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_FORGET; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
