@@ -44,7 +44,6 @@ struct reconciler_config {
     enum engine_kind kind;
     uint32_t replicas_n; /* 1 to ENGINE_REPLICAS_MAX. */
     const struct engine_replica *replicas;
-    const char *base;    /* The engine's name of the base model; may be NULL. */
     const char *ca_file; /* PEM of who signed the replicas' certificates; NULL: the system's. */
     uint32_t slots;      /* Residents of one replica, without the scratch slot; 1 to
                             ENGINE_SLOTS_MAX. 0 only where `bytes` bounds them. */
@@ -82,10 +81,9 @@ MUST_USE enum err reconciler_tick(struct reconciler *r, uint32_t replica);
 
 /* Rows that say something (wanted, in fast memory, or failed), by replica and uid. Fills at most
  * cap, returns how many there are. */
-size_t reconciler_rows(const struct reconciler *r, struct engine_row *ret_rows, size_t cap);
+size_t reconciler_rows(struct reconciler *r, struct engine_row *ret_rows, size_t cap);
 /* False: no such replica. */
-bool reconciler_replica(const struct reconciler *r, uint32_t replica,
-                        struct engine_replica_view *ret);
+bool reconciler_replica(struct reconciler *r, uint32_t replica, struct engine_replica_view *ret);
 uint32_t reconciler_replicas(const struct reconciler *r);
 /* Rises with each change of a row or a view: whoever publishes can tell whether to. Lock-free. */
 uint64_t reconciler_version(const struct reconciler *r);

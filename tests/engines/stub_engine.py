@@ -1,0 +1,493 @@
+#!/usr/bin/env python3
+"""A stand-in for an inference engine: its adapter protocol over HTTP, its memory, no model.
+
+    stub_engine.py vllm|sglang|llamacpp [--port N] [--slots N] [--cpu-slots N] [--load-ms MS]
+        [--touch-ms MS] [--base NAME] [--adapter NAME=PATH[=MS]]... [--strict-paths]
+        [--lora PATH]... [--token TOKEN] [--load-at-register] [--loaded-metric] [--no-metrics]
+        [--no-listing]
+
+Prints "port N" and serves until it is killed or its parent ends. Standard library only.
+
+Kept: paths, request and answer shapes, status codes, and what is evicted when.
+  vllm      --slots is --max-loras: LRU slots, filled by requests; --cpu-slots keeps copies that come
+            back in a tenth of the time. --load-at-register: POST /v1/load_lora_adapter loads too, as
+            newer builds do. --loaded-metric: vllm:lora_adapter_loaded. --no-metrics: 404.
+  sglang    --slots is --max-loras-per-batch: at most slots - 1 pinned. --no-listing: GET /v1/models
+            names no adapters, as older builds do.
+  llamacpp  --slots is --parallel; --lora in order of id; a slot remembers the LoRA set it last ran.
+
+Only for tests: GET /stub says what it holds and did, POST /stub {"mode": ...} makes it misbehave
+from then on: ok; slow (with "ms": every answer waits); hang (answers nothing until the mode
+changes); error (500); load_error (500 to loads only); garbage (bytes that are no JSON, with "bytes"
+how many); lie (loads answer that they succeeded, and do nothing); crash_on_load (half of a load,
+half of an answer, and the process is gone); crash. "count" ends a mode after as many calls.
+"""
+import argparse
+import ctypes
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Refused(Exception):
+    def __init__(self, status, body):
+        super().__init__(status)
+        self.status, self.body = status, body
+
+
+def numbers_of(body, field, kind=(int, float)):
+    value = body.get(field)
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise Refused(400, {"error": {"message": f"{field}: missing or of the wrong type",
+                                      "type": "BadRequestError", "param": field, "code": 400}})
+    return value
+
+
+class Engine:
+    """What the three have in common: what a load costs, and what was asked."""
+
+    def __init__(self, args):
+        self.args = args
+        self.lock = threading.RLock()
+        self.loads = self.evictions = self.calls = 0
+        self.most_resident = 0
+        self.known = {}
+        for one in args.adapter:
+            name, path, *ms = one.split("=")
+            self.known[path] = (name, float(ms[0]) if ms else args.load_ms)
+
+    def load_ms(self, path):
+        return self.known.get(path, (None, self.args.load_ms))[1]
+
+    def there(self, path):
+        return not self.args.strict_paths or path in self.known
+
+    def spend(self, ms):
+        if ms > 0:
+            time.sleep(ms / 1e3)
+
+
+class Vllm(Engine):
+    loads_at = {"/v1/load_lora_adapter", "/v1/completions"}
+
+    def __init__(self, args):
+        super().__init__(args)
+        self.registered = {}  # name -> path
+        self.slots = []       # names, least recently used first
+        self.cpu = []
+        self.running = {}
+        self.started = time.time()
+
+    def error(self, status, message, kind="BadRequestError"):
+        return Refused(status, {"error": {"message": message, "type": kind, "param": None,
+                                          "code": status}})
+
+    def use(self, name, path):
+        """Into a slot, at the cost of a load when it is in none. The lock is held: one at a time,
+        as the engine's own step loop does it."""
+        if name in self.slots:
+            self.slots.remove(name)
+            self.slots.append(name)
+            return self.spend(self.args.touch_ms)
+        self.spend(self.load_ms(path) * (.1 if name in self.cpu else 1) + self.args.touch_ms)
+        self.loads += 1
+        if name in self.cpu:
+            self.cpu.remove(name)
+        self.cpu = (self.cpu + [name])[-max(self.args.cpu_slots, self.args.slots):]
+        if len(self.slots) >= self.args.slots:
+            self.slots.pop(0)
+            self.evictions += 1
+        self.slots.append(name)
+        self.most_resident = max(self.most_resident, len(self.slots))
+
+    def register(self, body):
+        name, path = body.get("lora_name"), body.get("lora_path")
+        if not name or not path:
+            raise self.error(400, "Both 'lora_name' and 'lora_path' must be provided.",
+                             "InvalidUserInput")
+        if name in self.registered and not body.get("load_inplace"):
+            raise self.error(400, f"The lora adapter '{name}' has already been loaded.",
+                             "InvalidUserInput")
+        if not self.there(path):
+            raise self.error(404, f"Loading lora {name} failed: No adapter found for {path}",
+                             "NotFoundError")
+        self.registered[name] = path
+        if self.args.load_at_register:
+            self.use(name, path)
+        return f"Success: LoRA adapter '{name}' added successfully."
+
+    def unregister(self, body):
+        name = body.get("lora_name")
+        if not name:
+            raise self.error(400, "'lora_name' needs to be provided to unload a LoRA adapter.",
+                             "InvalidUserInput")
+        if name not in self.registered:
+            raise self.error(404, f"The lora adapter '{name}' cannot be found.", "NotFoundError")
+        del self.registered[name]  # Its weights stay until the LRU evicts them.
+        return f"Success: LoRA adapter '{name}' removed successfully."
+
+    def complete(self, body):
+        name = body.get("model")
+        numbers_of(body, "max_tokens", int)
+        if name in self.registered:
+            self.running[name] = self.running.get(name, 0) + 1
+            self.use(name, self.registered[name])
+            self.running[name] -= 1
+        elif name != self.args.base:
+            raise self.error(404, f"The model `{name}` does not exist.", "NotFoundError")
+        return {"id": "cmpl-1", "object": "text_completion", "created": int(time.time()),
+                "model": name, "choices": [{"index": 0, "text": "!", "logprobs": None,
+                                            "finish_reason": "length"}],
+                "usage": {"prompt_tokens": 1, "total_tokens": 2, "completion_tokens": 1}}
+
+    def models(self):
+        now = int(time.time())
+        rows = [{"id": self.args.base, "object": "model", "created": now, "owned_by": "vllm",
+                 "root": self.args.base, "parent": None, "max_model_len": 4096}]
+        rows += [{"id": n, "object": "model", "created": now, "owned_by": "vllm", "root": p,
+                  "parent": self.args.base} for n, p in self.registered.items()]
+        return {"object": "list", "data": rows}
+
+    def metrics(self):
+        if self.args.no_metrics:
+            raise Refused(404, {"detail": "Not Found"})
+        running = ",".join(n for n, c in self.running.items() if c)
+        lines = ["# HELP process_start_time_seconds Start time of the process.",
+                 "# TYPE process_start_time_seconds gauge",
+                 f"process_start_time_seconds {self.started:.3f}",
+                 "# TYPE vllm:lora_requests_info gauge",
+                 'vllm:lora_requests_info{max_lora="%d",running_lora_adapters="",'
+                 'waiting_lora_adapters=""} %.3f' % (self.args.slots, self.started),
+                 'vllm:lora_requests_info{max_lora="%d",running_lora_adapters="%s",'
+                 'waiting_lora_adapters=""} %.3f' % (self.args.slots, running, time.time())]
+        if self.args.loaded_metric:
+            lines += ['vllm:lora_adapter_loaded{adapter_name="%s",level="gpu"} %d'
+                      % (n, n in self.slots) for n in self.registered]
+        return "\n".join(lines) + "\n"
+
+    def answer(self, method, path, body):
+        if method == "GET":
+            return {"/v1/models": self.models, "/metrics": self.metrics}.get(path, missing)()
+        return {"/v1/load_lora_adapter": self.register, "/v1/completions": self.complete,
+                "/v1/unload_lora_adapter": self.unregister}.get(path, missing)(body)
+
+    def lie(self, path, body):
+        if path == "/v1/load_lora_adapter":
+            return f"Success: LoRA adapter '{body.get('lora_name')}' added successfully."
+        return {"choices": [{"text": "!"}]}
+
+    def holds(self):
+        return {"resident": list(self.slots), "offered": sorted(self.registered)}
+
+
+class Sglang(Engine):
+    loads_at = {"/load_lora_adapter"}
+
+    def __init__(self, args):
+        super().__init__(args)
+        self.loaded = {}  # name -> (path, pinned)
+
+    def result(self, success, message=""):
+        return {"success": success, "error_message": message,
+                "loaded_adapters": {n: p for n, (p, _) in self.loaded.items()}}
+
+    def load(self, body):
+        name, path = body.get("lora_name"), body.get("lora_path")
+        pinned = bool(body.get("pinned"))
+        if not name or not path:
+            raise Refused(400, self.result(False, "lora_name and lora_path are needed"))
+        if name in self.loaded:
+            raise Refused(400, self.result(
+                False, f"Failed to load LoRA adapter {name}: it is already loaded."))
+        pins = sum(p for _, p in self.loaded.values())
+        if pinned and pins >= self.args.slots - 1:
+            raise Refused(400, self.result(
+                False, f"Failed to load LoRA adapter {name} as a pinned adapter. It is not allowed "
+                "to pin all slots in the LoRA memory pool to avoid starvation for unpinned adapters "
+                "and base models. Please increase your `--max-loras-per-batch` or load it as "
+                "unpinned LoRA adapters."))
+        if not self.there(path):
+            raise Refused(400, self.result(False, f"Failed to load LoRA adapter {name}: {path} "
+                                                  "does not exist"))
+        self.spend(self.load_ms(path))
+        self.loads += 1
+        self.loaded[name] = (path, pinned)
+        self.most_resident = max(self.most_resident, len(self.holds()["resident"]))
+        return self.result(True)
+
+    def unload(self, body):
+        name = body.get("lora_name")
+        if name not in self.loaded:
+            raise Refused(400, self.result(
+                False, f"LoRA adapter with name {name} does not exist."))
+        del self.loaded[name]
+        self.evictions += 1
+        return self.result(True)
+
+    def models(self):
+        rows = [{"id": self.args.base, "object": "model", "owned_by": "sglang",
+                 "root": self.args.base, "parent": None}]
+        if not self.args.no_listing:
+            rows += [{"id": n, "object": "model", "owned_by": "sglang", "root": p,
+                      "parent": self.args.base} for n, (p, _) in self.loaded.items()]
+        return {"object": "list", "data": rows}
+
+    def answer(self, method, path, body):
+        if method == "GET":
+            return {"/v1/models": self.models}.get(path, missing)()
+        return {"/load_lora_adapter": self.load,
+                "/unload_lora_adapter": self.unload}.get(path, missing)(body)
+
+    def lie(self, path, body):
+        name = body.get("lora_name")
+        return {"success": True, "error_message": "", "loaded_adapters": {name: "/" + str(name)}}
+
+    def holds(self):
+        return {"resident": sorted(n for n, (_, p) in self.loaded.items() if p),
+                "offered": sorted(self.loaded)}
+
+
+class LlamaCpp(Engine):
+    loads_at = {"/completion"}
+
+    def __init__(self, args):
+        super().__init__(args)
+        self.scales = [1.0 if args.apply else 0.0] * len(args.lora)
+        self.ran = [None] * args.slots  # Of each slot, the ids that it ran last.
+
+    def error(self, message):
+        return Refused(400, {"error": {"code": 400, "message": message,
+                                       "type": "invalid_request_error"}})
+
+    def list(self):
+        return [{"id": i, "path": p, "scale": self.scales[i]}
+                for i, p in enumerate(self.args.lora)]
+
+    def pairs(self, rows):
+        if not isinstance(rows, list):
+            raise self.error("Request body must be an array")
+        got = {}
+        for row in rows:
+            i = numbers_of(row, "id", int)
+            if not 0 <= i < len(self.scales):
+                raise self.error("invalid adapter id")
+            got[i] = float(numbers_of(row, "scale"))
+        return got
+
+    def apply(self, rows):
+        got = self.pairs(rows)
+        self.scales = [got.get(i, 0.0) for i in range(len(self.scales))]
+        return {"success": True}
+
+    def complete(self, body):
+        slot = body.get("id_slot", -1)
+        if not isinstance(slot, int) or slot >= len(self.ran):
+            raise self.error("id_slot: no such slot")
+        got = self.pairs(body.get("lora", []))
+        chosen = frozenset(i for i in range(len(self.scales))
+                           if got.get(i, self.scales[i] if i not in got else 0) > 0)
+        slot = slot if slot >= 0 else 0
+        if self.ran[slot] != chosen:
+            ms = max((self.load_ms(self.args.lora[i]) for i in chosen), default=0)
+            self.spend(ms)
+            self.loads += 1
+            self.evictions += self.ran[slot] is not None
+            self.ran[slot] = chosen
+        self.spend(self.args.touch_ms)
+        return {"index": 0, "content": "!", "id_slot": slot, "stop": True, "tokens_predicted": 1,
+                "timings": {"prompt_n": 1, "prompt_ms": 1.0}}
+
+    def answer(self, method, path, body):
+        if method == "GET":
+            return {"/lora-adapters": self.list}.get(path, missing)()
+        return {"/lora-adapters": self.apply, "/completion": self.complete}.get(
+            path, missing)(body)
+
+    def lie(self, path, body):
+        return {"content": "!", "id_slot": body.get("id_slot", 0)}
+
+    def holds(self):
+        """By the file's stem, in order of slot; a slot that ran none, or several, is skipped."""
+        names = [os.path.splitext(os.path.basename(self.args.lora[min(s)]))[0]
+                 for s in self.ran if s and len(s) == 1]
+        return {"resident": names, "offered": sorted(
+            os.path.splitext(os.path.basename(p))[0] for p in self.args.lora)}
+
+
+def missing(*_):
+    raise Refused(404, {"detail": "Not Found"})
+
+
+class Mode:
+    """How it misbehaves, and for how many calls."""
+
+    def __init__(self):
+        self.lock = threading.Condition()
+        self.spec, self.left = {"mode": "ok"}, None
+
+    def set(self, spec):
+        with self.lock:
+            self.spec, self.left = spec, spec.get("count")
+            self.lock.notify_all()
+
+    def take(self, is_load):
+        """The mode of this call; counted where it does something."""
+        with self.lock:
+            spec = self.spec
+            if spec["mode"] in ("load_error", "crash_on_load", "lie") and not is_load:
+                return {"mode": "ok"}
+            if self.left is not None and spec["mode"] != "ok":
+                self.left -= 1
+                if self.left <= 0:
+                    self.spec, self.left = {"mode": "ok"}, None
+            return spec
+
+    def wait(self, spec):
+        with self.lock:
+            self.lock.wait_for(lambda: self.spec is not spec)
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    engine = mode = None
+    token = None
+
+    def log_message(self, *_):
+        pass
+
+    def reply(self, status, body, kind=None):
+        text = body if isinstance(body, (str, bytes)) else json.dumps(body)
+        data = text.encode() if isinstance(text, str) else text
+        self.send_response(status)
+        self.send_header("Content-Type", kind or ("text/plain; charset=utf-8" if isinstance(
+            body, (str, bytes)) else "application/json"))
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def stub(self, method, body):
+        e = self.engine
+        if method == "POST":
+            if body.get("mode") == "crash":
+                os._exit(9)
+            if body.get("use"):  # A client's request, for the memory's sake.
+                with e.lock:
+                    e.use(body["use"], e.registered[body["use"]])
+            else:
+                self.mode.set(body)
+        with e.lock:
+            self.reply(200, dict(e.holds(), loads=e.loads, evictions=e.evictions, calls=e.calls,
+                                 most_resident=e.most_resident))
+
+    def misbehave(self, spec):
+        """True: answered already."""
+        mode = spec["mode"]
+        if mode == "slow":
+            time.sleep(spec.get("ms", 100) / 1e3)
+        elif mode == "hang":
+            self.mode.wait(spec)
+        elif mode in ("error", "load_error"):
+            self.reply(500, {"error": {"message": "Internal Server Error", "type":
+                                       "InternalServerError", "param": None, "code": 500}})
+            return True
+        elif mode == "garbage":
+            data = b"\x00\xff{[\"}garbage\n" * (spec.get("bytes", 4096) // 14 + 1)
+            try:
+                self.reply(200, data, "application/json")
+            except OSError:
+                self.close_connection = True  # The reader had enough.
+            return True
+        return False
+
+    def serve(self, method):
+        length = int(self.headers.get("Content-Length") or 0)
+        raw = self.rfile.read(length) if length else b"{}"
+        try:
+            body = json.loads(raw)
+        except ValueError:
+            return self.reply(400, {"detail": "There was an error parsing the body"})
+        if self.path == "/stub":
+            return self.stub(method, body)
+        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
+            return self.reply(401, {"error": "Unauthorized"})
+        e = self.engine
+        is_load = method == "POST" and self.path in e.loads_at
+        spec = self.mode.take(is_load)
+        if self.misbehave(spec):
+            return None
+        with e.lock:
+            e.calls += 1
+            if spec["mode"] == "crash_on_load":
+                time.sleep(.01)
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"succ")
+                self.wfile.flush()
+                os._exit(9)
+            try:
+                answer = (e.lie(self.path, body) if spec["mode"] == "lie"
+                          else e.answer(method, self.path, body))
+            except Refused as refused:
+                return self.reply(refused.status, refused.body)
+        return self.reply(200, answer)
+
+    def do_GET(self):
+        self.serve("GET")
+
+    def do_POST(self):
+        self.serve("POST")
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = True
+    request_queue_size = 64
+
+    def get_request(self):
+        connection, address = super().get_request()
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection, address
+
+    def handle_error(self, request, client_address):
+        pass  # Clients go away; that is what some tests are about.
+
+
+def arguments():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    p.add_argument("kind", choices=("vllm", "sglang", "llamacpp"))
+    p.add_argument("--port", type=int, default=0)
+    p.add_argument("--slots", type=int, default=3)
+    p.add_argument("--cpu-slots", type=int, default=0)
+    p.add_argument("--load-ms", type=float, default=0)
+    p.add_argument("--touch-ms", type=float, default=0)
+    p.add_argument("--base", default="base")
+    p.add_argument("--adapter", action="append", default=[])
+    p.add_argument("--strict-paths", action="store_true")
+    p.add_argument("--lora", action="append", default=[])
+    p.add_argument("--apply", action="store_true", help="llamacpp: scales are 1 at the start")
+    p.add_argument("--token")
+    p.add_argument("--load-at-register", action="store_true")
+    p.add_argument("--loaded-metric", action="store_true")
+    p.add_argument("--no-metrics", action="store_true")
+    p.add_argument("--no-listing", action="store_true")
+    return p.parse_args()
+
+
+def main():
+    args = arguments()
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: never outlive the test.
+    if os.getppid() != parent:
+        sys.exit(1)
+    Handler.engine = {"vllm": Vllm, "sglang": Sglang, "llamacpp": LlamaCpp}[args.kind](args)
+    Handler.mode, Handler.token = Mode(), args.token
+    server = Server(("127.0.0.1", args.port), Handler)
+    print(f"port {server.server_address[1]}", flush=True)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
