@@ -164,6 +164,14 @@ struct engine_item **driver_named(struct driver *d, const char *name, size_t *re
     return d->by_name + low;
 }
 
+bool driver_has_gone(struct engine_item *const *its, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (its[i]->gone)
+            return true;
+    return false;
+}
+
 /* Somebody else carries the plan out; all that can be said is what was planned. */
 static enum err none_list(struct driver *d, struct err_detail *detail)
 {

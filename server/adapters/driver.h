@@ -23,16 +23,17 @@ struct driver {
     int64_t *order;               /* (n) of cap: work space of the mirror. */
     uint32_t flags;               /* Of enum engine_flag. */
     /* Learnt from the engine; driver_doubt forgets it. */
-    uint32_t room;     /* Residents it has room for; UINT32_MAX: it does not say. */
-    bool lists;        /* SGLang: GET /v1/models names adapters. */
-    uint32_t numbers;  /* llama.cpp: its adapters are 0 to numbers - 1. */
-    double started;    /* vLLM: when its process says it started; 0: it does not say. */
-    uint64_t requests; /* Calls made, counted. */
-    double took_ms;    /* Of the latest ensure. */
-    bool was_load;     /* The latest ensure took as long as a load; else the adapter was there. */
-    bool reconnected;  /* Some call since the latest list found its connection closed. */
-    bool gone;         /* The latest call found no process: refused or reset. */
-    bool unfit;        /* The latest failure was of one adapter, not of the replica. */
+    uint32_t room;       /* Residents it has room for; UINT32_MAX: it does not say. */
+    bool lists;          /* SGLang: GET /v1/models names adapters. */
+    uint32_t numbers;    /* llama.cpp: its adapters are 0 to numbers - 1. */
+    int64_t reported_us; /* vLLM: when its metric was asked. */
+    double started;      /* vLLM: when its process says it started; 0: it does not say. */
+    uint64_t requests;   /* Calls made, counted. */
+    double took_ms;      /* Of the latest ensure. */
+    bool was_load;       /* The latest ensure took as long as a load; else the adapter was there. */
+    bool reconnected;    /* Some call since the latest list found its connection closed. */
+    bool gone;           /* The latest call found no process: refused or reset. */
+    bool unfit;          /* The latest failure was of one adapter, not of the replica. */
 };
 
 /* All but list may be NULL where the engine has no such thing: then it is done by itself.
@@ -95,3 +96,5 @@ MUST_USE enum err driver_post(struct driver *d, const char *path, uint32_t timeo
                               const char *fmt, ...);
 /* The items of one name: that of the library, and predecessors that are about to be retired. */
 struct engine_item **driver_named(struct driver *d, const char *name, size_t *ret_n);
+/* Whether one of them is gone: then the name that the engine lists is that one's. */
+bool driver_has_gone(struct engine_item *const *its, size_t n);

@@ -30,45 +30,21 @@ struct listing {
     bool any;
 };
 
+static void look(void *ctx, const char *id, const char *parent)
+{
+    struct listing *l = ctx;
+    (void)id;
+    l->any = l->any || (parent && *parent);
+}
+
 static void listed(void *ctx, const char *id, const char *parent)
 {
     struct listing *l = ctx;
     size_t n;
     struct engine_item **its = driver_named(l->d, id, &n);
-    l->any = l->any || (parent && *parent);
+    look(ctx, id, parent);
     for (size_t i = 0; i < n; i++)
-        its[i]->denied = false;
-}
-
-/* Builds that list no adapters are believed what they answered to loads, until a call finds no
- * process there. A build that has ever listed one lists them all. */
-static enum err sglang_list(struct driver *d, struct err_detail *detail)
-{
-    struct engine_reply reply;
-    struct listing l = {.d = d};
-    TRY(driver_call(d, "/v1/models", NULL, d->call_ms, &reply, detail));
-    for (size_t i = 0; i < d->n; i++)
-        d->items[i].denied = true;
-    if (engine_models(reply.body, listed, &l) != OK)
-        return err_say(detail, ERR_ENGINE_ANSWER, "GET /v1/models: not a list of models");
-    d->lists = d->lists || l.any;
-    if (!d->lists) {
-        for (size_t i = 0; i < d->n; i++)
-            d->items[i].denied = false;
-    } else {
-        size_t lost = 0, kept = 0;
-        for (size_t i = 0; i < d->n; i++) {
-            struct engine_item *it = &d->items[i];
-            lost += it->offered && it->denied;
-            kept += !it->denied;
-            it->offered = !it->denied;
-            it->pinned = it->pinned && it->offered;
-        }
-        if (lost > 0 && kept == 0)
-            sglang_doubt(d);
-    }
-    sglang_settle(d);
-    return OK;
+        its[i]->denied = !its[i]->gone && driver_has_gone(its, n);
 }
 
 /* Both calls answer 400 with the same JSON when they refuse; then the words are in detail. */
@@ -92,6 +68,74 @@ static enum err sglang_load(struct driver *d, struct engine_item *it, bool pinne
                        "/load_lora_adapter: succeeded, and does not list the adapter");
     it->offered = true;
     it->pinned = pinned;
+    return OK;
+}
+
+/* Whether this build lists adapters can be seen only when it has some. */
+static enum err learn_listing(struct driver *d, struct err_detail *detail)
+{
+    struct engine_reply reply;
+    struct listing l = {.d = d};
+    if (d->lists)
+        return OK;
+    TRY(driver_call(d, "/v1/models", NULL, d->call_ms, &reply, detail));
+    d->lists = engine_models(reply.body, look, &l) == OK && l.any;
+    return OK;
+}
+
+/* Of a build that lists nothing: loading what is loaded is refused, unless it has forgotten. */
+static enum err probe_restart(struct driver *d, struct err_detail *detail)
+{
+    size_t i = 0;
+    while (i < d->n && !(d->items[i].pinned && !d->items[i].gone))
+        i++;
+    if (i == d->n)
+        return OK;
+    enum err e = sglang_load(d, &d->items[i], true, detail);
+    if (e == OK) {
+        sglang_doubt(d);
+        d->items[i].offered = d->items[i].pinned = true;
+    }
+    return e == ERR_ENGINE_REFUSED && d->unfit ? OK : e;
+}
+
+/* Builds that list no adapters are believed what they answered to loads, until a call finds no
+ * process there, or a probe another one. A build that has ever listed one lists them all. */
+static void take_list(struct driver *d)
+{
+    size_t lost = 0, kept = 0;
+    for (size_t i = 0; i < d->n; i++) {
+        struct engine_item *it = &d->items[i];
+        lost += it->offered && it->denied && !it->claimed;
+        kept += !it->denied;
+        it->offered = !it->denied;
+        it->pinned = it->pinned && it->offered;
+    }
+    if (lost > 0 && kept == 0) /* All of them: it has restarted, and lied about nothing. */
+        sglang_doubt(d);
+}
+
+static enum err sglang_list(struct driver *d, struct err_detail *detail)
+{
+    struct engine_reply reply;
+    struct listing l = {.d = d};
+    TRY(driver_call(d, "/v1/models", NULL, d->call_ms, &reply, detail));
+    for (size_t i = 0; i < d->n; i++)
+        d->items[i].denied = true;
+    if (engine_models(reply.body, listed, &l) != OK)
+        return err_say(detail, ERR_ENGINE_ANSWER, "GET /v1/models: not a list of models");
+    d->lists = d->lists || l.any;
+    bool reconnected = d->reconnected;
+    d->reconnected = false;
+    if (d->lists) {
+        take_list(d);
+    } else {
+        for (size_t i = 0; i < d->n; i++)
+            d->items[i].denied = false;
+        if (reconnected)
+            TRY(probe_restart(d, detail));
+    }
+    sglang_settle(d);
     return OK;
 }
 
@@ -137,7 +181,7 @@ static enum err sglang_ensure(struct driver *d, struct engine_item *it, struct e
     if (e == OK) {
         it->load_ms = d->took_ms;
         sglang_settle(d);
-        return OK;
+        return learn_listing(d, detail);
     }
     if (e == ERR_ENGINE_REFUSED && d->unfit && strstr(detail->text, "pin all slots")) {
         /* It has fewer slots than we were told. Served as a miss it still can be. */

@@ -23,9 +23,11 @@ static void vllm_doubt(struct driver *d)
     for (size_t i = 0; i < d->n; i++) {
         lru_doubt(&d->items[i].use, now_us());
         d->items[i].resident = false;
+        d->items[i].claimed = false;
     }
 }
 
+/* What the metric said stands until something has been used since; then the mirror must agree. */
 static void vllm_settle(struct driver *d)
 {
     int64_t now = now_us();
@@ -43,8 +45,10 @@ static void vllm_settle(struct driver *d)
     for (size_t i = 0; i < d->n; i++) {
         struct engine_item *it = &d->items[i];
         size_t rank = it->offered ? lru_rank(d->order, d->n, &it->use) : SIZE_MAX;
-        bool says = (d->flags & ENGINE_RESIDENCY_METRIC) != 0;
-        it->resident = it->offered && (says ? it->reported : rank < slots);
+        bool there = rank < slots;
+        if (d->flags & ENGINE_RESIDENCY_METRIC)
+            there = it->reported && (there || d->order[0] <= d->reported_us);
+        it->resident = it->offered && there;
         it->endangered = it->resident && rank + 1 >= slots;
     }
 }
@@ -56,7 +60,7 @@ static void listed(void *ctx, const char *id, const char *parent)
     struct engine_item **its = driver_named(d, id, &n);
     (void)parent; /* Older builds name none. */
     for (size_t i = 0; i < n; i++)
-        its[i]->denied = false;
+        its[i]->denied = !its[i]->gone && driver_has_gone(its, n);
 }
 
 /* Names that run now are in a slot now. */
@@ -118,6 +122,7 @@ static void read_metrics(struct driver *d, struct slice body, int64_t begun_us,
 {
     struct engine_metric m;
     d->flags &= ~(uint32_t)ENGINE_RESIDENCY_METRIC;
+    d->reported_us = begun_us;
     for (size_t i = 0; i < d->n; i++)
         d->items[i].reported = false;
     while (engine_metric_next(&body, &m)) {
@@ -164,17 +169,14 @@ static enum err vllm_list(struct driver *d, struct err_detail *detail)
     size_t lost = 0, kept = 0;
     for (size_t i = 0; i < d->n; i++) {
         struct engine_item *it = &d->items[i];
-        lost += it->offered && it->denied;
+        lost += it->offered && it->denied && !it->claimed;
         kept += it->offered && !it->denied;
         if (it->denied)
             lru_doubt(&it->use, now_us());
         it->offered = !it->denied;
     }
-    if (lost > 0 && kept == 0) { /* All of them: it has restarted, and lied about nothing. */
+    if (lost > 0 && kept == 0) /* All of them: it has restarted, and lied about nothing. */
         driver_doubt(d);
-        for (size_t i = 0; i < d->n; i++)
-            d->items[i].claimed = false;
-    }
     TRY(ask_metrics(d, detail));
     vllm_settle(d);
     return OK;

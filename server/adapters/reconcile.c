@@ -178,10 +178,14 @@ void reconcile_done(struct engine_item *item, enum reconcile_act act,
 {
     item->draining_us = 0;
     item->loading = false;
-    if (error)
+    if (error) {
         fail(item, rules, error, now_us, jitter);
-    else if (act == RECONCILE_LOAD || act == RECONCILE_OFFER)
-        item->claimed = true;
+        return;
+    }
+    item->error[0] = 0;
+    item->retry_us = 0;
+    if (act == RECONCILE_LOAD || act == RECONCILE_OFFER)
+        item->claimed = true; /* Its failures count on until the list confirms it. */
 }
 
 void reconcile_crowd(struct engine_item *items, size_t n, const struct reconcile_rules *rules,

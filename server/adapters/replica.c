@@ -272,6 +272,8 @@ static enum err down(struct replica *r, enum err e, const struct err_detail *det
     v->errors++;
     (void)snprintf(v->error, sizeof v->error, "%.*s", (int)sizeof v->error - 1,
                    detail->text[0] ? detail->text : err_text(e));
+    for (size_t i = 0; i < r->n; i++)
+        r->items[i].claimed = false; /* What becomes of it proves no lie now. */
     /* A mirror cannot survive what it did not see; a list can, unless the process was gone. */
     if (r->driver->gone || r->driver->ops->kind == ENGINE_VLLM)
         driver_doubt(r->driver);
@@ -393,6 +395,7 @@ enum err replica_tick(struct replica *r, bool *ret_more)
     struct err_detail detail = {""};
     *ret_more = false;
     TRY(adopt(r));
+    drop_retired(r);
     r->view.ticks++;
     r->pass.number++;
     r->pass.offers = REPLICA_OFFERS;

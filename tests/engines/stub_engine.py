@@ -161,8 +161,9 @@ class Vllm(Engine):
                  "# TYPE process_start_time_seconds gauge",
                  f"process_start_time_seconds {self.started:.3f}",
                  "# TYPE vllm:lora_requests_info gauge",
-                 'vllm:lora_requests_info{max_lora="%d",running_lora_adapters="",'
-                 'waiting_lora_adapters=""} %.3f' % (self.args.slots, self.started),
+                 # What ran once stays in the text for ever, with the time when it did.
+                 'vllm:lora_requests_info{max_lora="1",running_lora_adapters="warm-up",'
+                 'waiting_lora_adapters=""} %.3f' % self.started,
                  'vllm:lora_requests_info{max_lora="%d",running_lora_adapters="%s",'
                  'waiting_lora_adapters=""} %.3f' % (self.args.slots, running, time.time())]
         if self.args.loaded_metric:

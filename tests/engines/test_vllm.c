@@ -1,0 +1,133 @@
+/* The mirror of vLLM's LRU against the stub's: whatever clients ask for, what the rows call
+ * resident is in a slot, and what is wanted is there after a tick. */
+#include "server/ops/clock.h"
+#include "state/base/rng.h"
+#include "tests/engines/fleet.h"
+#include "tests/unit/cmocka_all.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static struct fleet *fleet_new(const char *const *more)
+{
+    static struct fleet f;
+    memset(&f, 0, sizeof f);
+    fleet_stub(&f, ENGINE_VLLM, 3, more);
+    fleet_open(&f, 2);
+    fleet_desire(&f, "01");
+    assert_in_range(fleet_ticks(&f, 2), 1, 2);
+    return &f;
+}
+
+/* A client's request, as the router sees it: decided, served, reported. */
+static void use(struct fleet *f, uint32_t i)
+{
+    char body[64];
+    f->used_us[i + 1] = clock_mono_ns() / 1000;
+    (void)snprintf(body, sizeof body, "{\"use\":\"a%u\"}", i);
+    stub_tell(&f->stubs[0], body);
+}
+
+static void check_rows(struct fleet *f)
+{
+    char name[8];
+    for (uint32_t i = 0; i < FLEET_ADAPTERS; i++) {
+        (void)snprintf(name, sizeof name, "a%u", i);
+        if (fleet_row(f, 0, i + 1).phase == ENGINE_RESIDENT)
+            assert_true(stub_has(&f->stubs[0], "resident", name));
+    }
+}
+
+static void play(const char *const *more)
+{
+    struct fleet *f = fleet_new(more);
+    const uint64_t seed = 11;
+    for (uint64_t round = 0; round < 40; round++) {
+        uint64_t n = rng_below(seed, 100 * round, 4);
+        for (uint64_t k = 1; k <= n; k++)
+            use(f, (uint32_t)rng_below(seed, 100 * round + k, FLEET_ADAPTERS));
+        if (round == 20)
+            fleet_desire(f, "34");
+        assert_int_equal(fleet_ticks(f, 1), 1);
+        fleet_holds(f, round < 20 ? "01" : "34");
+        check_rows(f);
+    }
+    fleet_done(f);
+}
+
+static void the_mirror_is_never_wrong_about_what_is_resident(void **state)
+{
+    const char *more[] = {NULL};
+    (void)state;
+    play(more);
+}
+
+static void nor_where_registering_loads(void **state)
+{
+    const char *more[] = {"--load-at-register", NULL};
+    (void)state;
+    play(more);
+}
+
+static void nor_without_metrics(void **state)
+{
+    const char *more[] = {"--no-metrics", NULL};
+    (void)state;
+    play(more);
+}
+
+static void nor_where_the_engine_says_what_is_loaded(void **state)
+{
+    const char *more[] = {"--loaded-metric", NULL};
+    (void)state;
+    play(more);
+}
+
+/* Two slots of residents and one of scratch: one miss after another, each tick saves the residents
+ * from being the next to go. */
+static void residents_survive_a_row_of_misses_without_being_loaded_again(void **state)
+{
+    (void)state;
+    struct fleet *f = fleet_new(NULL);
+    long loads = stub_number(&f->stubs[0], "loads");
+    for (uint32_t i = 0; i < 8; i++) {
+        use(f, 2 + i % 4);
+        assert_int_equal(fleet_ticks(f, 1), 1);
+        fleet_holds(f, "01");
+    }
+    /* Each was a miss but the first, which the last offer may have left in the scratch slot. */
+    assert_in_range(stub_number(&f->stubs[0], "loads") - loads, 7, 8);
+    assert_true(fleet_view(f, 0).touches >= 8);
+    fleet_done(f);
+}
+
+static void a_metric_that_contradicts_a_load_is_believed(void **state)
+{
+    const char *more[] = {"--loaded-metric", NULL};
+    (void)state;
+    struct fleet *f = fleet_new(more);
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    assert_true(fleet_view(f, 0).flags & ENGINE_RESIDENCY_METRIC);
+    stub_tell(&f->stubs[0], "{\"mode\":\"lie\"}");
+    fleet_desire(f, "23");
+    assert_int_equal(reconciler_tick(f->r, 0), OK); /* Believes the answer to the load, */
+    stub_tell(&f->stubs[0], "{\"mode\":\"error\",\"count\":3}");
+    assert_int_equal(reconciler_tick(f->r, 0), ERR_ENGINE_REFUSED);
+    stub_tell(&f->stubs[0], "{\"mode\":\"ok\"}");
+    assert_int_equal(fleet_ticks(f, 1), 1); /* until the metric says otherwise. */
+    fleet_holds(f, "23");
+    fleet_done(f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_mirror_is_never_wrong_about_what_is_resident),
+        cmocka_unit_test(nor_where_registering_loads),
+        cmocka_unit_test(nor_without_metrics),
+        cmocka_unit_test(nor_where_the_engine_says_what_is_loaded),
+        cmocka_unit_test(residents_survive_a_row_of_misses_without_being_loaded_again),
+        cmocka_unit_test(a_metric_that_contradicts_a_load_is_believed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
