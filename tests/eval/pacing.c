@@ -8,14 +8,8 @@
  * ten times dearer than the dearest, with and without a declared price.
  * Arguments: orders (20; what is promised is promised of 20, fewer are noise). Exits 1 when a
  * promise is broken, 77 without SHUNT_DATA. */
-#include "server/route/pacing.h"
-
-#include "server/route/decide.h"
-#include "server/route/features.h"
 #include "state/base/rng.h"
-#include "state/model/fold.h"
-#include "state/model/model.h"
-#include "tests/eval/rows.h"
+#include "tests/eval/paced.h"
 #include "tests/eval/verdict.h"
 
 #include <math.h>
@@ -23,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUALITY, COST, METRICS };
 enum { BUDGETS = 7, DELAY_MAX = 256, RESCORE_EVERY = 5 };
 
 /* One table: who is there when, and what is promised of it. */
@@ -45,204 +38,55 @@ struct result {
     double budget, quality, hull, cost, worst, share[ROWS_ARMS_MAX];
 };
 
-struct waiting { /* A decision whose outcome is not known yet. */
-    uint32_t row, arm;
-    double charged;
-};
-
 struct game {
-    const struct rows *rows;
+    struct paced p;
     const struct plan *plan;
-    const float *x;
-    struct router_config config;
-    struct model *model;
-    struct snapshot *snapshot;
-    struct event event;
-    uint64_t position, seed, decided, learned;
-    uint32_t router_uid, arm_uid[ROWS_ARMS_MAX];
-    uint64_t issued[ROWS_ARMS_MAX];
-    bool paced;
     uint32_t window[PACING_W]; /* Rows whose contexts are in the ring. */
-    struct waiting waiting[DELAY_MAX + 1];
-    struct pacing pacing;
-    struct pacing_slot slots[PACING_W];
-    struct decide_scratch scratch;
+    struct paced_choice waiting[DELAY_MAX + 1];
 };
 
-static void must(enum err e, const char *what)
+static void must(bool ok, const char *what)
 {
-    if (e == OK)
+    if (ok)
         return;
-    fprintf(stderr, "pacing: %s: %s\n", what, err_text(e));
+    fprintf(stderr, "pacing: %s\n", what);
     abort();
-}
-
-static uint32_t fold(struct game *g)
-{
-    struct fold_result r;
-    must(model_reserve(g->model, &g->event, 0), "reserve");
-    fold_event(g->model, &g->event, g->position++, &r);
-    must(r.err, "fold");
-    return r.uid;
-}
-
-static void publish(struct game *g)
-{
-    struct snapshot *next;
-    must(snapshot_build(g->model, g->snapshot, &next), "snapshot");
-    snapshot_free(g->snapshot);
-    g->snapshot = next;
-}
-
-static double mean_cost(const struct rows *rows, uint32_t arm)
-{
-    double sum = 0;
-    for (uint32_t i = 0; i < rows->n; i++)
-        sum += rows->row[i].cost[arm];
-    return sum / rows->n;
-}
-
-static void add_arm(struct game *g, uint32_t arm, bool declared)
-{
-    memset(&g->event, 0, sizeof g->event);
-    g->event.kind = EVENT_ARM_ADD;
-    g->event.u.arm.router_uid = g->router_uid;
-    struct arm_config *c = &g->event.u.arm.config;
-    memcpy(c->name, g->rows->arms.name[arm], ROWS_NAME_CAP);
-    if (declared) {
-        c->prior_mask = 1U << COST;
-        c->prior_raw[COST] = mean_cost(g->rows, arm);
-        c->prior_z[COST] = metric_normalise(&g->config.metrics[COST], c->prior_raw[COST]);
-    }
-    g->arm_uid[arm] = fold(g);
-}
-
-/* The default router, with the metrics quality and cost_usd out of its default table. */
-static void configure(struct router_config *c)
-{
-    settings_defaults(c, "paced");
-    c->spec.task_slots = 0;
-    int quality = settings_metric_index(c, "quality", strlen("quality"));
-    int cost = settings_metric_index(c, "cost_usd", strlen("cost_usd"));
-    must(quality >= 0 && cost >= 0 ? OK : ERR_METRIC_NOT_FOUND, "default metrics");
-    const struct metric_def kept[METRICS] = {c->metrics[quality], c->metrics[cost]};
-    memcpy(c->metrics, kept, sizeof kept);
-    c->metrics[QUALITY].weight = 1;
-    c->metrics_n = METRICS;
-}
-
-static void open_game(struct game *g)
-{
-    must(model_new(&g->model), "model");
-    g->position = 1;
-    g->event.kind = EVENT_ROUTER_CREATE;
-    g->event.u.router = g->config;
-    g->event.u.router.settings.seed = g->seed;
-    g->router_uid = fold(g);
-    for (uint32_t a = 0; a < g->plan->first_n; a++)
-        add_arm(g, a, !g->plan->undeclared);
-    publish(g);
-}
-
-/* What is decided of a row: the arms that may be chosen, what they cost, which it is. */
-struct view {
-    struct eligible arms[ROWS_ARMS_MAX];
-    float cost[ROWS_ARMS_MAX];
-    uint32_t n;
-    struct decide_result result;
-};
-
-static void look(struct game *g, const float *x, struct view *v)
-{
-    const struct router_view *r = g->snapshot->routers[0];
-    struct pacing_terms t = pacing_terms(&g->pacing);
-    float pmf[ROWS_ARMS_MAX];
-    memset(v, 0, sizeof *v);
-    v->n = r->arms_n;
-    for (uint32_t a = 0; a < v->n; a++)
-        v->arms[a] = (struct eligible){.index = a, .issued = g->issued[a]};
-    if (g->paced) {
-        pacing_costs(r, COST, x, t.budget, v->arms, v->n, v->cost);
-        v->n = pacing_filter(r, COST, &t, v->arms, v->cost, v->n);
-    }
-    const struct decide_input in = {
-        .router = r,
-        .x = x,
-        .arms = v->arms,
-        .n = v->n,
-        .answer_share = 1,
-        .seed = rng_mix(g->seed, g->decided),
-        .cost = g->paced ? v->cost : NULL,
-        .lambda = t.lambda,
-    };
-    decide(&in, &g->scratch, pmf, &v->result);
 }
 
 /* The window as today's model sees it; bank and breaker stay. */
 static void rescore(struct game *g)
 {
-    struct pacing was = g->pacing;
-    struct view v;
-    size_t d = spec_d(&g->config.spec);
+    struct pacing *pacing = &g->p.pacing, was = *pacing;
+    struct paced_look look;
+    size_t d = spec_d(&g->p.config.spec);
     uint32_t first = (was.next + PACING_W - was.used) % PACING_W;
-    pacing_forget(&g->pacing);
-    g->pacing.next = first;
+    pacing_forget(pacing);
+    pacing->next = first;
     for (uint32_t i = 0; i < was.used; i++) {
-        struct pacing now = g->pacing;
-        g->pacing.base = was.base; /* What may be chosen is the same for all of them. */
-        g->pacing.used = was.used;
-        look(g, g->x + g->window[(first + i) % PACING_W] * d, &v);
-        g->pacing = now;
-        pacing_charge(&g->pacing, &v.result.menu, 0);
-        g->pacing.bank = was.bank;
-        g->pacing.spend = was.spend;
-        g->pacing.tripped = was.tripped;
+        struct pacing now = *pacing;
+        pacing->base = was.base; /* What may be chosen is the same for all of them. */
+        pacing->used = was.used;
+        paced_look(&g->p, g->p.x + g->window[(first + i) % PACING_W] * d, &look);
+        *pacing = now;
+        pacing_charge(pacing, &look.result.menu, 0);
+        pacing->bank = was.bank;
+        pacing->spend = was.spend;
+        pacing->tripped = was.tripped;
     }
 }
 
-/* The arm for a row; what it is predicted to cost is paid. */
-static struct waiting choose(struct game *g, uint32_t row, const float *x)
+static struct paced_choice choose(struct game *g, uint32_t row)
 {
-    struct view v;
-    if (g->paced && g->plan->rescore && g->decided % RESCORE_EVERY == 0)
+    if (g->p.budgeted && g->plan->rescore && g->p.decided % RESCORE_EVERY == 0)
         rescore(g);
-    look(g, x, &v);
-    uint32_t chosen = v.result.chosen, arm = v.arms[chosen].index;
-    g->decided++;
-    g->issued[arm]++;
-    if (g->paced) {
-        g->window[g->pacing.next] = row;
-        pacing_charge(&g->pacing, &v.result.menu, (double)v.cost[chosen]);
-    }
-    return (struct waiting){row, arm, (double)v.cost[chosen]};
+    g->window[g->p.pacing.next] = row;
+    return paced_choose(&g->p, row);
 }
 
-/* The outcome of a decision becomes known. */
-static void learn(struct game *g, const struct waiting *w)
+static void learn(struct game *g, const struct paced_choice *c)
 {
-    const struct row *row = &g->rows->row[w->row];
-    uint32_t arm = w->arm;
-    struct event_outcome *o = &g->event.u.outcome;
-    size_t d = spec_d(&g->config.spec);
-    const float *x = g->x + w->row * d;
-    memset(&g->event, 0, offsetof(struct event, u) + sizeof *o);
-    g->event.kind = EVENT_OUTCOME;
-    g->learned++;
-    memcpy(o->decision.id, &g->learned, sizeof g->learned);
-    o->decision.router_uid = g->router_uid;
-    o->decision.arm_uid = g->arm_uid[arm];
-    o->decision.spec_hash = spec_hash(&g->config.spec);
-    o->decision.propensity = 1;
-    o->decision.d = (uint16_t)d;
-    memcpy(o->decision.x, x, d * sizeof *x);
-    double z = metric_normalise(&g->config.metrics[COST], row->cost[arm]);
-    o->metrics[QUALITY] = (struct outcome_metric){QUALITY, row->quality[arm], row->quality[arm]};
-    o->metrics[COST] = (struct outcome_metric){COST, row->cost[arm], z};
-    o->metrics_n = METRICS;
-    (void)fold(g);
-    publish(g);
-    if (g->paced)
-        pacing_correct(&g->pacing, w->charged, row->cost[arm]);
+    const struct row *row = &g->p.rows->row[c->row];
+    (void)paced_learn(&g->p, c, row->quality[c->arm], row->cost[c->arm]);
 }
 
 /* The best mix of two arms that keeps the budget; under the cheapest arm's cost, that arm. */
@@ -268,17 +112,17 @@ static void play(struct game *g, const uint32_t *order, uint32_t from, uint32_t 
                  struct result *r)
 {
     double quality[ROWS_ARMS_MAX] = {0}, cost[ROWS_ARMS_MAX] = {0}, spent = 0;
-    size_t d = spec_d(&g->config.spec);
+    const struct rows *rows = g->p.rows;
     uint32_t delay = g->plan->delay;
     for (uint32_t i = from; i < to; i++) {
-        const struct row *row = &g->rows->row[order[i]];
-        struct waiting *w = &g->waiting[i % (delay + 1)];
-        *w = choose(g, order[i], g->x + order[i] * d);
-        uint32_t arm = w->arm;
+        const struct row *row = &rows->row[order[i]];
+        struct paced_choice *c = &g->waiting[i % (delay + 1)];
+        *c = choose(g, order[i]);
+        uint32_t arm = c->arm;
         r->quality += weight * row->quality[arm] / (to - from);
         r->share[arm] += weight / (to - from);
         spent += row->cost[arm] / (to - from);
-        for (uint32_t a = 0; a < g->rows->arms.n; a++) {
+        for (uint32_t a = 0; a < rows->arms.n; a++) {
             quality[a] += row->quality[a] / (to - from);
             cost[a] += row->cost[a] / (to - from);
         }
@@ -287,7 +131,7 @@ static void play(struct game *g, const uint32_t *order, uint32_t from, uint32_t 
     }
     for (uint32_t i = to - delay; i < to; i++)
         learn(g, &g->waiting[i % (delay + 1)]);
-    r->hull += weight * hull_at(quality, cost, g->rows->arms.n, r->budget);
+    r->hull += weight * hull_at(quality, cost, rows->arms.n, r->budget);
     r->cost += weight * spent / r->budget;
     r->worst = fmax(r->worst, spent / r->budget);
 }
@@ -295,20 +139,20 @@ static void play(struct game *g, const uint32_t *order, uint32_t from, uint32_t 
 static void play_halves(struct game *g, const uint32_t *order, bool swap, double weight,
                         struct result *r)
 {
-    uint32_t half = g->rows->n / 2, n = g->rows->n;
+    uint32_t half = g->p.rows->n / 2, n = g->p.rows->n;
     struct result unused = {.budget = r->budget};
-    open_game(g);
-    pacing_init(&g->pacing, r->budget, 2, g->slots, PACING_W);
-    g->paced = !g->plan->free_first;
+    paced_open(&g->p);
+    for (uint32_t a = 0; a < g->plan->first_n; a++)
+        paced_add_arm(&g->p, a, !g->plan->undeclared);
+    paced_budget(&g->p, r->budget);
+    g->p.budgeted = !g->plan->free_first;
     play(g, order, swap ? half : 0, swap ? n : half, weight, &unused);
-    for (uint32_t a = g->plan->first_n; a < g->rows->arms.n; a++)
-        add_arm(g, a, !g->plan->undeclared);
-    publish(g);
-    pacing_init(&g->pacing, r->budget, 2, g->slots, PACING_W);
-    g->paced = true;
+    for (uint32_t a = g->plan->first_n; a < g->p.rows->arms.n; a++)
+        paced_add_arm(&g->p, a, !g->plan->undeclared);
+    paced_budget(&g->p, r->budget);
+    g->p.budgeted = true;
     play(g, order, swap ? 0 : half, swap ? half : n, weight, r);
-    snapshot_free(g->snapshot);
-    model_free(g->model);
+    paced_close(&g->p);
 }
 
 static const double cost_most = 1.004;
@@ -350,23 +194,22 @@ static int print_result(const struct plan *p, const struct rows *rows, uint32_t 
 static int run_plan(const struct plan *p, const struct rows *rows, uint32_t dearest, const float *x,
                     uint32_t orders)
 {
-    struct game *g = malloc(sizeof *g);
+    struct game *g = calloc(1, sizeof *g);
     uint32_t *order = malloc(rows->n * sizeof *order);
-    double low = mean_cost(rows, 0), high = mean_cost(rows, dearest);
+    double low = paced_mean(rows, 0, PACED_COST), high = paced_mean(rows, dearest, PACED_COST);
     int broken = 0;
-    must(g && order ? OK : ERR_NOMEM, "game");
+    must(g && order, "no memory for a game");
     printf("%s\n  budget    quality  - hull   cost (worst)  shares of %s ...\n", p->title,
            rows->arms.name[0]);
     for (uint32_t b = p->from; b < p->to; b++) {
         struct result r = {.budget = low * pow(high / low, b / (BUDGETS - 1.0))};
         for (uint32_t o = 0; o < 2 * orders; o++) {
-            memset(g, 0, offsetof(struct game, scratch));
-            g->rows = rows;
+            g->p.rows = rows;
             g->plan = p;
-            g->x = x;
-            g->seed = rng_mix(1, o);
-            configure(&g->config);
-            g->config.settings.explore_floor = p->floor;
+            g->p.x = x;
+            g->p.seed = rng_mix(1, o);
+            paced_config(&g->p.config);
+            g->p.config.settings.explore_floor = p->floor;
             rows_shuffle(o / 2, rows->n, order);
             play_halves(g, order, o & 1, .5 / orders, &r);
         }
@@ -375,22 +218,6 @@ static int run_plan(const struct plan *p, const struct rows *rows, uint32_t dear
     free(order);
     free(g);
     return broken;
-}
-
-static float *contexts(const struct rows *rows)
-{
-    struct router_config config;
-    configure(&config);
-    size_t d = spec_d(&config.spec);
-    float *x = malloc(rows->n * d * sizeof *x);
-    must(x ? OK : ERR_NOMEM, "contexts");
-    for (uint32_t i = 0; i < rows->n; i++) {
-        struct feature_input in = {.text = {rows->row[i].text, rows->row[i].text_len},
-                                   .task_slot = -1};
-        struct err_detail detail;
-        must(features_fill(&config.spec, &in, x + i * d, &detail), "features");
-    }
-    return x;
 }
 
 /* An arm made of another: its quality and cost times two factors. */
@@ -461,13 +288,14 @@ static int run_file(const char *name, uint32_t orders)
     struct rows *rows = path ? rows_read(path) : NULL;
     int broken = 0;
     free(path);
-    must(rows ? OK : ERR_INVALID, name);
-    float *x = contexts(rows);
+    must(rows, name);
+    float *x = paced_contexts(rows);
     if (rows->arms.n > FLASH) {
         broken = RUN(flash, rows, x);
     } else {
         broken = RUN(alone, rows, x);
-        add_column(rows, "bad", LLAMA, .5, mean_cost(rows, MISTRAL) / mean_cost(rows, LLAMA));
+        add_column(rows, "bad", LLAMA, .5,
+                   paced_mean(rows, MISTRAL, PACED_COST) / paced_mean(rows, LLAMA, PACED_COST));
         broken += RUN(bad, rows, x);
         rows->arms.n--;
         add_column(rows, "dear", GEMINI, 1, 10);
