@@ -4,6 +4,7 @@
 #include "state/base/mem.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -130,11 +131,13 @@ static struct job *take(struct jobs *j)
     return job;
 }
 
-/* Of this thread alone: on Linux both calls mean the thread when its id is given. A refusal changes
- * nothing but how much it gives way. */
+/* Of this thread alone: on Linux all three calls mean the thread when its id is given. A refusal
+ * changes nothing but how much it gives way. */
 static void give_way(void)
 {
     enum { IOPRIO_WHO_THREAD = 1, IOPRIO_BEST_EFFORT_LOWEST = 2 << 13 | 7 };
+    const struct sched_param none = {.sched_priority = 0};
+    (void)sched_setscheduler(gettid(), SCHED_BATCH, &none); /* Wakes without taking a processor. */
     (void)setpriority(PRIO_PROCESS, (id_t)gettid(), 19);
     (void)syscall(SYS_ioprio_set, IOPRIO_WHO_THREAD, 0, IOPRIO_BEST_EFFORT_LOWEST);
 }
@@ -308,11 +311,11 @@ static int64_t clock_ns(clockid_t clock)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* Rests if in the last milliseconds the thread had clearly less of a processor than it wanted. A
+/* Rests if in the last millisecond the thread had clearly less of a processor than it wanted. A
  * tenth of a second at most, so that cancelling stays quick. */
 static void rest(struct job *job)
 {
-    enum { LOOK_EVERY_NS = 2000000, REST_MOST_NS = 100000000, REST_SHARE = 19 };
+    enum { LOOK_EVERY_NS = 1000000, REST_MOST_NS = 100000000, REST_SHARE = 99 };
     int64_t now = clock_ns(CLOCK_MONOTONIC);
     if (now - job->looked_ns < LOOK_EVERY_NS)
         return;

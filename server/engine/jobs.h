@@ -3,13 +3,14 @@
  * queued, asked after, cancelled, and its result is kept for a while.
  * Owns: its thread, the jobs, and through job_work.free what they work with.
  * Threads: all functions from any; run on the jobs' thread, free on whichever lets go last.
- * Giving way: nice 19 and the lowest best-effort priority of disk access, not SCHED_IDLE: the
- * thread takes locks that the decision log's thread wants too, and must get to run to let them go.
- * Where the process shares the machine, what a nice thread uses is still charged to the process; so
- * a thread that was kept from its processor, which shows that others want it, rests nine times as
- * long as it worked. Limits: waiting_max wait, ended_max that ended are remembered; the oldest is
- * forgotten first. Invariant: a job that jobs_start took ends in one of DONE, FAILED, CANCELLED.
- * Nothing outlives the process. */
+ * Giving way: SCHED_BATCH (a thread that wakes takes nobody's processor), nice 19 and the lowest
+ * best-effort priority of disk access, not SCHED_IDLE: the thread takes locks that the decision
+ * log's thread wants too, and must get to run to let them go. Where the process shares the machine,
+ * what a nice thread uses is still charged to the process; so a thread that was kept from its
+ * processor, which shows that others want it, rests 99 times as long as it worked. Limits:
+ * waiting_max wait, ended_max that ended are remembered; the oldest is forgotten first. Invariant:
+ * a job that jobs_start took ends in one of DONE, FAILED, CANCELLED. Nothing outlives the process.
+ */
 #pragma once
 
 #include "state/base/err.h"
