@@ -20,7 +20,7 @@ const char *evaluation_warning_text(uint32_t warning)
 const char *evaluation_warning_code(uint32_t warning)
 {
     static const char *const codes[] = {
-#define X(name, text) #name + sizeof "WARN",
+#define X(name, text) &#name[sizeof "WARN"],
         EVALUATION_WARNINGS(X)
 #undef X
     };

@@ -21,7 +21,9 @@ const char *verdict_text(enum verdict v); /* "better"... */
 
 /* Bit, and what it means for a reader; evaluation_warning_text has the sentence. */
 #define EVALUATION_WARNINGS(X)                                                                     \
-    X(WARN_NO_ROWS, "no row could be used")                                                        \
+    X(WARN_NO_ROWS,                                                                                \
+      "no row could be used: what can be evaluated are decisions with an outcome whose arm was "   \
+      "drawn (MODE_ONLINE, explore_floor above 0)")                                                \
     X(WARN_ESS,                                                                                    \
       "the effective sample size is below 50: too few rows agree with the target to say "          \
       "anything; log with a higher explore_floor, or for longer")                                  \

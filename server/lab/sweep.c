@@ -19,7 +19,7 @@ const char *sweep_warning_text(uint32_t warning)
 const char *sweep_warning_code(uint32_t warning)
 {
     static const char *const codes[] = {
-#define X(name, text) #name + sizeof "SWEEP",
+#define X(name, text) &#name[sizeof "SWEEP"],
         SWEEP_WARNINGS(X)
 #undef X
     };
