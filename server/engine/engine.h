@@ -142,6 +142,7 @@ struct route_out {
     bool shows_excluded; /* With explain or dry_run; else the next two are empty. */
     uint32_t excluded_n; /* In all; the first MAX_EXCLUDED are here. */
     struct excluded_arm excluded[MAX_EXCLUDED];
+    bool limits_uncertain;      /* The limits are kept by predictions, not surely. */
     bool strict;                /* A strict budget pays; else the next two are 0. */
     double reserved, left;      /* In the budget's unit, for this decision and after it. */
     bool waits;                 /* Not to be answered before engine_route_wait's `done`. */

@@ -31,7 +31,7 @@ enum err engine_find_budget(struct engine_worker *w, const struct router_view *r
 enum { ASKED = 0x80 }; /* A mark of an arm that the budget is asked about. */
 
 uint32_t engine_afford(struct engine_worker *w, const struct router_view *r, const struct budget *b,
-                       uint32_t n)
+                       uint32_t n, uint32_t *ret_trials)
 {
     uint8_t metric = b->id.metric;
     w->refused_n = 0;
@@ -40,10 +40,11 @@ uint32_t engine_afford(struct engine_worker *w, const struct router_view *r, con
         w->refused_cost[w->arms[i].index] = w->costs[i];
         w->marks[w->arms[i].index] |= ASKED;
     }
-    uint32_t kept = pacing_filter(r, metric, &b->terms, w->arms, w->costs, n);
-    for (uint32_t i = 0; i < kept; i++)
+    uint32_t kept = pacing_filter(r, metric, &b->terms, w->arms, w->costs, n, ret_trials);
+    uint32_t stay = kept + (ret_trials ? *ret_trials : 0);
+    for (uint32_t i = 0; i < stay; i++)
         w->marks[w->arms[i].index] &= (uint8_t)~ASKED;
-    for (uint32_t i = 0; kept < n && i < r->arms_n; i++) {
+    for (uint32_t i = 0; stay < n && i < r->arms_n; i++) {
         if (!(w->marks[i] & ASKED))
             continue;
         w->marks[i] = UNAFFORDABLE;

@@ -93,10 +93,12 @@ struct budget {
 MUST_USE enum err engine_find_budget(struct engine_worker *w, const struct router_view *router,
                                      const char *tenant, int64_t now_us, struct budget *ret_budget,
                                      struct err_detail *detail);
-/* Fills w->costs of w->arms[0..n) and keeps those that may be chosen; returns how many. The others
- * are marked UNAFFORDABLE and stand in w->refused. */
+/* Fills w->costs of w->arms[0..n) and keeps those that may be chosen; returns how many; behind them
+ * stand *ret_trials that are on trial (NULL: none may be). The others are marked UNAFFORDABLE and
+ * stand in w->refused.
+ */
 uint32_t engine_afford(struct engine_worker *w, const struct router_view *router,
-                       const struct budget *budget, uint32_t n);
+                       const struct budget *budget, uint32_t n, uint32_t *ret_trials);
 void engine_show_budget(const struct budget *budget, const struct router_view *router,
                         struct shown_budget *ret_shown);
 /* "cost_usd 0.02 predicted, 0.004 affordable now". */

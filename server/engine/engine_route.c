@@ -18,6 +18,7 @@ struct routing {
     double weights[MAX_METRICS];
     const double *overrides; /* weights, or NULL. */
     uint32_t arms_n;         /* In w->arms. */
+    uint32_t trials;         /* Behind those, arms that the budget keeps on trial; in them later. */
     enum metric_group group; /* Whose matrix gives the width. */
     uint32_t cooling_n;      /* Candidates left out for cooling. */
     int forced;              /* Index into router->arms of an arm on probe, or -1. */
@@ -25,6 +26,7 @@ struct routing {
     enum router_mode mode;
     uint32_t policy_arm_uid; /* Of an apprentice: what the policy chose. */
     bool all_cooling;
+    bool relaxed; /* Only predictions keep the limits. */
     bool counted; /* The request is, and its side: a choice made again is not another one. */
     uint64_t seed;
     double answer_share;
@@ -145,16 +147,10 @@ static enum err check_baseline(const struct routing *t, struct err_detail *detai
                    why == PAUSED ? "; resume it or name another" : "");
 }
 
-static enum err find_eligible(struct routing *t, struct err_detail *detail)
+static void add_eligible(struct routing *t)
 {
     const struct router_view *r = t->router;
     uint8_t *marks = t->w->marks;
-    TRY(engine_demand(t->w, r, t->in, detail));
-    TRY(mark_candidates(t, detail));
-    engine_constrain(t->w, r);
-    engine_session_constrain(t->w, r, t->in);
-    if (t->mode != MODE_ONLINE)
-        TRY(check_baseline(t, detail));
     for (uint32_t i = 0; i < r->arms_n; i++) {
         if (marks[i] != ELIGIBLE)
             continue;
@@ -166,6 +162,41 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
         if (probe_due)
             try_probe(t, i);
     }
+}
+
+/* No arm keeps the limits surely: those that do by their prediction may serve, if a strict budget
+ * can pay for them. */
+static bool relax_limits(struct routing *t)
+{
+    uint8_t *marks = t->w->marks;
+    uint32_t left_out = t->w->session.left_out;
+    for (uint32_t i = 0; i < t->router->arms_n; i++) {
+        if (marks[i] != UNCERTAIN)
+            continue;
+        marks[i] = ELIGIBLE;
+        t->relaxed = true;
+    }
+    if (!t->relaxed)
+        return false;
+    engine_session_constrain(t->w, t->router, t->in);
+    if (t->w->session.view.strict)
+        t->w->session.left_out += left_out;
+    return true;
+}
+
+static enum err find_eligible(struct routing *t, struct err_detail *detail)
+{
+    const struct router_view *r = t->router;
+    uint8_t *marks = t->w->marks;
+    TRY(engine_demand(t->w, r, t->in, detail));
+    TRY(mark_candidates(t, detail));
+    engine_constrain(t->w, r);
+    engine_session_constrain(t->w, r, t->in);
+    if (t->mode != MODE_ONLINE)
+        TRY(check_baseline(t, detail));
+    add_eligible(t);
+    if (t->arms_n == 0 && relax_limits(t))
+        add_eligible(t);
     if (t->arms_n > 0)
         return OK;
     if (t->cooling_n == 0)
@@ -186,9 +217,10 @@ static void afford(struct routing *t)
     struct engine_worker *w = t->w;
     uint32_t probe = (uint32_t)t->forced;
     bool probing = t->forced >= 0;
+    bool may_try = !probing && t->mode == MODE_ONLINE && !t->all_cooling && !holds_arm(t);
     if (probing)
         add_arm(t, probe);
-    t->arms_n = engine_afford(w, t->router, &t->budget, t->arms_n);
+    t->arms_n = engine_afford(w, t->router, &t->budget, t->arms_n, may_try ? &t->trials : NULL);
     t->cheapest = (double)w->costs[0];
     for (uint32_t i = 1; i < t->arms_n; i++)
         t->cheapest = fmin(t->cheapest, (double)w->costs[i]);
@@ -362,8 +394,11 @@ static void choose(struct routing *t)
         .cost = t->budget.paced ? t->w->costs : NULL,
         .lambda = t->budget.terms.lambda,
         .budget = t->budget.terms.budget,
+        .trials = t->trials,
     };
     decide(&di, &t->w->decide, t->w->pmf, &t->result);
+    t->arms_n += di.trials;
+    t->trials = 0;
     if (t->mode != MODE_ONLINE) {
         serve_baseline(t);
         return;
@@ -633,8 +668,8 @@ enum { RACES = 16 }; /* For one request; each that is lost means that others wer
 static enum err choose_payable(struct routing *t, struct err_detail *detail)
 {
     for (int i = 0; i < RACES; i++) {
-        t->arms_n = t->cooling_n = 0;
-        t->all_cooling = false;
+        t->arms_n = t->trials = t->cooling_n = 0;
+        t->all_cooling = t->relaxed = false;
         t->forced = -1;
         TRY(find_eligible(t, detail));
         TRY(pace(t, detail));
@@ -656,6 +691,7 @@ static void show_session(const struct routing *t, struct route_out *out)
     const struct session_step *s = &t->w->session;
     const struct session_view *v = &s->view;
     out->strict = v->strict;
+    out->limits_uncertain = t->relaxed;
     out->reserved = (double)s->reserved * 1e-9;
     out->left = v->strict && v->used < v->budget ? (double)(v->budget - v->used) * 1e-9 : 0;
     out->waits = s->reserved > 0;

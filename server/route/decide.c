@@ -146,11 +146,15 @@ static uint32_t fill_policy(const struct decide_input *in, const struct census *
     const struct router_settings *s = &in->router->config->settings;
     struct player drawn;
     utility_init(&r->utility, in->router, in->weights);
-    score_arms(in->router, &r->utility, in->x, in->arms, in->n, in->answer_share, scratch->scores);
+    score_arms(in->router, &r->utility, in->x, in->arms, in->n + in->trials, in->answer_share,
+               scratch->scores);
     player_init(&drawn, in, s);
     if (in->cost) /* Under a split the menu is side A's, whose window it enters. */
         pacing_apply(in->lambda, in->cost, in->n, drawn.policy == &policy_linucb ? 1 : 0,
                      scratch->scores, &r->menu);
+    for (uint32_t i = in->n; i < in->n + in->trials; i++)
+        scratch->scores[i].mean =
+            (float)((double)scratch->scores[i].mean - in->lambda * (double)in->cost[i]);
     player_fill(&drawn, in, c, scratch, scratch->policy[0]);
     r->side = SIDE_NONE;
     if (has_split(s))
@@ -210,6 +214,23 @@ static void keep_held(const struct decide_input *in, const struct decide_scratch
     r->propensity = 1;
 }
 
+/* Arms on trial take their share off all others. */
+static void try_one(const struct decide_input *in, struct decide_scratch *scratch, float *pmf,
+                    struct decide_result *r)
+{
+    uint32_t n = in->n;
+    double share = probe_trials(in->cost + n, in->trials, in->budget, scratch->probe + n);
+    for (uint32_t i = 0; i < n; i++)
+        pmf[i] = (float)((1 - share) * (double)pmf[i]);
+    memcpy(pmf + n, scratch->probe + n, in->trials * sizeof *pmf);
+    double u = rng_uniform(in->seed, 6);
+    if (u < share) {
+        r->chosen = n + pick(scratch->probe + n, in->trials, u);
+        r->reason = REASON_PROBE;
+    }
+    r->propensity = (double)pmf[r->chosen];
+}
+
 void decide(const struct decide_input *in, struct decide_scratch *scratch, float *ret_pmf,
             struct decide_result *ret_result)
 {
@@ -253,6 +274,8 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
     }
     r->evaluable = share < 1 || floor > 0;
     r->propensity = (double)ret_pmf[r->chosen];
+    if (in->trials)
+        try_one(in, scratch, ret_pmf, r);
     if (in->holds)
         keep_held(in, scratch, ret_pmf, r);
 }

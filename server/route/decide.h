@@ -12,21 +12,22 @@
  *      when it names it. So a fresh arm in a router that serves, and the arms that an apprentice's
  *      baseline never was, come in by their share and never take all;
  *   3. probes (probe.h): their share of the mass goes to arms whose figures are in doubt;
- *   4. explore_floor of it is spread evenly over the eligible arms.
+ *   4. explore_floor of it is spread evenly over the eligible arms;
+ *      and arms on trial under a budget (pacing.h) take their small share off all of that.
  *   5. a session that holds an arm (settings.switch_cost > 0): while no eligible arm's mean, with
  * what a budget's price takes off it, exceeds the held one's by more than switch_cost, the held arm
  *      gets all the mass. Else 1 to 4 stand.
  * The draw is a function of (seed): rng_uniform(seed, 0) decides about the floor, 1 about
  * newcomers, 2 picks within what was decided, 3 is the decision log's, 4 the side of a split (below
- * s: B), 5 probes. The side is drawn for every request, so that newcomers and the floor weigh alike
- * on both. propensity is the arm's mass after all of these. A decision whose arm had to be a
- * newcomer's, or an arm's on probe, is not evaluable: no other arm had support. Reasons: EXPLOIT,
- * the policy's arm has the best mean; FIXED, it is the one that `fixed` names; EXPLORE, any other
- * arm of the policy's, and every draw of the floor. A budget (server/route/pacing.h) takes price
- * times cost off the means before any policy sees them, so that a mean here and in a reason is one
- * with the price; its arms were filtered before. SESSION, step 5 kept the arm: no side decided, and
- * it is not evaluable; SESSION_MOVED, in place of the reason above: the held arm is not among the
- * eligible. Pure; scratch is the caller's. */
+ * s: B), 5 probes, 6 trials. The side is drawn for every request, so that newcomers and the floor
+ * weigh alike on both. propensity is the arm's mass after all of these. A decision whose arm had to
+ * be a newcomer's, or an arm's on probe, is not evaluable: no other arm had support. Reasons:
+ * EXPLOIT, the policy's arm has the best mean; FIXED, it is the one that `fixed` names; EXPLORE,
+ * any other arm of the policy's, and every draw of the floor. A budget (server/route/pacing.h)
+ * takes price times cost off the means before any policy sees them, so that a mean here and in a
+ * reason is one with the price; its arms were filtered before. SESSION, step 5 kept the arm: no
+ * side decided, and it is not evaluable; SESSION_MOVED, in place of the reason above: the held arm
+ * is not among the eligible. Pure; scratch is the caller's. */
 #pragma once
 
 #include "server/route/pacing.h"
@@ -45,6 +46,9 @@ struct decide_input {
     const float *cost; /* (n), predicted, raw unit; NULL: no budget. */
     double lambda;     /* Its price. */
     double budget;     /* Raw unit a request. */
+    /* With a budget: arms[n .. n + trials) and their costs are on trial. 0 while a session holds an
+     * arm. */
+    uint32_t trials;
 };
 
 struct decide_scratch {
@@ -55,7 +59,7 @@ struct decide_scratch {
 };
 
 struct decide_result {
-    uint32_t chosen; /* Into in->arms. */
+    uint32_t chosen; /* Into in->arms, those on trial included. */
     enum reason reason;
     bool evaluable;
     double propensity;
@@ -67,7 +71,7 @@ struct decide_result {
     uint32_t policy_choice; /* What that policy draws (draw 2) without newcomers and floor. */
 };
 
-/* ret_pmf (n): the mass of every eligible arm. Scores stay in scratch, with the widths of the side
- * that was drawn. */
+/* ret_pmf (n + trials): the mass of every eligible arm. Scores stay in scratch, with the widths of
+ * the side that was drawn. */
 void decide(const struct decide_input *in, struct decide_scratch *scratch, float *ret_pmf,
             struct decide_result *ret_result);

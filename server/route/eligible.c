@@ -93,7 +93,7 @@ static bool estimate_of(const struct metric_def *def, const struct arm_view *arm
                         const struct guess *guess, uint32_t m, struct estimate *ret)
 {
     bool trial = def->group == METRIC_SERVED && arm->n[m] < TRIAL_OUTCOMES;
-    if (arm->n[m] > 0)
+    if (arm->mean_mask >> m & 1)
         *ret = (struct estimate){guess->z[m], trial ? 0 : guess->deviation[m], arm->recent_raw[m]};
     else if (arm->config->prior_mask >> m & 1)
         *ret = (struct estimate){arm->config->prior_z[m], 0, arm->config->prior_raw[m]};
@@ -121,16 +121,20 @@ enum ineligible eligible_limits(const struct demand *demand, const struct router
                                 const struct arm_view *arm, const struct guess *guess,
                                 uint32_t *ret_limit)
 {
+    enum ineligible why = ELIGIBLE;
     for (uint32_t i = 0; i < demand->limits_n; i++) {
         const struct limit *l = &demand->limits[i];
         const struct metric_def *def = &router->config->metrics[l->metric];
         struct estimate e;
-        if (estimate_of(def, arm, guess, l->metric, &e) && breaks(def, &e, l->raw)) {
-            *ret_limit = i;
+        if (!estimate_of(def, arm, guess, l->metric, &e) || !breaks(def, &e, l->raw))
+            continue;
+        *ret_limit = i;
+        e.deviation = 0;
+        if (def->group == METRIC_RATED || breaks(def, &e, l->raw))
             return OVER_LIMIT;
-        }
+        why = UNCERTAIN;
     }
-    return ELIGIBLE;
+    return why;
 }
 
 /* ---- in words ---- */
@@ -151,7 +155,7 @@ static void say_limit(const struct limit *limit, const struct router_view *route
     struct estimate e = {0};
     (void)estimate_of(def, arm, guess, limit->metric, &e);
     const char *bound = def->lower_is_better ? "at most" : "at least";
-    if (arm->n[limit->metric] == 0)
+    if (!(arm->mean_mask >> limit->metric & 1))
         (void)snprintf(ret_text, cap, "%s is declared as %.3g, wanted is %s %.6g", def->name, e.raw,
                        bound, limit->raw);
     else if (limit->raw <= def->norm_low || limit->raw >= def->norm_high)
@@ -195,6 +199,7 @@ void ineligible_say(enum ineligible why, const struct demand *demand,
         say_modalities(demand, arm->config, ret_text, cap);
         return;
     case OVER_LIMIT:
+    case UNCERTAIN:
         say_limit(&demand->limits[limit], router, arm, guess, ret_text, cap);
         return;
     case ELIGIBLE:

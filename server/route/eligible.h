@@ -8,7 +8,9 @@
  *   served (cost, latency): a limit is a promise; an arm is left out unless z + 1.645 s keeps it
  *     (95 %, one-sided). Its first 20 outcomes only z must keep it: uncertainty shrinks by being
  *     served alone, and where every request has a limit an arm that was tried once would stay out
- *     for ever;
+ *     for ever. An arm that z keeps and its uncertainty does not is UNCERTAIN: served when nothing
+ *     certain is left, because costs spread by their own size, so that a limit below 2.5 times an
+ *     arm's mean would refuse what is kept on average; the answer says so;
  *   rated (quality): a limit is a hope; an arm is left out only when even z + 1.645 s, towards the
  *     better, does not reach it. Else nothing new could ever be tried.
  * An arm that never showed the metric is judged by its declared prior, at its word; without one it
@@ -42,7 +44,8 @@
     X(OVER_LIMIT, 12, "is predicted to break a limit")                                             \
     X(UNAFFORDABLE, 13, "costs more than the budget affords now")                                  \
     X(NO_BOUND, 14, "declares no bound on what a request can cost")                                \
-    X(OVER_BUDGET, 15, "could cost more than the session's budget has left")
+    X(OVER_BUDGET, 15, "could cost more than the session's budget has left")                       \
+    X(UNCERTAIN, 16, "is predicted to keep the limits, but not surely")
 
 enum ineligible {
 #define X(name, number, text) name = number,
@@ -84,7 +87,7 @@ enum ineligible eligible_declared(const struct demand *demand, const struct arm_
 
 /* The metrics that the limits bound. */
 uint16_t demand_metrics(const struct demand *demand);
-/* OVER_LIMIT, and into the demand's limits, or ELIGIBLE. guess: of demand_metrics. */
+/* OVER_LIMIT or UNCERTAIN, and into the demand's limits, or ELIGIBLE. guess: of demand_metrics. */
 enum ineligible eligible_limits(const struct demand *demand, const struct router_view *router,
                                 const struct arm_view *arm, const struct guess *guess,
                                 uint32_t *ret_limit);

@@ -14,11 +14,17 @@ static const double wary = 16;         /* Contexts, cheapest cost B, before any 
 static const double unknown_cost = 10; /* B, at least. */
 static const double spend_high = 8; /* Ceilings: from there the breaker recovers in 500 requests. */
 static const double proof_decay = 1 - 1. / 500;
-static const double proof_prior = 20;  /* B of decisions whose prediction was right. */
+static const double proof_prior = 20; /* B of decisions whose prediction was right. */
+/* Times: a charge of unknown_cost or more that is further off was a guess about an arm that nobody
+ * knew, and proves nothing of predictions: three such pulls halved what was spent for 500 requests.
+ */
+static const double guess_span = 5;
 static const double unit = 1 << 20;    /* Integers a B. */
 static const double cost_max = 4095;   /* B: what an integer holds. */
 static const double bearable_cost = 2; /* B: an arm at this mean cost can be lived with. */
-enum { TRIALS = 2 };
+static const double trial_room =
+    1.5; /* B: what must be affordable, or a trial is never paid back. */
+enum { TRIALS = 2, UNSURE = 5 };
 
 /* Prices in utility per B, from 2^-30 to 2^10. The bits of a float sort as its value: the exponent
  * and four bits of the fraction number the bins. */
@@ -193,22 +199,23 @@ static bool unknown(const struct router_view *router, const struct eligible *arm
     return !(router->arms[arm->index]->seen_mask >> metric & 1);
 }
 
-/* The raw value of a prediction z; mean_raw and mean_z what the arm showed, n > 0 times. */
+/* The raw value of a prediction z; around what the arm showed lately, if it did. */
 static double raw_of(const struct metric_def *m, const struct arm_view *a, uint32_t metric,
                      double z)
 {
-    double mean = a->mean_raw[metric], raw;
+    double mean = a->recent_raw[metric], raw;
+    bool shown = a->mean_mask >> metric & 1;
     if (m->logarithmic) {
         double octaves = log(m->norm_high / m->norm_low);
-        if (a->n[metric] == 0)
+        if (!shown)
             return m->norm_low * exp(z * octaves);
-        raw = mean * exp((z - a->mean_z[metric]) * octaves);
+        raw = mean * exp((z - a->recent_z[metric]) * octaves);
     } else {
         double span = m->norm_high - m->norm_low;
         raw = m->norm_low + z * span;
-        if (a->n[metric] == 0)
+        if (!shown)
             return raw;
-        double at_mean = m->norm_low + a->mean_z[metric] * span;
+        double at_mean = m->norm_low + a->recent_z[metric] * span;
         raw = at_mean > 0 ? raw * mean / at_mean : mean;
     }
     return clip(raw, .2 * mean, 5 * mean);
@@ -242,16 +249,34 @@ static bool bearable(const struct router_view *router, const struct eligible *ar
                      double budget, float cost)
 {
     const struct arm_view *a = router->arms[arm->index];
-    double mean = a->n[metric] > 0 ? a->mean_raw[metric] : (double)cost;
+    double mean = a->mean_mask >> metric & 1 ? a->recent_raw[metric] : (double)cost;
     return !unknown(router, arm, metric) && mean <= bearable_cost * budget;
 }
 
+/* Of arms with their costs. */
+static void swap_arms(struct eligible *arms, float *cost, uint32_t i, uint32_t k)
+{
+    struct eligible arm = arms[i];
+    float c = cost[i];
+    arms[i] = arms[k];
+    cost[i] = cost[k];
+    arms[k] = arm;
+    cost[k] = c;
+}
+
+static bool unsure(const struct router_view *router, const struct eligible *arm, uint32_t metric)
+{
+    const struct arm_view *a = router->arms[arm->index];
+    return !(a->config->prior_mask >> metric & 1) && a->n[metric] < UNSURE;
+}
+
 uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
-                       const struct pacing_terms *t, struct eligible *arms, float *cost, uint32_t n)
+                       const struct pacing_terms *t, struct eligible *arms, float *cost, uint32_t n,
+                       uint32_t *ret_trials)
 {
     float cheapest = cost[0];
     bool any_bearable = false;
-    uint32_t kept = 0;
+    uint32_t kept = 0, trials = 0;
     for (uint32_t i = 0; i < n; i++) {
         cheapest = cost[i] < cheapest ? cost[i] : cheapest;
         any_bearable = any_bearable || bearable(router, &arms[i], metric, t->budget, cost[i]);
@@ -261,9 +286,14 @@ uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
         bool affordable = trial || (double)cost[i] <= t->affordable;
         if (cost[i] > cheapest && (t->cheapest_only || !affordable))
             continue;
-        arms[kept] = arms[i];
-        cost[kept++] = cost[i];
+        swap_arms(arms, cost, kept++, i);
     }
+    bool may_try = ret_trials && !t->cheapest_only && t->affordable > trial_room * t->budget;
+    for (uint32_t i = kept; may_try && i < n; i++)
+        if (unsure(router, &arms[i], metric))
+            swap_arms(arms, cost, kept + trials++, i);
+    if (ret_trials)
+        *ret_trials = trials;
     return kept;
 }
 
@@ -381,7 +411,10 @@ void pacing_correct(struct pacing *p, double charged, double cost)
     double was = clip(charged / p->budget, 0, cost_max), is = clip(cost / p->budget, 0, cost_max);
     p->bank = clip(p->bank + was - is, bank_low, bank_high);
     p->spend = clip(p->spend + (is - was) / PACING_W, 0, spend_high * p->ceiling);
-    p->charged = p->charged * proof_decay + was;
-    p->cost = p->cost * proof_decay + is;
+    bool guess = was >= unknown_cost && (is > guess_span * was || was > guess_span * is);
+    if (!guess) {
+        p->charged = p->charged * proof_decay + was;
+        p->cost = p->cost * proof_decay + is;
+    }
     watch(p);
 }

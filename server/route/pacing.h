@@ -22,6 +22,11 @@
  * nothing beyond it may be chosen. The cheapest always may.
  * An arm whose cost was neither seen nor declared counts as dear as the dearest, 10 B at least; but
  * while no arm is known to cost 2 B or less, such arms get two pulls each all the same.
+ * An arm that the gate leaves out while its cost is unsure (declared by nobody, seen fewer than 5
+ * times) stays on trial: no policy, newcomer's share or floor may choose it, but probe_trials gives
+ * it a share so small that all trials together cost .003 B a request, as they are predicted. Else
+ * one dear pull, or none at all, would keep it out for ever. No trials where no more than 1.5 B is
+ * affordable: what is never paid back need not be known.
  *
  * Breaker. When the spend, averaged with a decay of 1/W a request, passes ceiling * B only the
  * cheapest arm may be chosen, until the average is back at B.
@@ -105,10 +110,11 @@ double pacing_rate(const struct pacing *p);
 void pacing_costs(const struct router_view *router, uint32_t metric, const float *x, double budget,
                   const struct eligible *arms, uint32_t n, float *ret_cost);
 /* Keeps the arms (and their costs) that may be chosen, in their order; returns how many, at least 1
- * of n >= 1. */
+ * of n >= 1. ret_trials: so many behind those are on trial, in no order; the rest follow. NULL:
+ * there are no trials. */
 uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
-                       const struct pacing_terms *t, struct eligible *arms, float *cost,
-                       uint32_t n);
+                       const struct pacing_terms *t, struct eligible *arms, float *cost, uint32_t n,
+                       uint32_t *ret_trials);
 /* The menu of those arms, and the price taken off: mean -= lambda c, after the menu was made of
  * mean + width_share * width (1 where the policy in force adds the width, else 0). */
 void pacing_apply(double lambda, const float *cost, uint32_t n, double width_share,

@@ -2,6 +2,7 @@
 
 static const double share = .1;
 static const double credit = .15; /* Of the budget. */
+static const double trial_credit = .003;
 
 static bool in_doubt(const struct router_view *router, const struct arm_view *a)
 {
@@ -26,6 +27,19 @@ double probe_fill(const struct router_view *router, const struct eligible *arms,
         if (cost && mass * (double)cost[i] > credit * budget)
             mass = credit * budget / (double)cost[i];
         ret_mass[i] = (float)(mass / doubtful);
+        sum += (double)ret_mass[i];
+    }
+    return sum;
+}
+
+double probe_trials(const float *cost, uint32_t n, double budget, float *ret_mass)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        double mass = share;
+        if (mass * (double)cost[i] > trial_credit * budget)
+            mass = trial_credit * budget / (double)cost[i];
+        ret_mass[i] = (float)(mass / n);
         sum += (double)ret_mass[i];
     }
     return sum;

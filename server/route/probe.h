@@ -17,3 +17,6 @@
  * budget in it; NULL: no budget. */
 double probe_fill(const struct router_view *router, const struct eligible *arms, uint32_t n,
                   const float *cost, double budget, float *ret_mass);
+/* The same for n arms that the pacer keeps on trial (pacing.h): one in ten requests at most, and
+ * together .003 B a request. */
+double probe_trials(const float *cost, uint32_t n, double budget, float *ret_mass);

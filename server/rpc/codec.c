@@ -263,6 +263,7 @@ enum err codec_route_out(const struct route_out *out, bool explain, struct arena
     r->reason = (Shunt__V1__Reason)out->reason;
     r->position = out->position;
     r->version = out->arm_version;
+    r->has_limits_uncertain = r->limits_uncertain = out->limits_uncertain;
     r->has_session_reserved = r->has_session_left = out->strict;
     r->session_reserved = out->reserved;
     r->session_left = out->left;

@@ -131,14 +131,17 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
     for (uint32_t m = 0; m < r->config.metrics_n; m++) {
         const struct metric_stats *s = &a->metrics[m];
         v->n[m] = s->n;
+        bool recent = s->recent.n > 0;
         if (s->n) {
             v->mean_raw[m] = s->sum_raw / (double)s->n;
             v->mean_z[m] = s->sum_z / (double)s->n;
-            bool recent = s->recent.n > 0;
+        }
+        if (s->n || recent) {
             v->recent_raw[m] = recent ? s->recent.sum_raw / s->recent.n : v->mean_raw[m];
             v->recent_z[m] = recent ? s->recent.sum_z / s->recent.n : v->mean_z[m];
+            v->mean_mask = (uint16_t)(v->mean_mask | 1u << m);
         }
-        if (s->n || s->has_prior)
+        if (s->n || recent || s->has_prior)
             v->seen_mask = (uint16_t)(v->seen_mask | 1u << m);
     }
 }

@@ -51,7 +51,9 @@ struct arm_view {
     uint64_t n[MAX_METRICS];
     double mean_raw[MAX_METRICS]; /* 0 while n = 0. */
     double mean_z[MAX_METRICS];
-    /* The same of what has not faded: what predictions are held against. */
+    /* The same of what has not faded, inherited observations included: what predictions are held
+     * against. Bit m of mean_mask: there is such a mean of metric m. */
+    uint16_t mean_mask;
     double recent_raw[MAX_METRICS], recent_z[MAX_METRICS];
     const struct arm_config *config; /* Lives as long as the view. */
     void *storage;

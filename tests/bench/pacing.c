@@ -133,7 +133,7 @@ static void decide_one(struct bench *b, uint32_t i, double ns[STEPS + 1])
     at[2] = now_ns();
     pacing_costs(r, b->metric, x, t.budget, b->arms, n, b->cost);
     at[3] = now_ns();
-    n = pacing_filter(r, b->metric, &t, b->arms, b->cost, n);
+    n = pacing_filter(r, b->metric, &t, b->arms, b->cost, n, NULL);
     at[4] = now_ns();
     pacing_apply(t.lambda, b->cost, n, 1, b->scores, &menu);
     at[5] = now_ns();

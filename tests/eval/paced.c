@@ -119,13 +119,14 @@ void paced_look(struct paced *g, const float *x, struct paced_look *ret)
     const struct router_view *r = g->snapshot->routers[0];
     struct pacing_terms t = pacing_terms(&g->pacing);
     float pmf[ROWS_ARMS_MAX];
+    uint32_t trials = 0;
     memset(ret, 0, sizeof *ret);
     ret->n = r->arms_n;
     for (uint32_t a = 0; a < ret->n; a++)
         ret->arms[a] = (struct eligible){.index = a, .issued = g->issued[a]};
     if (g->budgeted) {
         pacing_costs(r, PACED_COST, x, t.budget, ret->arms, ret->n, ret->cost);
-        ret->n = pacing_filter(r, PACED_COST, &t, ret->arms, ret->cost, ret->n);
+        ret->n = pacing_filter(r, PACED_COST, &t, ret->arms, ret->cost, ret->n, &trials);
     }
     const struct decide_input in = {.router = r,
                                     .x = x,
@@ -135,7 +136,8 @@ void paced_look(struct paced *g, const float *x, struct paced_look *ret)
                                     .seed = rng_mix(g->seed, g->decided),
                                     .cost = g->budgeted ? ret->cost : NULL,
                                     .lambda = t.lambda,
-                                    .budget = t.budget};
+                                    .budget = t.budget,
+                                    .trials = trials};
     decide(&in, &g->scratch, pmf, &ret->result);
 }
 

@@ -170,6 +170,31 @@ static void a_limit_leaves_out_what_is_known_to_break_it_and_says_the_figures(vo
     served_close(&s);
 }
 
+static void where_no_arm_keeps_a_limit_surely_the_prediction_decides_and_it_is_said(void **state)
+{
+    (void)state;
+    struct served s;
+    open_three(&s);
+    teach(&s, "nano", 60, .0001);
+    teach(&s, "mid", 60, .005);
+    teach(&s, "max", 60, .02);
+    /* 1.3 times what nano costs: not sure, and nobody is. */
+    struct engine_weight limits[1] = {{text("cost_usd"), .00013}};
+    struct route_in in = {.text = text("x"), .limits = limits, .limits_n = 1, .explain = true};
+    assert_string_equal(drawn(&s, &in), "nano,");
+    assert_true(s.route->limits_uncertain);
+    /* 1.3 times what mid costs, which nano keeps surely: mid is left out, and says why. */
+    limits[0].value = .0065;
+    assert_string_equal(drawn(&s, &in), "nano,");
+    assert_false(s.route->limits_uncertain);
+    assert_int_equal(s.route->excluded_n, 2);
+    assert_int_equal(s.route->excluded[0].why, UNCERTAIN);
+    assert_non_null(strstr(s.route->excluded[0].detail, "with its uncertainty"));
+    assert_int_equal(s.route->excluded[1].why, OVER_LIMIT);
+    served_verify(&s);
+    served_close(&s);
+}
+
 static void who_was_left_out_is_shown_with_explain_or_dry_run_alone(void **state)
 {
     (void)state;
@@ -267,6 +292,7 @@ int main(void)
         cmocka_unit_test(a_stage_allows_what_its_selector_takes_and_an_unknown_one_is_an_error),
         cmocka_unit_test(a_request_gets_only_arms_that_can_do_it),
         cmocka_unit_test(a_limit_leaves_out_what_is_known_to_break_it_and_says_the_figures),
+        cmocka_unit_test(where_no_arm_keeps_a_limit_surely_the_prediction_decides_and_it_is_said),
         cmocka_unit_test(who_was_left_out_is_shown_with_explain_or_dry_run_alone),
         cmocka_unit_test(many_arms_that_cannot_serve_are_counted_not_listed),
         cmocka_unit_test(a_cooling_arm_that_cannot_do_it_stays_out),

@@ -553,9 +553,36 @@ static void a_held_arm_that_may_not_serve_is_left_and_the_reason_says_so(void **
     close_scene(&c);
 }
 
+/* Two arms may be chosen, one is on trial at 1 of 30 budgets: it is drawn as often as its
+ * propensity says, as a probe, and all propensities are one. */
+static void an_arm_on_trial_is_drawn_as_seldom_as_it_says(void **unused)
+{
+    (void)unused;
+    struct scene c;
+    open_scene(&c, 3, false, 0, 0);
+    const float cost[3] = {1, 1, .01F};
+    c.in.n = 2;
+    c.in.trials = 1;
+    c.in.cost = cost;
+    c.in.budget = .1;
+    uint32_t drawn = 0, n = 20000;
+    for (uint64_t seed = 0; seed < n; seed++) {
+        run(&c, seed);
+        assert_true(fabs((double)(c.pmf[0] + c.pmf[1] + c.pmf[2]) - 1) < 1e-6);
+        assert_true(fabs((double)c.pmf[2] - .003 * .1 / .01) < 1e-6);
+        assert_true(fabs(c.result.propensity - (double)c.pmf[c.result.chosen]) < 1e-9);
+        assert_true((c.result.reason == REASON_PROBE) == (c.result.chosen == 2));
+        drawn += c.result.chosen == 2;
+    }
+    /* 600 expected; 5 standard deviations. */
+    assert_true(fabs(drawn - .03 * n) < 5 * sqrt(.03 * .97 * n));
+    close_scene(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(an_arm_on_trial_is_drawn_as_seldom_as_it_says),
         cmocka_unit_test(draws_follow_the_pmf_with_a_floor),
         cmocka_unit_test(draws_follow_the_pmf_with_newcomers),
         cmocka_unit_test(draws_follow_the_pmf_on_exact_ties),

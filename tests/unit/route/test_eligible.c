@@ -112,7 +112,7 @@ static void tokens_of_a_text_are_a_third_of_its_bytes_rounded_up(void **unused)
 static void every_reason_has_its_own_code_and_text(void **unused)
 {
     (void)unused;
-    for (int a = ELIGIBLE; a <= OVER_BUDGET; a++) {
+    for (int a = ELIGIBLE; a <= UNCERTAIN; a++) {
         assert_true(strlen(ineligible_text((enum ineligible)a)) > 5);
         for (int b = ELIGIBLE; b < a; b++)
             assert_string_not_equal(ineligible_code((enum ineligible)a),
@@ -174,7 +174,7 @@ static enum ineligible judge(struct scene *c, uint32_t index, uint32_t metric, d
     memset(&c->guess, 0, sizeof c->guess);
     score_guess(c->r, demand_metrics(&d), x0, &index, 1, &c->guess);
     enum ineligible why = eligible_limits(&d, c->r, c->r->arms[index], &c->guess, &limit);
-    assert_int_equal(limit, why == OVER_LIMIT ? 0 : 99);
+    assert_int_equal(limit, why == ELIGIBLE ? 99 : 0);
     return why;
 }
 
@@ -228,8 +228,9 @@ static void a_served_limit_is_kept_with_its_uncertainty(void **unused)
     assert_int_equal(judge(&c, 0, COST, .05), OVER_LIMIT);
     double z = c.guess.z[COST], edge = z + 1.645 * c.guess.deviation[COST];
     assert_true(edge > z + .005 && edge < 1);
-    assert_int_equal(judge(&c, 0, COST, z + .5 * (edge - z)), OVER_LIMIT);
-    assert_int_equal(judge(&c, 0, COST, edge - 1e-6), OVER_LIMIT);
+    assert_int_equal(judge(&c, 0, COST, z - 1e-6), OVER_LIMIT);
+    assert_int_equal(judge(&c, 0, COST, z + .5 * (edge - z)), UNCERTAIN);
+    assert_int_equal(judge(&c, 0, COST, edge - 1e-6), UNCERTAIN);
     assert_int_equal(judge(&c, 0, COST, edge + 1e-6), ELIGIBLE);
     /* Outcomes shrink the doubt. */
     double before = edge - z;

@@ -1,4 +1,5 @@
 #include "server/route/pacing.h"
+#include "server/route/probe.h"
 
 #include "state/base/rng.h"
 #include "tests/unit/cmocka_all.h"
@@ -6,6 +7,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -438,7 +440,7 @@ an_arm_without_a_price_counts_as_the_dearest_but_two_pulls_are_free_of_need(void
     /* Nobody's cost is known: nothing binds. */
     pacing_costs(c.r, COST, x0, t.budget, arms, 2, cost);
     assert_true(cost[0] == 0 && cost[1] == 0);
-    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2), 2);
+    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2, NULL), 2);
     /* The one that is known costs 50 B: the other one is tried, twice. */
     report_cost(&c, a, .05);
     look(&c);
@@ -446,9 +448,9 @@ an_arm_without_a_price_counts_as_the_dearest_but_two_pulls_are_free_of_need(void
     assert_near((double)cost[1], .05, .001);
     cost[1] = .06F;
     arms[1].issued = 1;
-    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2), 2);
+    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2, NULL), 2);
     arms[1].issued = 2;
-    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2), 1);
+    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2, NULL), 1);
     close_scene(&c);
     /* The one that is known is cheap: no trial that cannot be afforded. */
     open_scene(&c, false);
@@ -459,7 +461,7 @@ an_arm_without_a_price_counts_as_the_dearest_but_two_pulls_are_free_of_need(void
     arms[1] = (struct eligible){.index = 1};
     pacing_costs(c.r, COST, x0, t.budget, arms, 2, cost);
     assert_near((double)cost[1], .01, 1e-6); /* 10 B */
-    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2), 1);
+    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2, NULL), 1);
     assert_int_equal(arms[0].index, 0);
     close_scene(&c);
 }
@@ -477,18 +479,104 @@ static void only_affordable_arms_stay_and_the_cheapest_always_does(void **unused
     struct eligible arms[3] = {{.index = 0}, {.index = 1}, {.index = 2}};
     float cost[3] = {.3F, .1F, .2F};
     struct pacing_terms t = {.budget = .05, .affordable = .25};
-    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 3), 2);
+    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 3, NULL), 2);
     assert_int_equal(arms[0].index, 1);
     assert_int_equal(arms[1].index, 2);
     assert_true(cost[1] == .2F);
     t.affordable = .05;
-    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2), 1);
+    assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2, NULL), 1);
     assert_int_equal(arms[0].index, 1);
     t = (struct pacing_terms){.budget = 1, .affordable = 60, .cheapest_only = true};
     struct eligible again[3] = {{.index = 0}, {.index = 1}, {.index = 2}};
     float costs[3] = {.3F, .1F, .2F};
-    assert_int_equal(pacing_filter(c.r, COST, &t, again, costs, 3), 1);
+    assert_int_equal(pacing_filter(c.r, COST, &t, again, costs, 3, NULL), 1);
     assert_int_equal(again[0].index, 1);
+    close_scene(&c);
+}
+
+/* b was seen once, at fifty budgets; c never; d declares that it is dear. */
+static void an_arm_that_the_gate_leaves_out_stays_on_trial_while_its_cost_is_unsure(void **unused)
+{
+    (void)unused;
+    struct scene c;
+    open_scene(&c, false);
+    uint32_t a = given_arm(&c.g, "a"), b = given_arm(&c.g, "b"), trials = 9;
+    (void)given_arm(&c.g, "c");
+    memset(&c.g.event, 0, sizeof c.g.event);
+    c.g.event.kind = EVENT_ARM_ADD;
+    c.g.event.u.arm.router_uid = c.g.router->uid;
+    (void)snprintf(c.g.event.u.arm.config.name, NAME_CAP, "d");
+    c.g.event.u.arm.config.prior_mask = 1U << COST;
+    c.g.event.u.arm.config.prior_raw[COST] = .5;
+    c.g.event.u.arm.config.prior_z[COST] = .5;
+    assert_int_equal(given_fold(&c.g).err, OK);
+    report_cost(&c, a, .001);
+    report_cost(&c, b, .05);
+    for (int i = 0; i < 2; i++) {
+        look(&c);
+        struct eligible arms[4] = {{.index = 3}, {.index = 1}, {.index = 2}, {.index = 0}};
+        float cost[4];
+        struct pacing_terms t = {.budget = .001, .affordable = .003};
+        pacing_costs(c.r, COST, x0, t.budget, arms, 4, cost);
+        assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 4, &trials), 1);
+        assert_int_equal(arms[0].index, 0);
+        assert_int_equal(trials, i == 0 ? 2 : 1);
+        bool b_tried = arms[1].index == 1 || (trials == 2 && arms[2].index == 1);
+        assert_int_equal(b_tried, i == 0);
+        /* Together they cost three thousandths of the budget. */
+        float mass[4];
+        double spent = 0;
+        (void)probe_trials(cost + 1, trials, t.budget, mass);
+        for (uint32_t k = 0; k < trials; k++)
+            spent += (double)mass[k] * (double)cost[1 + k] / t.budget;
+        assert_near(spent, .003, 1e-6);
+        /* Nothing to spare, or the breaker: no trials. */
+        t.affordable = .001;
+        assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 4, &trials), 1);
+        assert_int_equal(trials, 0);
+        t = (struct pacing_terms){.budget = .001, .affordable = .003, .cheapest_only = true};
+        (void)pacing_filter(c.r, COST, &t, arms, cost, 4, &trials);
+        assert_int_equal(trials, 0);
+        for (int k = 0; k < 4; k++)
+            report_cost(&c, b, .05); /* Now it is sure. */
+    }
+    close_scene(&c);
+}
+
+static void a_guess_about_an_unknown_arm_proves_nothing_of_predictions(void **unused)
+{
+    (void)unused;
+    struct pacing p;
+    struct pacing_slot slots[4];
+    pacing_init(&p, 1, 2, slots, 4);
+    pacing_correct(&p, 10, 180); /* Charged as dear as 10 B since nobody knew. */
+    p.bank = 0;
+    double guessed = pacing_rate(&p);
+    pacing_init(&p, 1, 2, slots, 4);
+    p.bank = 0;
+    assert_near(guessed, pacing_rate(&p), 1e-12);
+    pacing_correct(&p, 2, 4); /* A prediction that was too low. */
+    p.bank = 0;
+    assert_true(pacing_rate(&p) < guessed);
+}
+
+/* With gamma < 1 the mean of long ago has faded from predictions, and so from costs. */
+static void what_an_arm_cost_long_ago_is_forgotten_as_predictions_forget(void **unused)
+{
+    (void)unused;
+    struct scene c;
+    open_scene(&c, false);
+    c.g.router->config.settings.gamma = .9;
+    c.g.router->gamma_before = .9;
+    uint32_t a = given_arm(&c.g, "a");
+    for (int i = 0; i < 200; i++)
+        report_cost(&c, a, i < 150 ? .4 : .1);
+    look(&c);
+    const struct eligible arms[1] = {{.index = 0}};
+    float cost[1];
+    assert_true(c.r->arms[0]->mean_raw[COST] > .3);
+    pacing_costs(c.r, COST, x0, 1, arms, 1, cost);
+    assert_near((double)cost[0], .1, .01);
     close_scene(&c);
 }
 
@@ -512,6 +600,9 @@ int main(void)
         cmocka_unit_test(
             an_arm_without_a_price_counts_as_the_dearest_but_two_pulls_are_free_of_need),
         cmocka_unit_test(only_affordable_arms_stay_and_the_cheapest_always_does),
+        cmocka_unit_test(an_arm_that_the_gate_leaves_out_stays_on_trial_while_its_cost_is_unsure),
+        cmocka_unit_test(a_guess_about_an_unknown_arm_proves_nothing_of_predictions),
+        cmocka_unit_test(what_an_arm_cost_long_ago_is_forgotten_as_predictions_forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
