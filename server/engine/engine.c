@@ -88,6 +88,7 @@ static enum err open_parts(struct engine *e, struct err_detail *detail)
     TRY(live_new(RECENT_MAX, recent_keep_us, &e->live));
     TRY(pacers_new(ACCOUNTS_TABLE, account_idle_us, &e->pacers));
     TRY(source_caps_new(&e->source_caps));
+    TRY(newcomer_quota_new(&e->newcomers));
     TRY(inbox_new(o->inbox_capacity, &e->inbox));
     TRY(engine_sessions_open(e));
     TRY(start_writer(e));
@@ -134,6 +135,7 @@ void engine_close(struct engine *e)
     session_table_free(e->sessions);
     pacers_free(e->pacers);
     source_caps_free(e->source_caps);
+    newcomer_quota_free(e->newcomers);
     ledger_close(e->ledger);
     mem_free(e);
 }

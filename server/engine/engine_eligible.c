@@ -108,6 +108,10 @@ static void say_detail(struct engine_worker *w, const struct router_view *r, uin
         engine_session_say_arm(w, r, index, ret_text, cap);
         return;
     }
+    if (why == NEWCOMERS_SPENT) {
+        engine_newcomers_say(w, r, index, ret_text, cap);
+        return;
+    }
     if (why == OVER_LIMIT || why == UNCERTAIN)
         score_guess(r, demand_metrics(&w->demand), w->decision.x, &index, 1, w->guesses);
     ineligible_say(why, &w->demand, r, r->arms[index], w->broken[index], w->guesses, ret_text, cap);

@@ -3,6 +3,7 @@
 
 #include "server/engine/engine.h"
 #include "server/live/live.h"
+#include "server/live/newcomer_quota.h"
 #include "server/live/session_table.h"
 #include "server/live/source_caps.h"
 #include "server/loop/audit.h"
@@ -27,6 +28,7 @@ struct engine {
     struct session_table *sessions;
     struct pacers *pacers;
     struct source_caps *source_caps;
+    struct newcomer_quota *newcomers;
     struct defaults *defaults;
     struct inbox *inbox;
     struct audit *audit;
@@ -101,6 +103,29 @@ uint32_t engine_afford(struct engine_worker *w, const struct router_view *router
                        const struct budget *budget, uint32_t n, uint32_t *ret_trials);
 void engine_show_budget(const struct budget *budget, const struct router_view *router,
                         struct shown_budget *ret_shown);
+/* ---- what new arms may spend (engine_newcomers.c) ---- */
+
+/* Of one request: what was taken of the router's quota, and what was left of it before. */
+struct newcomer_ask {
+    int metric; /* -1: the router has no such quota. */
+    int64_t now_us;
+    double left;
+    uint32_t refused;
+};
+/* Leaves out of w->arms[0..n) the new arms that what is left cannot pay, if others stay; returns
+ * how many stay. Those left out are marked NEWCOMERS_SPENT. */
+uint32_t engine_newcomers_filter(struct engine_worker *w, const struct router_view *router,
+                                 int64_t now_us, uint32_t n, struct newcomer_ask *ret_ask);
+/* Takes what the chosen arm (index into router->arms) is predicted to cost, unless that is known
+ * well, or nobody else was left. False: others took it meanwhile; choose again. */
+bool engine_newcomers_take(struct engine_worker *w, const struct router_view *router,
+                           const struct newcomer_ask *ask, uint32_t index, bool dry_run);
+/* It was not served after all. */
+void engine_newcomers_give(struct engine_worker *w, const struct router_view *router,
+                           const struct newcomer_ask *ask, uint32_t index);
+/* "cost_usd 0.02 predicted, 0.004 left of 0.1 an hour". */
+void engine_newcomers_say(struct engine_worker *w, const struct router_view *router, uint32_t index,
+                          char *ret_text, size_t cap);
 /* "cost_usd 0.02 predicted, 0.004 affordable now". */
 void engine_say_unaffordable(const char *metric, double cost, double affordable, bool breaker,
                              char *ret_text, size_t cap);

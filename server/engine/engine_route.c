@@ -31,6 +31,7 @@ struct routing {
     uint64_t seed;
     double answer_share;
     struct budget budget;
+    struct newcomer_ask newcomers;
     float probe_cost; /* Of the arm on probe. */
     double cheapest;  /* Of what might have been chosen, predicted. */
     struct decide_result result;
@@ -662,6 +663,14 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
     return OK;
 }
 
+/* Not of a baseline's: its caller chose it. */
+static void hold_newcomers_back(struct routing *t)
+{
+    t->newcomers = (struct newcomer_ask){.metric = -1};
+    if (t->mode == MODE_ONLINE && !t->all_cooling)
+        t->arms_n = engine_newcomers_filter(t->w, t->router, t->now_us, t->arms_n, &t->newcomers);
+}
+
 enum { RACES = 16 }; /* For one request; each that is lost means that others were served. */
 
 /* Chooses; under a strict budget until what the arm may cost is reserved. */
@@ -672,18 +681,23 @@ static enum err choose_payable(struct routing *t, struct err_detail *detail)
         t->all_cooling = t->relaxed = false;
         t->forced = -1;
         TRY(find_eligible(t, detail));
+        hold_newcomers_back(t);
         TRY(pace(t, detail));
         choose(t);
         t->counted = true;
         uint32_t arm = t->w->arms[t->result.chosen].index;
+        if (!engine_newcomers_take(t->w, t->router, &t->newcomers, arm, t->in->dry_run))
+            continue;
         if (engine_session_reserve(t->w, t->router, arm, t->in->dry_run)) {
             if (t->w->session.view.strict && t->w->session.left_out)
                 t->result.evaluable = false; /* The budget chose among the arms. */
+            if (t->newcomers.refused)
+                t->result.evaluable = false;
             return OK;
         }
+        engine_newcomers_give(t->w, t->router, &t->newcomers, arm);
     }
-    return err_say(detail, ERR_OVERLOADED, "many requests race for the budget of session `%s`",
-                   t->w->session.ask.key.name);
+    return err_say(detail, ERR_OVERLOADED, "many requests race for one budget; try again");
 }
 
 static void show_session(const struct routing *t, struct route_out *out)

@@ -213,6 +213,7 @@ void ineligible_say(enum ineligible why, const struct demand *demand,
     case NO_JSON:
     case NO_BOUND:
     case OVER_BUDGET:
+    case NEWCOMERS_SPENT:
     case UNAFFORDABLE: /* pacing knows the figures. */
         return;
     }

@@ -45,7 +45,8 @@
     X(UNAFFORDABLE, 13, "costs more than the budget affords now")                                  \
     X(NO_BOUND, 14, "declares no bound on what a request can cost")                                \
     X(OVER_BUDGET, 15, "could cost more than the session's budget has left")                       \
-    X(UNCERTAIN, 16, "is predicted to keep the limits, but not surely")
+    X(UNCERTAIN, 16, "is predicted to keep the limits, but not surely")                            \
+    X(NEWCOMERS_SPENT, 17, "is new, and what new arms may spend in this hour is spent")
 
 enum ineligible {
 #define X(name, number, text) name = number,

@@ -36,6 +36,7 @@
     X(split_share, split_share)                                                                    \
     X(split_alpha, split_alpha)                                                                    \
     X(split_epsilon, split_epsilon)                                                                \
+    X(newcomer_per_hour, newcomer_per_hour)                                                        \
     X(budget_per_request, budget_per_request)                                                      \
     X(budget_ceiling, budget_ceiling)
 
@@ -83,6 +84,10 @@ static enum err settings_names_in(const Shunt__V1__RouterSettings *m,
     TRY(no_name_in(m->split_fixed_arm, "settings.split_fixed_arm", settings->split_fixed_arm,
                    detail));
     TRY(no_name_in(m->budget_metric, "settings.budget_metric", settings->budget_metric, detail));
+    TRY(no_name_in(m->newcomer_metric, "settings.newcomer_metric", settings->newcomer_metric,
+                   detail));
+    if (!settings->newcomer_metric[0] && !m->has_newcomer_per_hour)
+        settings->newcomer_per_hour = 0; /* It went with its metric. */
     TRY(no_name_in(m->default_metric, "settings.default_metric", settings->default_metric, detail));
     return no_name_in(m->baseline_arm, "settings.baseline_arm", settings->baseline_arm, detail);
 }
@@ -322,9 +327,10 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->mode = (Shunt__V1__RouterMode)s->mode;
     m->baseline_arm = arena_text(arena, s->baseline_arm, strlen(s->baseline_arm));
     m->budget_metric = arena_text(arena, s->budget_metric, strlen(s->budget_metric));
+    m->newcomer_metric = arena_text(arena, s->newcomer_metric, strlen(s->newcomer_metric));
     bool split = m->split_policy && m->split_fixed_arm;
     if (!codec_stages_out(&s->stages, arena, m) || !codec_sources_out(&s->sources, arena, m) ||
-        !m->default_metric)
+        !m->default_metric || !m->newcomer_metric)
         return NULL;
     return m->policy && m->fixed_arm && split && m->baseline_arm && m->budget_metric ? m : NULL;
 }

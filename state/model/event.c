@@ -278,6 +278,11 @@ static void put_settings(const struct router_settings *s, struct buf *out)
         residency_put_settings(&s->residency, out);
         residency_put_target(&s->target, out);
     }
+    put_bool(out, s->newcomer_metric[0] != '\0');
+    if (s->newcomer_metric[0]) {
+        buf_put_str(out, s->newcomer_metric);
+        buf_put_f64(out, s->newcomer_per_hour);
+    }
 }
 
 /* fold's arithmetic counts on more than finite: evidence must fade, and not at once. */
@@ -339,6 +344,14 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     if (get_bool(r) &&
         (residency_get_settings(r, &ret->residency) != OK ||
          residency_get_target(r, &ret->target) != OK || ret->residency.policy[0] == '\0'))
+        r->failed = true;
+    memset(ret->newcomer_metric, 0, sizeof ret->newcomer_metric);
+    ret->newcomer_per_hour = 0;
+    if (!get_bool(r))
+        return;
+    get_text(r, ret->newcomer_metric, sizeof ret->newcomer_metric);
+    ret->newcomer_per_hour = get_finite(r);
+    if (!ret->newcomer_metric[0])
         r->failed = true;
 }
 

@@ -314,6 +314,31 @@ static enum err check_default(const struct router_config *c, struct err_detail *
     return OK;
 }
 
+static enum err check_newcomers(const struct router_config *c, struct err_detail *detail)
+{
+    const struct router_settings *s = &c->settings;
+    const char *name = s->newcomer_metric;
+    if (!name[0] && s->newcomer_per_hour != 0)
+        return err_say(detail, ERR_INVALID, "settings.newcomer_per_hour needs a newcomer_metric");
+    if (!name[0])
+        return OK;
+    int m = settings_metric_index(c, name, strnlen(name, NAME_CAP));
+    if (m < 0)
+        return err_say(detail, ERR_METRIC_NOT_FOUND,
+                       "settings.newcomer_metric: router `%s` has no metric `%.64s`", c->name,
+                       name);
+    if (c->metrics[m].group != METRIC_SERVED || !c->metrics[m].lower_is_better)
+        return err_say(detail, ERR_INVALID,
+                       "settings.newcomer_metric: `%s` cannot be spent; name a served metric where "
+                       "lower is better, such as cost_usd",
+                       name);
+    if (!(s->newcomer_per_hour > 0 && s->newcomer_per_hour <= 1e12))
+        return err_say(detail, ERR_OUT_OF_RANGE,
+                       "settings.newcomer_per_hour is %.10g; it must lie in (0, 1e12]",
+                       s->newcomer_per_hour);
+    return OK;
+}
+
 enum err settings_check(const struct router_config *config, struct err_detail *detail)
 {
     TRY(check_name("name", config->name, detail));
@@ -323,6 +348,7 @@ enum err settings_check(const struct router_config *config, struct err_detail *d
     TRY(check_settings(&config->settings, detail));
     TRY(check_aggregation(config, detail));
     TRY(check_default(config, detail));
+    TRY(check_newcomers(config, detail));
     const struct router_settings *s = &config->settings;
     if (s->residency.policy[0]) {
         TRY(residency_check(&s->residency, detail));

@@ -101,6 +101,10 @@ struct router_settings {
     double session_gamma; /* Of CREDIT_DISCOUNTED. */
     enum drift_policy drift_policy;
     uint32_t stale_after; /* Outcomes of others after which an arm is probed again; 0: never. */
+    /* What arms whose cost is not known well may spend in an hour (server/live/newcomer_quota.h).
+     * Empty: no such quota, and the next one is 0. */
+    char newcomer_metric[NAME_CAP];
+    double newcomer_per_hour; /* Raw unit. */
     /* Which adapters are in fast memory. policy empty: the router's arms are no adapters, all of
      * both is zero. */
     struct residency_settings residency;

@@ -1,3 +1,4 @@
+#include "server/route/eligible.h"
 #include "state/base/rng.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/engine/served.h"
@@ -469,9 +470,57 @@ static void a_bad_tenant_budget_is_refused_with_a_sentence(void **state)
     served_close(&s);
 }
 
+/* ---- what new arms may spend ---- */
+
+static void newcomers_may_spend(struct router_config *c)
+{
+    (void)snprintf(c->settings.newcomer_metric, NAME_CAP, "cost_usd");
+    c->settings.newcomer_per_hour = .025;
+    c->settings.explore_floor = .2;
+}
+
+static void new_arms_spend_no_more_in_an_hour_than_their_quota(void **state)
+{
+    (void)state;
+    struct served s;
+    served_open(&s);
+    served_router(&s, "default", newcomers_may_spend);
+    served_arm(&s, "default", "old");
+    struct arm_config dear = {.name = "dear", .prior_mask = 1U << 2};
+    dear.prior_raw[2] = .01;
+    dear.prior_z[2] = .01;
+    /* The first arm is new as well; it serves all the same, since nobody else does. */
+    for (int i = 0; i < 25; i++) {
+        served_route(&s);
+        assert_string_equal(s.route->arm, "old");
+        assert_int_equal(served_tell(&s, "cost_usd", .002, OUTCOME_OK), OK);
+    }
+    double spent = 0;
+    assert_int_equal(engine_arm_add(s.w, text("default"), &dear, &s.detail), OK);
+    for (int i = 0; i < 300; i++) { /* Nobody reports: it stays new. */
+        served_route(&s);
+        spent += s.route->arm[0] == 'd' ? .01 : 0;
+    }
+    /* Two pulls fit into .025, or four where an hour of the clock ended meanwhile; .2 / 2 of 300
+     * requests would have been 30. Some may have been used up by `old`'s first ones. */
+    assert_true(spent <= .0401);
+    struct route_in in = {.text = text("x"), .dry_run = true};
+    assert_int_equal(served_ask(&s, &in), OK);
+    assert_int_equal(s.route->excluded_n, 1);
+    assert_int_equal(s.route->excluded[0].why, NEWCOMERS_SPENT);
+    assert_non_null(strstr(s.route->excluded[0].detail, "left of 0.025 an hour"));
+    /* Alone it serves. */
+    struct slice only[1] = {text("dear")};
+    in = (struct route_in){.text = text("x"), .candidates = only, .candidates_n = 1};
+    assert_int_equal(served_ask(&s, &in), OK);
+    served_verify(&s);
+    served_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(new_arms_spend_no_more_in_an_hour_than_their_quota),
         cmocka_unit_test(spend_goes_to_the_budget_and_what_it_can_buy_is_bought),
         cmocka_unit_test(a_true_cost_corrects_the_charge_exactly_once),
         cmocka_unit_test(a_report_without_a_token_corrects_by_the_decision_log),

@@ -169,6 +169,8 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.router.settings.budget_ceiling = 3;
         e->u.router.settings.drift_policy = DRIFT_DISCOUNT;
         e->u.router.settings.stale_after = 500;
+        strcpy(e->u.router.settings.newcomer_metric, "cost_usd");
+        e->u.router.settings.newcomer_per_hour = 2.5;
         put_stages(&e->u.router.settings.stages);
         e->u.router.settings.aggregation = AGGREGATE_MEAN;
         strcpy(e->u.router.settings.default_metric, "quality");

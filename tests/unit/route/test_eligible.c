@@ -112,7 +112,7 @@ static void tokens_of_a_text_are_a_third_of_its_bytes_rounded_up(void **unused)
 static void every_reason_has_its_own_code_and_text(void **unused)
 {
     (void)unused;
-    for (int a = ELIGIBLE; a <= UNCERTAIN; a++) {
+    for (int a = ELIGIBLE; a <= NEWCOMERS_SPENT; a++) {
         assert_true(strlen(ineligible_text((enum ineligible)a)) > 5);
         for (int b = ELIGIBLE; b < a; b++)
             assert_string_not_equal(ineligible_code((enum ineligible)a),

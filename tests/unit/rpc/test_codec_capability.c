@@ -14,7 +14,7 @@ static void the_codes_of_the_contract_are_those_of_the_server(void **unused)
 {
     (void)unused;
     const ProtobufCEnumDescriptor *d = &shunt__v1__ineligible__descriptor;
-    assert_int_equal(d->n_values, UNCERTAIN + 1);
+    assert_int_equal(d->n_values, NEWCOMERS_SPENT + 1);
     for (unsigned i = 0; i < d->n_values; i++)
         assert_string_equal(d->values[i].name,
                             ineligible_code((enum ineligible)d->values[i].value));
