@@ -318,3 +318,162 @@ int call_unary(struct call_channel *channel, const char *path, const ProtobufCMe
         keeper_wake(channel);
     return status;
 }
+
+/* ---- a stream ---- */
+
+enum stream_tag { STREAM_STATUS = 1, STREAM_READ, STREAM_WRITTEN };
+
+struct call_stream {
+    struct call_channel *channel;
+    grpc_completion_queue *queue;
+    grpc_call *call;
+    grpc_byte_buffer *request, *response;
+    grpc_metadata_array initial, trailing;
+    grpc_slice details;
+    grpc_status_code status;
+    bool writing, over; /* over: the status is there. */
+};
+
+static bool stream_start(struct call_stream *s, const grpc_op *ops, size_t n, enum stream_tag tag)
+{
+    return grpc_call_start_batch(s->call, ops, n, (void *)(uintptr_t)tag, NULL) == GRPC_CALL_OK;
+}
+
+static void stream_read(struct call_stream *s)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
+    op.data.recv_message.recv_message = &s->response;
+    (void)stream_start(s, &op, 1, STREAM_READ); /* If not, the status is there already. */
+}
+
+static bool stream_begin(struct call_stream *s, const char *path)
+{
+    grpc_slice method = grpc_slice_from_copied_string(path);
+    s->call = grpc_channel_create_call(s->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->queue,
+                                       method, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    grpc_slice_unref(method);
+    if (!s->call)
+        return false;
+    grpc_op ops[3] = {{.op = GRPC_OP_SEND_INITIAL_METADATA},
+                      {.op = GRPC_OP_RECV_INITIAL_METADATA},
+                      {.op = GRPC_OP_RECV_STATUS_ON_CLIENT}};
+    ops[1].data.recv_initial_metadata.recv_initial_metadata = &s->initial;
+    ops[2].data.recv_status_on_client.trailing_metadata = &s->trailing;
+    ops[2].data.recv_status_on_client.status = &s->status;
+    ops[2].data.recv_status_on_client.status_details = &s->details;
+    if (!stream_start(s, ops, 3, STREAM_STATUS))
+        return false;
+    stream_read(s);
+    return true;
+}
+
+struct call_stream *call_stream_open(struct call_channel *channel, const char *path)
+{
+    struct call_stream *s = calloc(1, sizeof *s);
+    if (!s)
+        return NULL;
+    s->channel = channel;
+    s->details = grpc_empty_slice();
+    grpc_metadata_array_init(&s->initial);
+    grpc_metadata_array_init(&s->trailing);
+    s->queue = grpc_completion_queue_create_for_next(NULL);
+    s->over = !stream_begin(s, path);
+    return s;
+}
+
+void call_stream_close(struct call_stream *s)
+{
+    if (!s)
+        return;
+    if (s->call && !s->over)
+        (void)grpc_call_cancel(s->call, NULL);
+    grpc_completion_queue_shutdown(s->queue); /* What is open comes back first. */
+    while (grpc_completion_queue_next(s->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+           GRPC_QUEUE_SHUTDOWN)
+        ;
+    if (s->call)
+        grpc_call_unref(s->call);
+    if (s->request)
+        grpc_byte_buffer_destroy(s->request);
+    if (s->response)
+        grpc_byte_buffer_destroy(s->response);
+    grpc_metadata_array_destroy(&s->initial);
+    grpc_metadata_array_destroy(&s->trailing);
+    grpc_slice_unref(s->details);
+    grpc_completion_queue_destroy(s->queue);
+    free(s);
+}
+
+bool call_stream_write(struct call_stream *s, const void *bytes, size_t len, bool more)
+{
+    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
+    if (s->writing || s->over)
+        return false;
+    if (s->request)
+        grpc_byte_buffer_destroy(s->request);
+    grpc_slice slice = grpc_slice_from_copied_buffer(bytes, len);
+    s->request = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_slice_unref(slice);
+    op.flags = more ? GRPC_WRITE_BUFFER_HINT : 0;
+    op.data.send_message.send_message = s->request;
+    s->writing = stream_start(s, &op, 1, STREAM_WRITTEN);
+    return s->writing;
+}
+
+bool call_stream_writing(const struct call_stream *s)
+{
+    return s->writing;
+}
+
+static ProtobufCMessage *stream_take(struct call_stream *s, const ProtobufCMessageDescriptor *type)
+{
+    struct exchange x = {.response = s->response};
+    struct call_error unreadable;
+    ProtobufCMessage *message = NULL;
+    (void)exchange_unpack(&x, type, &message, &unreadable);
+    grpc_byte_buffer_destroy(s->response);
+    s->response = NULL;
+    return message;
+}
+
+static enum call_event stream_over(struct call_stream *s, struct call_error *error)
+{
+    const struct exchange x = {.status = s->status, .details = s->details, .trailing = s->trailing};
+    s->over = true;
+    if (!s->call)
+        (void)fail(error, CALL_INTERNAL, "the stream could not be started");
+    else if (s->status == GRPC_STATUS_OK)
+        (void)fail(error, CALL_UNAVAILABLE, "the server ended the stream");
+    else
+        (void)exchange_failed(&x, error);
+    if (error->status == CALL_UNAVAILABLE)
+        keeper_wake(s->channel);
+    return CALL_OVER;
+}
+
+enum call_event call_stream_next(struct call_stream *s, const ProtobufCMessageDescriptor *type,
+                                 double wait_s, ProtobufCMessage **ret_message,
+                                 struct call_error *ret_error)
+{
+    gpr_timespec until = wait_s > 0 ? deadline_in(wait_s) : gpr_inf_past(GPR_CLOCK_MONOTONIC);
+    for (;;) {
+        if (s->over)
+            return stream_over(s, ret_error);
+        grpc_event ev = grpc_completion_queue_next(s->queue, until, NULL);
+        if (ev.type != GRPC_OP_COMPLETE)
+            return CALL_IDLE;
+        switch ((enum stream_tag)(uintptr_t)ev.tag) {
+        case STREAM_WRITTEN:
+            s->writing = false;
+            return CALL_WRITTEN;
+        case STREAM_STATUS:
+            return stream_over(s, ret_error);
+        case STREAM_READ:
+            if (!s->response) /* The status is on its way. */
+                continue;
+            *ret_message = stream_take(s, type);
+            stream_read(s);
+            return CALL_MESSAGE;
+        }
+    }
+}

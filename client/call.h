@@ -42,6 +42,31 @@ int call_unary(struct call_channel *channel, const char *path, const ProtobufCMe
                const ProtobufCMessageDescriptor *response, double timeout_s,
                ProtobufCMessage **ret_response, struct call_error *ret_error);
 
+/* ---- one bidirectional stream, for client/stream.c ---- */
+
+struct call_stream;
+
+enum call_event {
+    CALL_MESSAGE, /* One was read; *ret_message. The next is being read. */
+    CALL_WRITTEN, /* Another message may be written. */
+    CALL_IDLE,    /* Nothing happened until the time was over. */
+    CALL_OVER,    /* The stream ended; *ret_error says how. Only call_stream_close may follow. */
+};
+
+/* Begins it; never blocks. NULL: out of memory. */
+struct call_stream *call_stream_open(struct call_channel *channel, const char *path);
+/* NULL is fine. Cancels what is open. */
+void call_stream_close(struct call_stream *s);
+/* Hands over one message, copied. more: another one follows at once, so this one need not leave
+ * alone. False: one is on its way still, see CALL_WRITTEN. */
+bool call_stream_write(struct call_stream *s, const void *bytes, size_t len, bool more);
+bool call_stream_writing(const struct call_stream *s);
+/* Waits at most wait_s seconds, which may be 0. The message is the caller's, NULL when it cannot be
+ * read. */
+enum call_event call_stream_next(struct call_stream *s, const ProtobufCMessageDescriptor *type,
+                                 double wait_s, ProtobufCMessage **ret_message,
+                                 struct call_error *ret_error);
+
 /* "DEADLINE_EXCEEDED" and the like, for people; never NULL. */
 const char *call_status_name(int status);
 /* Whether the same call may succeed later without any change: UNAVAILABLE, DEADLINE_EXCEEDED,

@@ -119,29 +119,26 @@ static bool response_usable(const Shunt__V1__RouteResponse *response)
            (!response->has_decision_token || response->decision_token.len <= SHUNT_TOKEN_CAP);
 }
 
-enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequest *request,
-                               const char *default_arm, double timeout_s, struct handle_routed *ret,
-                               struct shunt_error *error)
+enum shunt_result handle_settle(struct shunt_client *client, const Shunt__V1__RouteRequest *request,
+                                const char *default_arm, struct call_error *call,
+                                Shunt__V1__RouteResponse *take, struct handle_routed *ret,
+                                struct shunt_error *error)
 {
-    struct call_error call;
-    ProtobufCMessage *message = NULL;
     *ret = (struct handle_routed){NULL, NULL};
-    int status = call_unary(client->channel, "/shunt.v1.Router/RouteRequest", &request->base,
-                            &shunt__v1__route_response__descriptor, timeout_s, &message, &call);
-    if (status == 0 && !response_usable((Shunt__V1__RouteResponse *)message)) {
-        protobuf_c_message_free_unpacked(message, NULL);
-        status = call.status = CALL_INTERNAL;
-        (void)snprintf(call.message, sizeof call.message, "the server's answer makes no sense");
+    if (call->status == 0 && (!take || !response_usable(take))) {
+        call->status = CALL_INTERNAL;
+        (void)snprintf(call->message, sizeof call->message, "the server's answer makes no sense");
     }
-    say_call(error, &call);
-    if (status == 0) {
+    say_call(error, call);
+    if (call->status == 0) {
         atomic_fetch_add(&client->routed, 1);
         if (atomic_load(&client->away) && atomic_exchange(&client->away, false))
             outbox_nudge(client->outbox);
-        ret->response = (Shunt__V1__RouteResponse *)message;
+        ret->response = take;
         return SHUNT_OK;
     }
-    if (!is_outage(status))
+    shunt__v1__route_response__free_unpacked(take, NULL);
+    if (!is_outage(call->status))
         return SHUNT_REFUSED;
     ret->fallback_arm =
         fallback_arm(request, default_arm ? default_arm : client->options.default_arm);
@@ -149,6 +146,33 @@ enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequ
         return SHUNT_UNAVAILABLE;
     atomic_fetch_add(&client->fallbacks, 1);
     return SHUNT_OK;
+}
+
+Shunt__V1__RouteResponse *handle_open_result(Shunt__V1__RouteResult *r, struct call_error *ret_call)
+{
+    Shunt__V1__RouteResponse *response = r ? r->response : NULL;
+    memset(ret_call, 0, sizeof *ret_call);
+    if (response) {
+        r->response = NULL;
+        return response;
+    }
+    ret_call->status = r && r->status ? r->status : CALL_INTERNAL;
+    (void)snprintf(ret_call->code, sizeof ret_call->code, "%s", r && r->code ? r->code : "");
+    (void)snprintf(ret_call->message, sizeof ret_call->message, "%s",
+                   r && r->message ? r->message : "the server's answer has no place for this");
+    return NULL;
+}
+
+enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequest *request,
+                               const char *default_arm, double timeout_s, struct handle_routed *ret,
+                               struct shunt_error *error)
+{
+    struct call_error call;
+    ProtobufCMessage *message = NULL;
+    (void)call_unary(client->channel, "/shunt.v1.Router/RouteRequest", &request->base,
+                     &shunt__v1__route_response__descriptor, timeout_s, &message, &call);
+    return handle_settle(client, request, default_arm, &call, (Shunt__V1__RouteResponse *)message,
+                         ret, error);
 }
 
 static double now_s(void)

@@ -50,6 +50,17 @@ struct handle_routed {
     const char *fallback_arm;
 };
 
+/* What a status of the server, or of a call, comes to: 0 needs a usable response (taken in any
+ * case, NULL without one); an outage falls back; anything else is SHUNT_REFUSED. `request` says
+ * which arms are allowed. The error is filled on a fallback too. */
+enum shunt_result handle_settle(struct shunt_client *client, const Shunt__V1__RouteRequest *request,
+                                const char *default_arm, struct call_error *call,
+                                Shunt__V1__RouteResponse *take, struct handle_routed *ret,
+                                struct shunt_error *error);
+/* One result of many as a call would have told it. Its response, or NULL, is taken out of it; r may
+ * be NULL: there is none. */
+Shunt__V1__RouteResponse *handle_open_result(Shunt__V1__RouteResult *r,
+                                             struct call_error *ret_call);
 /* Fills the router in when absent. default_arm NULL: that of the options. The response is the
  * caller's. The error is filled on a fallback too. */
 enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequest *request,

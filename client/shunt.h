@@ -71,7 +71,9 @@ enum shunt_result {
     SHUNT_QUEUE_FULL = 5,     /* The outcome is dropped and counted. */
     SHUNT_NOT_REPORTABLE = 6, /* The decision has neither id nor token: a fallback or a dry run. */
     SHUNT_SMALL_BUFFER = 7,   /* *ret_len says how much is needed. The call itself was made. */
-    SHUNT_TIMEOUT = 8,        /* shunt_flush: outcomes are still queued. */
+    SHUNT_TIMEOUT =
+        8,           /* shunt_flush: outcomes are still queued. shunt_stream_next: no answer yet. */
+    SHUNT_EMPTY = 9, /* shunt_stream_next: nothing is without an answer. */
 };
 
 /* Why. May be NULL wherever it is asked for. */
@@ -208,6 +210,58 @@ struct shunt_decision {
 SHUNT_API enum shunt_result shunt_route(struct shunt_client *client,
                                         const struct shunt_request *request,
                                         struct shunt_decision *ret, struct shunt_error *ret_error);
+
+/* ---- many at once ---- */
+
+/* Asks for n decisions, 1 to 256, in one message; each as shunt_route would decide and fall back,
+ * with timeout_s of the first request for all of them. ret_decisions (n) point to decisions that
+ * start with their _INIT; ret_results (n) says of each what shunt_route would have returned, and
+ * ret_errors (n), which may be NULL, why. The result is SHUNT_OK when every request has its result,
+ * else SHUNT_INVALID or SHUNT_NO_MEMORY and nothing was asked. */
+SHUNT_API enum shunt_result shunt_route_batch(struct shunt_client *client,
+                                              const struct shunt_request *const *requests, size_t n,
+                                              struct shunt_decision *const *ret_decisions,
+                                              enum shunt_result *ret_results,
+                                              struct shunt_error *ret_errors,
+                                              struct shunt_error *ret_error);
+
+/* A stream: requests are sent without waiting for answers, on one call that stays. It is the way to
+ * the most decisions a second from one thread.
+ *
+ *     struct shunt_stream *stream = shunt_stream_open(client, 0, NULL);
+ *     for (...) {
+ *         if (shunt_stream_send(stream, &request, tag, NULL) == SHUNT_QUEUE_FULL)
+ *             ... take one with shunt_stream_next, then send again ...
+ *     }
+ *     while (shunt_stream_next(stream, 1, &tag, &decision, NULL) != SHUNT_EMPTY)
+ *         ...
+ *     shunt_stream_close(stream);
+ *
+ * What is promised: every request that was sent gets one answer, by its deadline, under its tag:
+ * the server's decision, its refusal, or the default arm. A stream that breaks (the server
+ * restarts, or lets its connection age) is opened again, and what was not answered is asked again;
+ * but a request of a session without a decision_id of its own falls back instead, because asked
+ * twice it might reserve twice. Give requests a decision_id if they must not be decided twice.
+ * Threads: one at a time for a stream; streams of one client are independent of each other. */
+struct shunt_stream;
+
+/* in_flight: most requests without an answer, at most 1024; 0: 64. Never waits for the server. */
+SHUNT_API struct shunt_stream *shunt_stream_open(struct shunt_client *client, size_t in_flight,
+                                                 struct shunt_error *ret_error);
+/* Takes a request; it leaves when a few are together, at the latest with the next
+ * shunt_stream_next. Its timeout_s runs from here. SHUNT_QUEUE_FULL: as many as may be are without
+ * an answer. */
+SHUNT_API enum shunt_result shunt_stream_send(struct shunt_stream *stream,
+                                              const struct shunt_request *request, uint64_t tag,
+                                              struct shunt_error *ret_error);
+/* The next answer, in the order in which they come; waits for it at most timeout_s seconds, which
+ * may be 0. SHUNT_OK, SHUNT_REFUSED and SHUNT_UNAVAILABLE are of the request *ret_tag, as
+ * shunt_route means them. SHUNT_TIMEOUT: none came in time. SHUNT_EMPTY: everything is answered. */
+SHUNT_API enum shunt_result shunt_stream_next(struct shunt_stream *stream, double timeout_s,
+                                              uint64_t *ret_tag, struct shunt_decision *ret,
+                                              struct shunt_error *ret_error);
+/* Unanswered requests are given up. Before shunt_close of its client. NULL is fine. */
+SHUNT_API void shunt_stream_close(struct shunt_stream *stream);
 
 /* ---- reporting ---- */
 
@@ -357,7 +411,8 @@ SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *
 /* "0.1.0". */
 SHUNT_API const char *shunt_version(void);
 /* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
- * "default-arm", "agent", "served-arm", "key", "source"; later versions add names ("tls", "batch").
+ * "default-arm", "agent", "served-arm", "key", "source", "sessions", "batch", "stream"; later
+ * versions add names ("tls").
  */
 SHUNT_API bool shunt_has(const char *feature);
 

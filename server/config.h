@@ -56,6 +56,7 @@ struct config {
     int64_t inbox_capacity; /* Outcomes waiting for the writer. */
     int64_t max_text_bytes;
     int64_t drain_grace_us;
+    int64_t max_connection_age_us;
     bool allow_plaintext_non_loopback;
     struct {
         char dir[CONFIG_PATH_CAP];

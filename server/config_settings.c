@@ -40,6 +40,10 @@ const struct setting settings[] = {
      "Longest prompt text of a request."},
     {"drain_grace", SETTING_DURATION, AT(drain_grace_us), "8s", NULL, 0, 10 * SECOND,
      "On SIGTERM, how long calls in flight may take to end."},
+    {"max_connection_age", SETTING_DURATION, AT(max_connection_age_us), "5min", NULL, SECOND, DAY,
+     "Age at which a connection is asked to make a new one; a tenth of it later, at least 100 ms "
+     "and "
+     "at most 30 s, what still runs on it is ended."},
     {"allow_plaintext_non_loopback", SETTING_BOOL, AT(allow_plaintext_non_loopback), "false", NULL,
      0, 0, "Whether an address without TLS may be reached from other machines: true or false."},
     {"decision_log.dir", SETTING_PATH, AT(decision_log.dir), NULL, "DATA_DIR/decisions", 0, 0,

@@ -277,6 +277,7 @@ static enum err open_server(struct app *a, enum rpc_service service, struct err_
         .max_in_flight =
             service == RPC_ROUTER ? (uint32_t)c->max_in_flight : (uint32_t)RPC_ADMIN_IN_FLIGHT,
         .max_text_bytes = (uint32_t)c->max_text_bytes,
+        .max_connection_age_ms = (uint32_t)(c->max_connection_age_us / 1000),
     };
     if (service == RPC_ROUTER)
         o.tls = (struct rpc_tls){c->tls.cert, c->tls.key, c->tls.client_ca};

@@ -433,6 +433,7 @@ static void begin(struct route_stream *s)
     op.data.recv_close_on_server.cancelled = &s->cancelled;
     start(s, &op, 1, &s->closed);
     if (e == OK) {
+        atomic_fetch_add(&s->queue->server->options.metrics->route_streams, 1);
         grpc_op ops[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}, {.op = GRPC_OP_RECV_MESSAGE}};
         ops[1].data.recv_message.recv_message = &s->request;
         s->reading = true;

@@ -24,6 +24,12 @@ static double read_in_flight(void *arg)
     return (double)(atomic_load(&m->in_flight[RPC_ROUTER]) + atomic_load(&m->in_flight[RPC_ADMIN]));
 }
 
+static double read_route_streams(void *arg)
+{
+    struct rpc_metrics *m = arg;
+    return (double)atomic_load(&m->route_streams);
+}
+
 static enum err add_all(struct rpc_metrics *m, struct metrics *metrics)
 {
     TRY(metrics_add_collector(metrics, "shunt_rpc_calls_total",
@@ -31,6 +37,8 @@ static enum err add_all(struct rpc_metrics *m, struct metrics *metrics)
                               METRICS_COUNTER, collect_calls, m));
     TRY(metrics_add_reader(metrics, "shunt_in_flight", "Calls taken and not yet answered.",
                            METRICS_GAUGE, read_in_flight, m));
+    TRY(metrics_add_reader(metrics, "shunt_route_streams_total", "RouteStreams opened.",
+                           METRICS_COUNTER, read_route_streams, m));
     for (size_t i = 0; i < methods_n; i++) {
         struct metrics_label label = {"method", methods[i].name};
         if (!methods[i].standard)

@@ -18,10 +18,12 @@ enum { METHOD_UNKNOWN = METHODS_MAX };
 struct rpc_metrics {
     _Atomic uint32_t in_flight[RPC_SERVICES];
     _Atomic uint64_t calls[METHODS_MAX + 1][CODES_N];
+    _Atomic uint64_t route_streams; /* Opened. */
     struct metrics_histogram *seconds[METHODS_MAX];
 };
 
-/* Registers shunt_rpc_calls_total, shunt_rpc_seconds and shunt_in_flight. An error may come with an
+/* Registers shunt_rpc_calls_total (of RouteStream its requests), shunt_rpc_seconds, shunt_in_flight
+ * and shunt_route_streams_total. An error may come with an
  * object (else NULL): the registry may know it already, so free it after the registry. */
 MUST_USE enum err rpc_metrics_new(struct metrics *metrics, struct rpc_metrics **ret_metrics);
 void rpc_metrics_free(struct rpc_metrics *m);

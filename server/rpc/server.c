@@ -9,7 +9,7 @@ enum { KIB = 1024, POOL_THREADS = 2, ADMIN_ARENA = 131072 * KIB /* A listing of 
 
 /* ---- Building ---- */
 
-static grpc_server *create_grpc(void)
+static grpc_server *create_grpc(uint32_t age_ms)
 {
     enum { SECOND_MS = 1000 };
     const struct {
@@ -24,8 +24,10 @@ static grpc_server *create_grpc(void)
         {GRPC_ARG_MAX_CONCURRENT_STREAMS, 256},
         {GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5 * SECOND_MS},
         {GRPC_ARG_MAX_CONNECTION_IDLE_MS, 300 * SECOND_MS},
-        {GRPC_ARG_MAX_CONNECTION_AGE_MS, 300 * SECOND_MS},
-        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, 30 * SECOND_MS},
+        {GRPC_ARG_MAX_CONNECTION_AGE_MS, (int)age_ms},
+        {GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS, age_ms < SECOND_MS         ? SECOND_MS / 10
+                                               : age_ms < 300 * SECOND_MS ? (int)age_ms / 10
+                                                                          : 30 * SECOND_MS},
         {GRPC_ARG_KEEPALIVE_TIME_MS, 30 * SECOND_MS},
         {GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10 * SECOND_MS},
         {GRPC_ARG_HTTP2_MAX_PING_STRIKES, 2},
@@ -87,7 +89,7 @@ static struct rpc_server *allocate(const struct rpc_options *o)
     (void)pthread_cond_init(&s->changed, &attr);
     (void)pthread_condattr_destroy(&attr);
     grpc_init();
-    s->grpc = create_grpc();
+    s->grpc = create_grpc(o->max_connection_age_ms);
     s->queues_n = o->loop->threads_n;
     for (uint32_t i = 0; i < s->queues_n; i++) {
         s->queues[i].server = s;

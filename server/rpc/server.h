@@ -30,6 +30,8 @@ struct rpc_options {
     struct rpc_tls tls;
     uint32_t max_in_flight;  /* Calls beyond it are answered OVERLOADED at once. */
     uint32_t max_text_bytes; /* Of RouteRequest.text; its message may be 256 KiB longer. */
+    /* Then GOAWAY; a tenth of it, [100 ms, 30 s], later what still runs is cancelled. */
+    uint32_t max_connection_age_ms;
 };
 
 /* Binds everything; answers once the loop has started. ERR_IO: an address. Also on error there is a

@@ -66,9 +66,9 @@ static void start_shuntd(struct bench *b)
     static char address[256];
     (void)snprintf(address, sizeof address, "unix:%s/route.sock", b->shuntd.dir);
     b->shuntd.more[0] = "--listen";
-    b->shuntd.more[1] = "127.0.0.1:0";
+    b->shuntd.more[1] = address;
     b->shuntd.more[2] = "--listen";
-    b->shuntd.more[3] = address;
+    b->shuntd.more[3] = "127.0.0.1:0"; /* The last one is shuntd.router. */
     if (!server_start(&b->shuntd))
         rpc_die("shuntd did not start");
     b->to_shuntd[TCP] = load_open(b->shuntd.router);

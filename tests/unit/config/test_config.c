@@ -114,6 +114,7 @@ static void a_data_directory_is_all_that_is_needed(void **state)
     assert_int_equal(c->rpc_threads, 1);
     assert_int_equal(c->max_text_bytes, 262144);
     assert_int_equal(c->drain_grace_us, 8000000);
+    assert_int_equal(c->max_connection_age_us, 300000000);
     assert_int_equal(c->decision_log.keep_us, INT64_C(72) * 3600 * 1000000);
     assert_int_equal(c->journal.map_bytes, INT64_C(64) << 30);
     assert_int_equal(c->checkpoint.every_events, 200000);
