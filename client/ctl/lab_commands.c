@@ -215,6 +215,10 @@ static enum ctl_exit lambda_data(struct ctl *ctl, const struct command_input *in
                                .text = !command_value(in, "no-text"),
                                .task = !command_value(in, "no-task"),
                                .keep_policy = command_value(in, "keep-policy") != NULL};
+    /* First, so that --set has the last word. What the weights while learning never choose would
+     * otherwise hardly be learned, and the ends of the sweep would be guesses. */
+    if (!plan.keep_policy)
+        settings[plan.settings_n++] = "explore_floor=0.3";
     enum ctl_exit code = lambda_options(in, &plan, files, settings, &weights);
     return code == CTL_OK ? lambda_play(ctl, &plan) : code;
 }
@@ -459,7 +463,8 @@ static const char about_lambda[] =
     "it: rows as `shuntctl replay` reads them are learned once on a private server (with --server "
     "on "
     "that one; SHUNT_SERVER does not choose it), and every lambda is asked as a dry run; the "
-    "figures are then the true outcomes.";
+    "figures are then the true outcomes. While learning explore_floor is .3, unless --set or "
+    "--keep-policy says otherwise, so that every arm is learned whatever the weights.";
 static const char about_export[] =
     "Write decisions with all that an audit needs, one JSON object a line.\v"
     "The first lines declare the router and its arms; each other line is a decision: ids, arm, "
