@@ -32,7 +32,8 @@ enum err driver_open(const struct driver_config *config, struct driver **ret_dri
         return ERR_NOMEM;
     d->ops = ops_of(config->kind);
     d->flags = d->ops->flags;
-    d->slots = config->slots;
+    d->unsaid = config->slots == 0;
+    d->slots = d->unsaid ? ENGINE_SLOTS_MAX : config->slots;
     d->room = UINT32_MAX;
     d->call_ms = config->call_timeout_ms;
     d->load_ms = config->load_timeout_ms;
@@ -102,6 +103,9 @@ void driver_item_init(struct engine_item *it)
 
 uint32_t driver_room(const struct driver *d)
 {
+    /* An LRU of unknown length surely holds what was used last, and no more. */
+    if (d->unsaid && d->room == UINT32_MAX && d->ops->kind == ENGINE_VLLM)
+        return 1;
     return d->slots < d->room ? d->slots : d->room;
 }
 

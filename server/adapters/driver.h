@@ -14,8 +14,9 @@ struct driver_ops;
 
 struct driver {
     const struct driver_ops *ops;
-    struct engine_http *http;  /* NULL for ENGINE_NONE. */
-    uint32_t slots;            /* As configured. */
+    struct engine_http *http; /* NULL for ENGINE_NONE. */
+    uint32_t slots;           /* As configured; or ENGINE_SLOTS_MAX, and unsaid. */
+    bool unsaid;
     uint32_t call_ms, load_ms; /* Deadlines. */
     struct engine_item *items; /* (n) */
     size_t n, cap;

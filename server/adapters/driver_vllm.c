@@ -41,7 +41,7 @@ static void vllm_settle(struct driver *d)
         d->order[i] = it->use.last_us;
     }
     lru_sort(d->order, d->n);
-    size_t slots = (size_t)(d->room == UINT32_MAX ? d->slots : d->room) + 1;
+    size_t slots = (size_t)(d->room == UINT32_MAX ? driver_room(d) : d->room) + 1;
     for (size_t i = 0; i < d->n; i++) {
         struct engine_item *it = &d->items[i];
         size_t rank = it->offered ? lru_rank(d->order, d->n, &it->use) : SIZE_MAX;

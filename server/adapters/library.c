@@ -56,21 +56,20 @@ static bool utf8(const char *s, size_t len)
 static enum err take(const struct engine_adapter *a, struct library_adapter *ret,
                      struct err_detail *detail)
 {
-    size_t name = a->name ? strlen(a->name) : 0, path = a->path ? strlen(a->path) : 0;
-    if (a->uid == 0 || !name_valid(a->name ? a->name : "", name))
+    const char *name = a->name ? a->name : "", *path = a->path ? a->path : "";
+    if (a->uid == 0 || !name_valid(name, strlen(name)))
         return err_say(detail, ERR_INVALID, "adapter: a uid above 0 and a name are needed");
-    if (path >= ADAPTER_PATH_CAP || !utf8(a->path ? a->path : "", path))
-        return err_say(detail, ERR_INVALID, "adapter %s: path: at most %d bytes of UTF-8", a->name,
+    if (strlen(path) >= ADAPTER_PATH_CAP || !utf8(path, strlen(path)))
+        return err_say(detail, ERR_INVALID, "adapter %s: path: at most %d bytes of UTF-8", name,
                        ADAPTER_PATH_CAP - 1);
     if (!isfinite(a->rate) || a->rate < 0)
-        return err_say(detail, ERR_INVALID, "adapter %s: rate: 0 or more", a->name);
+        return err_say(detail, ERR_INVALID, "adapter %s: rate: 0 or more", name);
     ret->uid = a->uid;
     ret->bytes = a->bytes;
     ret->rate = a->rate;
     ret->desired = a->desired;
-    memcpy(ret->name, a->name, name);
-    if (path)
-        memcpy(ret->path, a->path, path);
+    memcpy(ret->name, name, strlen(name) + 1);
+    memcpy(ret->path, path, strlen(path) + 1);
     return OK;
 }
 

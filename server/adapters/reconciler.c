@@ -151,8 +151,10 @@ static enum err check(const struct reconciler_config *c, struct err_detail *deta
 {
     if (c->replicas_n == 0 || c->replicas_n > ENGINE_REPLICAS_MAX)
         return err_say(detail, ERR_OUT_OF_RANGE, "replicas: 1 to %d", ENGINE_REPLICAS_MAX);
-    if (c->slots == 0 || c->slots > ENGINE_SLOTS_MAX)
-        return err_say(detail, ERR_OUT_OF_RANGE, "slots: 1 to %d", ENGINE_SLOTS_MAX);
+    bool by_bytes = c->bytes > 0 && c->kind != ENGINE_LLAMACPP;
+    if (c->slots > ENGINE_SLOTS_MAX || (c->slots == 0 && !by_bytes))
+        return err_say(detail, ERR_OUT_OF_RANGE, "slots: 1 to %d%s", ENGINE_SLOTS_MAX,
+                       c->kind == ENGINE_LLAMACPP ? "; --parallel of the engine less one" : "");
     TRY(range(detail, "tick_ms", c->tick_ms, 10, 600000));
     TRY(range(detail, "call_timeout_ms", c->call_timeout_ms, 10, 60000));
     TRY(range(detail, "load_timeout_ms", c->load_timeout_ms, 10, 3600000));

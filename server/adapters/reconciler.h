@@ -46,8 +46,9 @@ struct reconciler_config {
     const struct engine_replica *replicas;
     const char *ca_file; /* PEM of who signed the replicas' certificates; NULL: the system's. */
     uint32_t slots;      /* Residents of one replica, without the scratch slot; 1 to
-                            ENGINE_SLOTS_MAX. 0 only where `bytes` bounds them. */
-    uint64_t bytes;      /* Of one replica; 0: only slots bound it. */
+                            ENGINE_SLOTS_MAX. 0: only `bytes` bounds them, and the slots that the
+                            engine says it has; llama.cpp says nothing, so not there. */
+    uint64_t bytes;      /* Of one replica's residents; 0: only slots bound them. */
     uint32_t tick_ms;    /* Default 1000; 10 to 600000. */
     uint32_t call_timeout_ms;                /* Of a question; default 2000. */
     uint32_t load_timeout_ms;                /* Of a load or touch; default 60000. */

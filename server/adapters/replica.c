@@ -58,7 +58,7 @@ enum err replica_open(const struct replica_config *config, struct replica **ret_
     }
     const struct driver_ops *ops = r->driver->ops;
     r->rules = (struct reconcile_rules){
-        .slots = config->driver.slots,
+        .slots = driver_room(r->driver),
         .offers = ops->offers,
         .releases = ops->releases,
         .reloads = ops->reloads,
@@ -67,7 +67,7 @@ enum err replica_open(const struct replica_config *config, struct replica **ret_
         .backoff_max_us = config->backoff_max_us,
     };
     memcpy(r->view.name, config->name, strlen(config->name) + 1);
-    r->view.slots = config->driver.slots;
+    r->view.slots = driver_room(r->driver);
     r->view.flags = ops->flags;
     r->view.scratch_slot = ops->kind == ENGINE_LLAMACPP ? (int32_t)config->driver.slots : -1;
     *ret_replica = r;

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PATIENCE_MS = 30000, NAP_MS = 5 };
+enum { PATIENCE_MS = 30000, NAP_MS = 5, ADAPTER_BYTES = 1000 };
 
 static const char *const names[FLEET_ADAPTERS] = {"a0", "a1", "a2", "a3", "a4", "a5"};
 static const char *const paths[FLEET_ADAPTERS] = {"/models/a0.gguf", "/models/a1.gguf",
@@ -81,6 +81,7 @@ void fleet_open(struct fleet *f, uint32_t slots)
     struct engine_replica replicas[FLEET_REPLICAS];
     struct err_detail detail = {""};
     fleet_config(f, &config, replicas, slots);
+    config.bytes = slots ? 0 : 2 * ADAPTER_BYTES;
     assert_int_equal(reconciler_open(&config, &f->r, &detail), OK);
 }
 
@@ -98,7 +99,7 @@ void fleet_desire(struct fleet *f, const char *wanted)
     struct engine_adapter all[FLEET_ADAPTERS];
     struct err_detail detail = {""};
     for (uint32_t i = 0; i < FLEET_ADAPTERS; i++)
-        all[i] = (struct engine_adapter){i + 1, names[i], paths[i], 1000, 0, false};
+        all[i] = (struct engine_adapter){i + 1, names[i], paths[i], ADAPTER_BYTES, 0, false};
     double rate = 1;
     for (const char *w = wanted; *w; w++, rate /= 2) {
         all[*w - '0'].desired = true;

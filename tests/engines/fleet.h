@@ -26,7 +26,7 @@ void fleet_stub(struct fleet *f, enum engine_kind kind, int slots, const char *c
 /* With what the stubs need; `config` may be changed before. */
 void fleet_config(struct fleet *f, struct reconciler_config *ret, struct engine_replica *replicas,
                   uint32_t slots);
-/* fleet_config and reconciler_open. */
+/* fleet_config and reconciler_open; slots 0: bounded by bytes, two adapters' worth. */
 void fleet_open(struct fleet *f, uint32_t slots);
 void fleet_done(struct fleet *f);
 /* Adapters of `wanted` ("02": a0 and a2) desired, by falling rate as they stand there. */

@@ -1,7 +1,6 @@
 /* Every driver against its engine's stub, each misbehaviour: what is resident comes to be what is
  * desired, in at most two ticks after the engine is itself again. */
-#include "server/ops/clock.h"
-#include "state/base/rng.h"
+#include "server/adapters/reconcile.h"
 #include "tests/engines/fleet.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -44,8 +43,8 @@ static void carries_a_plan_out_in_one_tick_and_tells_each_load(void **state)
     assert_true(fleet_view(f, 0).converged);
     fleet_holds(f, "01");
     /* On a busy machine a touch of vLLM's may look like another load. */
-    assert_in_range(f->loads[1], 1, f->kind == ENGINE_VLLM ? 2 : 1);
-    assert_in_range(f->loads[2], 1, f->kind == ENGINE_VLLM ? 2 : 1);
+    assert_in_range(f->loads[1], 1, f->kind == ENGINE_VLLM ? RECONCILE_ACTS : 1);
+    assert_in_range(f->loads[2], 1, f->kind == ENGINE_VLLM ? RECONCILE_ACTS : 1);
     assert_int_equal(f->loads[3], 0);
     assert_true(f->changes > 0);
     assert_int_equal(fleet_row(f, 0, 3).phase, ENGINE_COLD);
@@ -174,7 +173,7 @@ static void one_refused_load_delays_no_other(void **state)
     stub_tell(&f->stubs[0], "{\"mode\":\"load_error\",\"count\":1}");
     assert_int_equal(reconciler_tick(f->r, 0), OK);
     assert_int_equal(f->failures[1], 1);
-    assert_int_equal(f->loads[2], 1);
+    assert_true(f->loads[2] >= 1);
     fleet_holds(f, "1");
     assert_true(fleet_view(f, 0).up);
     assert_in_range(fleet_ticks(f, 2), 1, 2);
@@ -255,6 +254,28 @@ static void says_so_when_the_engine_has_fewer_slots_and_does_not_thrash(void **s
         assert_int_equal(reconciler_tick(f->r, 0), OK);
     }
     assert_int_equal(stub_number(&f->stubs[0], "loads"), loads);
+    fleet_done(f);
+}
+
+/* Without a word on slots: as many as bytes allow, and as the engine has. */
+static void bytes_alone_bound_what_is_resident(void **state)
+{
+    enum engine_kind kind = *(enum engine_kind *)*state;
+    struct fleet *f = fleet_new(state);
+    struct reconciler_config config;
+    struct engine_replica replicas[FLEET_REPLICAS];
+    fleet_stub(f, kind, 3, NULL);
+    if (kind == ENGINE_LLAMACPP) {
+        fleet_config(f, &config, replicas, 0);
+        config.bytes = 1000;
+        assert_int_equal(reconciler_open(&config, &f->r, NULL), ERR_OUT_OF_RANGE);
+    } else {
+        fleet_open(f, 0);
+        fleet_desire(f, "012");
+        assert_in_range(fleet_ticks(f, 2), 1, 2);
+        fleet_holds(f, "01");
+        assert_int_equal(fleet_view(f, 0).wanted, 2);
+    }
     fleet_done(f);
 }
 
@@ -402,6 +423,7 @@ int main(void)
         EACH(finds_out_an_engine_that_lies),
         EACH(releases_nothing_that_has_requests_in_flight),
         EACH_ALONE(says_so_when_the_engine_has_fewer_slots_and_does_not_thrash),
+        EACH_ALONE(bytes_alone_bound_what_is_resident),
         EACH_ALONE(a_wrong_token_is_an_error_that_does_not_tell_it),
         EACH(a_hanging_engine_holds_up_nobody_and_no_shutdown),
         EACH_ALONE(the_share_of_a_dead_replica_goes_to_the_others_and_comes_back),
