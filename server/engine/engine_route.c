@@ -301,6 +301,7 @@ static void choose_probe(struct routing *t)
     /* Nobody looked at the others: of this context the account knows where it starts. */
     t->result.menu = (struct pacing_menu){.base = t->cheapest};
     t->w->pmf[0] = 1;
+    t->result.left_out = 0;
     t->result.policy = policy_of(&t->router->config->settings);
     t->result.chosen = 0;
     t->result.reason = REASON_COOLDOWN_PROBE;
@@ -396,6 +397,8 @@ static void choose(struct routing *t)
         .lambda = t->budget.terms.lambda,
         .budget = t->budget.terms.budget,
         .trials = t->trials,
+        .best_only = t->mode == MODE_ONLINE && t->in->max_ranked <= 1 &&
+                     t->router->config->settings.decision_log != DECISION_LOG_KEEP_ALL,
     };
     decide(&di, &t->w->decide, t->w->pmf, &t->result);
     t->arms_n += di.trials;
@@ -556,6 +559,9 @@ static void audit(struct routing *t)
     struct engine_worker *w = t->w;
     if (!audited(t))
         return;
+    if (t->result.left_out > 0) /* A record has the scores of all. */
+        score_arms(t->router, &t->result.utility, w->decision.x, w->arms, t->arms_n,
+                   t->answer_share, w->decide.scores);
     struct audit_record r = {
         .decision = w->decision,
         .position = t->snapshot->position,

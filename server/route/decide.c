@@ -104,10 +104,16 @@ static void fill_without_fresh(const struct player *p, const struct decide_input
         ret_mass[i] = in->arms[i].issued > 0 ? ret_mass[--n] : 0;
 }
 
+/* Whether arms without a pull wait for their share as newcomers, whatever their score. */
+static bool fresh_wait(const struct census *c, const struct policy_ops *policy)
+{
+    return c->fewest == 0 && !c->cold && !policy->names_arm;
+}
+
 static void player_fill(const struct player *p, const struct decide_input *in,
                         const struct census *c, struct decide_scratch *scratch, float *ret_mass)
 {
-    if (c->fewest == 0 && !c->cold && !p->policy->names_arm) {
+    if (fresh_wait(c, p->policy)) {
         fill_without_fresh(p, in, scratch, ret_mass);
         return;
     }
@@ -138,6 +144,30 @@ static void fill_side_b(const struct decide_input *in, const struct census *c,
     }
 }
 
+/* Below this looking for the best costs more than it saves. */
+enum { LARGE_POOL = 64 };
+
+/* A budget's menu, a session's comparison and the widths of another side need every score. */
+static bool best_is_enough(const struct decide_input *in, const struct policy_ops *policy)
+{
+    return in->best_only && in->n > LARGE_POOL && !in->cost && !in->holds && !policy->weighs_all &&
+           !has_split(&in->router->config->settings);
+}
+
+static void fill_scores(const struct decide_input *in, const struct census *c,
+                        const struct policy_ops *policy, struct score *scores,
+                        struct decide_result *r)
+{
+    utility_init(&r->utility, in->router, in->weights);
+    r->left_out = 0;
+    if (best_is_enough(in, policy))
+        r->left_out = in->n - score_best(in->router, &r->utility, in->x, in->arms, in->n,
+                                         in->answer_share, fresh_wait(c, policy), scores);
+    else
+        score_arms(in->router, &r->utility, in->x, in->arms, in->n + in->trials, in->answer_share,
+                   scores);
+}
+
 /* Scores, and the mass of one side or of both; returns the arm that the drawn side's policy names.
  */
 static uint32_t fill_policy(const struct decide_input *in, const struct census *c,
@@ -145,10 +175,8 @@ static uint32_t fill_policy(const struct decide_input *in, const struct census *
 {
     const struct router_settings *s = &in->router->config->settings;
     struct player drawn;
-    utility_init(&r->utility, in->router, in->weights);
-    score_arms(in->router, &r->utility, in->x, in->arms, in->n + in->trials, in->answer_share,
-               scratch->scores);
     player_init(&drawn, in, s);
+    fill_scores(in, c, drawn.policy, scratch->scores, r);
     if (in->cost) /* Under a split the menu is side A's, whose window it enters. */
         pacing_apply(in->lambda, in->cost, in->n, drawn.policy == &policy_linucb ? 1 : 0,
                      scratch->scores, &r->menu);
@@ -274,6 +302,10 @@ void decide(const struct decide_input *in, struct decide_scratch *scratch, float
     }
     r->evaluable = share < 1 || floor > 0;
     r->propensity = (double)ret_pmf[r->chosen];
+    struct score *chosen = &scratch->scores[r->chosen]; /* It is shown. */
+    if (chosen->deviation < 0)
+        score_arms(in->router, &r->utility, in->x, &in->arms[r->chosen], 1, in->answer_share,
+                   chosen);
     if (in->trials)
         try_one(in, scratch, ret_pmf, r);
     if (in->holds)

@@ -49,6 +49,9 @@ struct decide_input {
     /* With a budget: arms[n .. n + trials) and their costs are on trial. 0 while a session holds an
      * arm. */
     uint32_t trials;
+    /* Nobody asks for the scores of all arms: in a large pool those that cannot be chosen for their
+     * score may be left out (score_best). The choice is the same. */
+    bool best_only;
 };
 
 struct decide_scratch {
@@ -68,6 +71,7 @@ struct decide_result {
     const struct policy_ops *policy; /* Of the side that was drawn. */
     bool fallback;                   /* The arm it names was not eligible. */
     struct pacing_menu menu;         /* Only with a budget. */
+    uint32_t left_out;               /* Arms that were not scored (score_best). */
     uint32_t policy_choice; /* What that policy draws (draw 2) without newcomers and floor. */
 };
 

@@ -20,7 +20,9 @@ enum { POLICY_WORK = 3 };
 
 struct policy_ops {
     const char *name;
-    bool names_arm; /* Takes settings->fixed_arm whatever the scores say. */
+    bool names_arm;  /* Takes settings->fixed_arm whatever the scores say. */
+    bool weighs_all; /* Needs the width of every arm; else who has the largest mean + width, or the
+                        largest mean, is enough. */
     /* ret_pmf (n) is >= 0 and sums to 1. work (POLICY_WORK * n). */
     void (*pmf)(const struct policy_input *in, double *work, float *ret_pmf);
 };

@@ -89,4 +89,4 @@ static void pmf(const struct policy_input *in, double *work, float *ret_pmf)
         ret_pmf[i] = (float)(total[i] / sum);
 }
 
-const struct policy_ops policy_thompson = {.name = "thompson", .pmf = pmf};
+const struct policy_ops policy_thompson = {.name = "thompson", .weighs_all = true, .pmf = pmf};

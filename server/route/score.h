@@ -69,7 +69,18 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores);
-/* The same of several contexts, to the last bit: up to SCORE_CONTEXTS of them share one pass over
+/* As score_arms, of large pools: the matrices of arms that cannot have the largest mean + width are
+ * not read; returns how many were. Exact, ties included: an arm is left out when even with an upper
+ * bound of its width (arm_view.spread_cap) it stays below a score that another has. Then its
+ * deviation is SCORE_LEFT_OUT, its width 0, and its mean an upper bound, of an arm that is not
+ * charged its mean. So whoever asks for the largest mean + width or the largest mean gets the arms
+ * that score_arms would give him. fresh_apart: arms without a pull are no rivals of the others, and
+ * are scored. */
+enum { SCORE_LEFT_OUT = -1 };
+uint32_t score_best(const struct router_view *router, const struct utility *u, const float *x,
+                    const struct eligible *arms, uint32_t n, double answer_share, bool fresh_apart,
+                    struct score *ret_scores);
+/* score_arms of several contexts, to the last bit: up to SCORE_CONTEXTS of them share one pass over
  * the arms' statistics. arms: (n) of each context, the same arms in the same order; what is
  * pending and charged may differ. */
 struct score_context {

@@ -6,6 +6,7 @@
 
 #include <float.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -470,9 +471,55 @@ static void an_arm_that_nobody_pulls_widens_outcome_by_outcome(void **state)
     close_scene(&c);
 }
 
+/* Of few numbers or many, with weights of either group, in blocks that are full and one that is
+ * not. */
+static void contexts_that_share_a_pass_score_as_each_would_alone(void **state)
+{
+    (void)state;
+    enum { ARMS = 2 * SCORE_BLOCK + 5, CONTEXTS = 2 * SCORE_CONTEXTS + 3 };
+    struct scene c;
+    open_scene(&c, NULL);
+    for (uint32_t k = 0; k < ARMS; k++) {
+        char name[NAME_CAP];
+        snprintf(name, sizeof name, "arm-%u", k);
+        teach(&c, given_arm(&c.g, name), (int)(k % 5), .3 + .004 * k, .2);
+    }
+    look(&c);
+    struct score_batch_work *work = aligned_alloc(64, sizeof *work);
+    assert_non_null(work);
+    static struct score together[CONTEXTS][ARMS], alone[ARMS];
+    static struct eligible arms[CONTEXTS][ARMS];
+    struct score_context contexts[CONTEXTS];
+    struct utility u[2];
+    float x[CONTEXTS][GIVEN_D] = {{0}};
+    utility_init(&u[0], c.r, (double[MAX_METRICS]){1, 0, .5});
+    utility_init(&u[1], c.r, (double[MAX_METRICS]){0, 0, 2, 1});
+    assert_true(u[0].group != u[1].group);
+    for (uint32_t i = 0; i < CONTEXTS; i++) {
+        x[i][0] = 1;
+        for (uint32_t k = 1; k < (i % 4 == 2 ? 2 : GIVEN_D); k++)
+            x[i][k] = (float)(given_z(i, k) - .5);
+        for (uint32_t k = 0; k < ARMS; k++)
+            arms[i][k] = (struct eligible){
+                .index = ARMS - 1 - k, .pending = (i + k) % 3, .charge = k % 7 == i % 7 ? .1F : 0};
+        contexts[i] = (struct score_context){&u[i % 3 == 1], x[i], arms[i], .6, together[i]};
+    }
+    for (uint32_t n = CONTEXTS; n > 0; n -= n > SCORE_CONTEXTS ? SCORE_CONTEXTS : 1) {
+        memset(together, 0xff, sizeof together);
+        score_arms_batch(c.r, contexts, n, ARMS, work);
+        for (uint32_t i = 0; i < n; i++) {
+            score_arms(c.r, contexts[i].u, x[i], arms[i], ARMS, .6, alone);
+            assert_memory_equal(together[i], alone, sizeof alone);
+        }
+    }
+    free(work);
+    close_scene(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(contexts_that_share_a_pass_score_as_each_would_alone),
         cmocka_unit_test(
             the_mean_is_the_weighted_sum_of_predictions_with_lower_is_better_subtracted),
         cmocka_unit_test(the_weights_of_a_request_decide_which_arm_is_better),
