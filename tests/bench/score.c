@@ -247,6 +247,150 @@ static void sparse(struct options *o)
     }
 }
 
+/* ---- large ---- */
+
+enum { DECISIONS = 2000 };
+
+/* Decisions of one way; cpu: of the thread. */
+struct way {
+    double wall[DECISIONS], cpu[DECISIONS];
+    uint64_t scored;
+};
+
+static void set_alpha(struct asking *a, double alpha)
+{
+    struct router *r = model_router(a->pool.model, a->pool.router_uid);
+    r->config.settings.alpha = alpha;
+    r->touched = true;
+    asking_look(a);
+}
+
+/* One decision, timed; *ret_chosen is compared. */
+static void decide_once(struct asking *a, struct decide_scratch *scratch, float *pmf, uint32_t i,
+                        bool best_only, struct way *way, struct decide_result *ret)
+{
+    struct decide_input in = {.router = a->router,
+                              .x = pool_context(&a->pool, i),
+                              .arms = a->arms,
+                              .n = a->pool.arms_n,
+                              .answer_share = 1,
+                              .seed = i,
+                              .best_only = best_only};
+    double wall = machine_now_us(), cpu = machine_cpu_us();
+    decide(&in, scratch, pmf, ret);
+    way->cpu[i] = machine_cpu_us() - cpu;
+    way->wall[i] = machine_now_us() - wall;
+    way->scored += in.n - ret->left_out;
+}
+
+static void large_alpha(struct options *o, struct asking *a, double alpha, uint32_t decisions)
+{
+    static struct way ways[2];
+    struct decide_scratch *scratch = malloc(sizeof *scratch);
+    float *pmf = malloc(2 * a->pool.arms_n * sizeof *pmf);
+    pool_must(scratch && pmf ? OK : ERR_NOMEM, "large");
+    size_t bytes = a->pool.arms_n * sizeof *pmf;
+    uint32_t differ = 0;
+    memset(ways, 0, sizeof ways);
+    set_alpha(a, alpha);
+    for (uint32_t i = 0; i < decisions; i++) {
+        struct decide_result all, best;
+        decide_once(a, scratch, pmf, i, false, &ways[0], &all);
+        decide_once(a, scratch, pmf + a->pool.arms_n, i, true, &ways[1], &best);
+        differ += all.chosen != best.chosen || memcmp(pmf, pmf + a->pool.arms_n, bytes) != 0;
+    }
+    for (int w = 0; w < 2; w++) {
+        struct way *y = &ways[w];
+        double share = (double)y->scored / decisions / a->pool.arms_n;
+        double p50 = machine_quantile(y->cpu, decisions, .5);
+        double p99 = machine_quantile(y->cpu, decisions, .99);
+        double wall99 = machine_quantile(y->wall, decisions, .99);
+        const char *name = w ? "best alone" : "all scored";
+        comma(o);
+        if (o->json)
+            (void)printf("{\"what\":\"large\",\"arms\":%u,\"d\":%u,\"alpha\":%g,\"way\":\"%s\","
+                         "\"scored\":%.4f,\"cpu_p50_us\":%.0f,\"cpu_p99_us\":%.0f,"
+                         "\"wall_p99_us\":%.0f,\"differ\":%u}",
+                         a->pool.arms_n, a->pool.d, alpha, name, share, p50, p99, wall99, differ);
+        else
+            (void)printf("%6u x %-4u alpha %-4g %s: %5.1f %% scored, a decision %6.0f us, p99 "
+                         "%6.0f (by the clock %6.0f), %u differ\n",
+                         a->pool.arms_n, a->pool.d, alpha, name, 100 * share, p50, p99, wall99,
+                         differ);
+    }
+    (void)fflush(stdout);
+    if (differ)
+        exit(EXIT_FAILURE); /* The one thing here that is a promise. */
+    free(scratch);
+    free(pmf);
+}
+
+static void large(struct options *o)
+{
+    static const double alphas[] = {.1, .5, 1.5};
+    struct asking a;
+    uint32_t arms_n = o->arms ? o->arms : o->quick ? 500 : 10000, d = o->d ? o->d : 39;
+    asking_open(&a, arms_n, d, 100, NULL);
+    for (size_t i = 0; i < sizeof alphas / sizeof *alphas; i++)
+        large_alpha(o, &a, alphas[i], o->quick ? 50 : DECISIONS);
+    asking_close(&a);
+}
+
+/* ---- batch ---- */
+
+static void batch_point(struct options *o, uint32_t arms_n, uint32_t d)
+{
+    static double alone[ROUNDS_MAX], together[ROUNDS_MAX];
+    struct asking a;
+    struct score_context contexts[SCORE_CONTEXTS];
+    asking_open(&a, arms_n, d, 20, NULL);
+    struct score_batch_work *work = aligned_alloc(64, sizeof *work);
+    pool_must(work ? OK : ERR_NOMEM, "batch");
+    for (int r = 0; r < o->rounds; r++) {
+        for (uint32_t c = 0; c < SCORE_CONTEXTS; c++)
+            contexts[c] = (struct score_context){
+                .u = &a.u,
+                .x = pool_context(&a.pool, a.next + c),
+                .arms = a.arms,
+                .answer_share = 1,
+                .scores = a.scores + (size_t)c * arms_n,
+            };
+        double began = machine_cpu_us();
+        for (int k = 0; k < SCORE_CONTEXTS; k++)
+            ask(&a);
+        double then = machine_cpu_us();
+        score_arms_batch(a.router, contexts, SCORE_CONTEXTS, arms_n, work);
+        together[r] = (machine_cpu_us() - then) / SCORE_CONTEXTS;
+        alone[r] = (then - began) / SCORE_CONTEXTS;
+    }
+    double one = machine_median(alone, (size_t)o->rounds);
+    double many = machine_median(together, (size_t)o->rounds);
+    comma(o);
+    if (o->json)
+        (void)printf("{\"what\":\"batch\",\"arms\":%u,\"d\":%u,\"contexts\":%d,\"alone_us\":%.2f,"
+                     "\"together_us\":%.2f}",
+                     arms_n, d, SCORE_CONTEXTS, one, many);
+    else
+        (void)printf("%6u x %-4u a context alone %8.2f us, one of %d that share a pass %8.2f us\n",
+                     arms_n, d, one, SCORE_CONTEXTS, many);
+    free(work);
+    asking_close(&a);
+}
+
+static void batch(struct options *o)
+{
+    static const uint32_t points[][2] = {{16, 39}, {1000, 39}, {1000, 64}, {16, 385}, {10000, 39}};
+    for (size_t i = 0; i < (o->quick ? 1 : sizeof points / sizeof *points); i++)
+        batch_point(o, points[i][0], points[i][1]);
+}
+
+static int usage(void)
+{
+    (void)fprintf(stderr, "usage: shunt-bench score [--only grid|kernels|sparse|large|batch] "
+                          "[--arms N --d D] [--rounds N] [--quick] [--json]\n");
+    return 2;
+}
+
 int bench_score(int argc, char **argv)
 {
     struct options o = {.rounds = 101};
@@ -260,7 +404,11 @@ int bench_score(int argc, char **argv)
     static const struct {
         const char *name;
         void (*run)(struct options *o);
-    } parts[] = {{"grid", grid}, {"kernels", kernels}, {"sparse", sparse}};
+    } parts[] = {{"grid", grid},
+                 {"kernels", kernels},
+                 {"sparse", sparse},
+                 {"large", large},
+                 {"batch", batch}};
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
         o.only = c == 'o' ? optarg : o.only;
         o.rounds = c == 'r' && optarg ? atoi(optarg) : o.rounds;
@@ -268,10 +416,20 @@ int bench_score(int argc, char **argv)
         o.d = c == 'd' && optarg ? (uint32_t)atoi(optarg) : o.d;
         o.quick = o.quick || c == 'q';
         o.json = o.json || c == 'j';
+        if (c == '?')
+            return usage();
     }
+    if (o.rounds < 1 || o.rounds > ROUNDS_MAX || o.arms > MAX_ARMS || o.d > MAX_D ||
+        !o.arms != !o.d)
+        return usage();
+    char machine[256];
+    machine_name(machine, sizeof machine);
+    (void)printf(o.json ? "{\"machine\":\"%s\",\"rows\":[" : "%s\n", machine);
     machine_pin();
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!o.only || strcmp(o.only, parts[i].name) == 0)
             parts[i].run(&o);
+    if (o.json)
+        (void)puts("\n]}");
     return EXIT_SUCCESS;
 }
