@@ -1,11 +1,19 @@
 /* shunt-bench - honest figures: one subcommand a question, each with its machine and its noise.
  *
  *   shunt-bench rpc         what the wire costs, against a bare echo; see rpc.h
- *   shunt-bench features    a prompt's context; see features.h */
+ *   shunt-bench features    a prompt's context; see features.h
+ *   shunt-bench score       all arms, against the read bandwidth of the machine; see score.h
+ *   shunt-bench update      learning from an outcome, and publishing; see update.h
+ *   shunt-bench journal     commits of outcomes; see journal.h
+ *   shunt-bench recover     a start; see journal.h
+ *   shunt-bench memory      of an arm, of an outcome, of a server under load; see memory.h */
 #include "tests/bench/echo.h"
 #include "tests/bench/features.h"
+#include "tests/bench/journal.h"
+#include "tests/bench/memory.h"
 #include "tests/bench/rpc.h"
 #include "tests/bench/score.h"
+#include "tests/bench/update.h"
 
 #include <grpc/grpc.h>
 #include <stdio.h>
@@ -14,7 +22,9 @@
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-} commands[] = {{"rpc", bench_rpc}, {"features", bench_features}, {"score", bench_score}};
+} commands[] = {{"rpc", bench_rpc},       {"features", bench_features}, {"score", bench_score},
+                {"update", bench_update}, {"journal", bench_journal},   {"recover", bench_recover},
+                {"memory", bench_memory}};
 
 int main(int argc, char **argv)
 {

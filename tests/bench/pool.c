@@ -13,7 +13,7 @@ void pool_must(enum err e, const char *what)
     exit(EXIT_FAILURE);
 }
 
-static uint32_t fold(struct pool *p)
+uint32_t pool_fold(struct pool *p)
 {
     struct fold_result r;
     pool_must(model_reserve(p->model, p->event, 0), "reserve");
@@ -31,7 +31,7 @@ static void make_router(struct pool *p, void (*set)(struct router_settings *sett
     c->spec = (struct feature_spec){.features_n = (uint16_t)(p->d - 1)};
     if (set)
         set(&c->settings);
-    p->router_uid = fold(p);
+    p->router_uid = pool_fold(p);
 }
 
 static void make_arms(struct pool *p)
@@ -41,7 +41,7 @@ static void make_arms(struct pool *p)
         p->event->kind = EVENT_ARM_ADD;
         p->event->u.arm.router_uid = p->router_uid;
         (void)snprintf(p->event->u.arm.config.name, NAME_CAP, "arm-%05u", a);
-        uint32_t uid = fold(p);
+        uint32_t uid = pool_fold(p);
         if (a == 0)
             p->first_uid = uid;
         if (uid != p->first_uid + a)
@@ -92,7 +92,7 @@ const float *pool_context(const struct pool *p, uint32_t c)
     return p->x + (size_t)(c % POOL_CONTEXTS) * p->d;
 }
 
-void pool_report(struct pool *p, uint32_t i, uint32_t c)
+void pool_outcome(struct pool *p, uint32_t i, uint32_t c)
 {
     const struct router_config *config = &model_router(p->model, p->router_uid)->config;
     struct event_outcome *o = &p->event->u.outcome;
@@ -111,13 +111,19 @@ void pool_report(struct pool *p, uint32_t i, uint32_t c)
     o->decision.router_uid = p->router_uid;
     o->decision.arm_uid = p->first_uid + i;
     o->decision.spec_hash = model_router(p->model, p->router_uid)->hash;
+    o->decision.propensity = 1;
     o->decision.d = (uint16_t)p->d;
     memcpy(o->decision.x, x, p->d * sizeof *x);
     o->metrics[0] = (struct outcome_metric){0, value, value};
     o->metrics[1] = (struct outcome_metric){(uint8_t)cost, usd, usd_z};
     o->metrics_n = 2;
     p->reported++;
-    (void)fold(p);
+}
+
+void pool_report(struct pool *p, uint32_t i, uint32_t c)
+{
+    pool_outcome(p, i, c);
+    (void)pool_fold(p);
 }
 
 void pool_teach(struct pool *p, uint32_t outcomes)

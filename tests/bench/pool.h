@@ -27,7 +27,11 @@ struct pool {
 void pool_open(struct pool *p, uint32_t arms_n, uint32_t d,
                void (*set)(struct router_settings *settings));
 void pool_close(struct pool *p);
-/* Arm i answers context c; the outcome is folded. */
+/* The outcome of arm i answering context c, in p->event. */
+void pool_outcome(struct pool *p, uint32_t i, uint32_t c);
+/* p->event is folded; returns the uid of what it created. */
+uint32_t pool_fold(struct pool *p);
+/* Both. */
 void pool_report(struct pool *p, uint32_t i, uint32_t c);
 /* So many outcomes for every arm. */
 void pool_teach(struct pool *p, uint32_t outcomes);

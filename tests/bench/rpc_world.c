@@ -110,6 +110,8 @@ static void fill_spec(const struct bench *b, const struct wanted_router *w,
     settings->has_decision_log = 1;
     settings->decision_log = w->logged ? SHUNT__V1__DECISION_LOG__DECISION_LOG_ALL
                                        : SHUNT__V1__DECISION_LOG__DECISION_LOG_OFF;
+    settings->has_dedup_max = b->o.dedup_max > 0;
+    settings->dedup_max = b->o.dedup_max;
     if (w->budget) {
         settings->budget_metric = metric;
         settings->has_budget_per_request = 1;

@@ -44,6 +44,7 @@ struct options {
     int text;               /* Characters of prompt in each request; 0: ready features alone. */
     const char *classifier; /* A file of examples; NULL: no classifier. */
     double seconds;
+    uint64_t dedup_max; /* Of the routers; 0: the default. */
     bool pin, json, job, budgets;
 };
 
