@@ -176,7 +176,7 @@ class Trial(unittest.TestCase):
                      "mode=MODE_APPRENTICE", "--set", "baseline_arm=b")
         d = self.decide("x")
         rows = self.run_ctl("decisions", "export", "--router", "x").splitlines()
-        row, why = json.loads(rows[1]), self.json_of("explain", d["decision_id"])
+        row, why = json.loads(rows[-1]), self.json_of("explain", d["decision_id"])
         self.assertEqual((row["reason"], row["mode"], row["baseline_arm_id"]),
                          ("REASON_BASELINE", "MODE_APPRENTICE", "b"))
         for key in ("reason", "mode", "side", "baseline_arm_id", "policy_arm_id"):
