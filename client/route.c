@@ -116,6 +116,7 @@ static void request_borrow(const struct shunt_client *client, const struct shunt
     m->n_exclude = r->exclude_n;
     m->decision_id = handle_text(r->decision_id);
     m->has_dry_run = m->dry_run = r->dry_run;
+    m->has_defer_activation = m->defer_activation = r->defer_activation;
     agent_borrow(r, m);
     m->has_max_ranked = 1; /* The struct has no ranking: spare the server the work. */
     m->max_ranked = 0;

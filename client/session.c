@@ -1,4 +1,5 @@
-/* shunt_end_session: the end of a session, with a reward for all of it. */
+/* shunt_end_session: the end of a session, with a reward for all of it. shunt_activate: a step that
+ * was decided ahead begins. */
 #include "client/handle.h"
 
 #include <math.h>
@@ -77,4 +78,35 @@ enum shunt_result shunt_end_session(struct shunt_client *client,
     if (result == SHUNT_OK && ret)
         handle_write(ret, &ended, sizeof ended);
     return result;
+}
+
+enum shunt_result shunt_activate(struct shunt_client *client, const struct shunt_decision *decision,
+                                 const char *session_id, double timeout_s,
+                                 struct shunt_error *ret_error)
+{
+    Shunt__V1__ActivateDecisionRequest m;
+    struct call_error call;
+    ProtobufCMessage *message = NULL;
+    unsigned char token[SHUNT_TOKEN_CAP];
+    handle_clear(ret_error);
+    if (!client || !decision || decision->size < sizeof decision->size)
+        return handle_say(ret_error, SHUNT_INVALID, "a client and a decision, please");
+    if (!decision->decision_id[0] || decision->token_len > sizeof token)
+        return handle_say(ret_error, SHUNT_NOT_REPORTABLE, "a fallback or a dry run");
+    if (!handle_timeout(&timeout_s, client->options.report_timeout_s))
+        return handle_say(ret_error, SHUNT_INVALID, "timeout_s is in (0, 3600]; 0: the options'");
+    shunt__v1__activate_decision_request__init(&m);
+    m.decision_id = handle_text(decision->decision_id);
+    m.session_id = handle_text(session_id);
+    memcpy(token, decision->token, decision->token_len);
+    m.has_decision_token = decision->token_len > 0;
+    m.decision_token.data = token;
+    m.decision_token.len = decision->token_len;
+    int status =
+        call_unary(client->channel, "/shunt.v1.Router/ActivateDecision", &m.base,
+                   &shunt__v1__activate_decision_response__descriptor, timeout_s, &message, &call);
+    if (status != 0)
+        return handle_refused(status, &call, ret_error);
+    protobuf_c_message_free_unpacked(message, NULL);
+    return SHUNT_OK;
 }

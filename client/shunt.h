@@ -165,6 +165,7 @@ struct shunt_request {
     double session_budget;      /* In that metric's unit. With it there is no fallback: what nobody
                                  * reserves nobody may spend. */
     uint32_t input_tokens;      /* Of the prompt; 0: not counted. Prices bound only what is. */
+    bool defer_activation;      /* It counts once you call shunt_activate, or report on it. */
 };
 #define SHUNT_REQUEST_INIT                                                                         \
     {                                                                                              \
@@ -323,6 +324,16 @@ static inline struct shunt_report shunt_report_of(const struct shunt_decision *d
     report.token_len = decision->token_len;
     return report;
 }
+
+/* ---- decisions made ahead ---- */
+
+/* A decision with defer_activation is served now: it counts from here on. SHUNT_OK also when it did
+ * before. SHUNT_UNAVAILABLE: it may count or not; ask again. session_id: the session whose step it
+ * becomes, or NULL. timeout_s 0: report_timeout_s of the options. */
+SHUNT_API enum shunt_result shunt_activate(struct shunt_client *client,
+                                           const struct shunt_decision *decision,
+                                           const char *session_id, double timeout_s,
+                                           struct shunt_error *ret_error);
 
 /* ---- sessions ---- */
 

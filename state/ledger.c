@@ -100,7 +100,7 @@ uint64_t ledger_journal_bytes(struct ledger *l)
 bool ledger_batches(enum event_kind kind)
 {
     return kind == EVENT_OUTCOME || kind == EVENT_TALLY || kind == EVENT_LABEL_ADD ||
-           kind == EVENT_ACCOUNTS || kind == EVENT_SESSION;
+           kind == EVENT_ACCOUNTS || kind == EVENT_SESSION || kind == EVENT_ACTIVATE;
 }
 
 static enum err reserve_batch(struct ledger *l, uint32_t n)

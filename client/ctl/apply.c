@@ -117,7 +117,8 @@ static bool listed(const char *key, const char *const *list)
     return false;
 }
 
-/* The file's table (stages, sources) is the whole table: what it lacks is taken away. */
+/* The file's table (stages, sources, default_rewards) is the whole table: what it lacks is taken
+ * away. */
 static void table_compare(struct apply_plan *plan, const char *table, json_t *want, json_t *have,
                           Shunt__V1__UpdateRouterRequest *update, char ***ret_remove,
                           size_t *ret_remove_n)
@@ -129,9 +130,11 @@ static void table_compare(struct apply_plan *plan, const char *table, json_t *wa
     json_object_foreach(want, name, value)
     {
         snprintf(path, sizeof path, "settings.%s.%.80s", table, name);
-        const char *text = json_string_value(value);
+        char *number = json_is_number(value) ? form_json_print(value, 0) : NULL;
+        const char *text = number ? number : json_string_value(value);
         if (!text || form_set_field(&update->base, path, text, &error) != FORM_OK)
             plan->failed = true;
+        free(number);
     }
     size_t most = json_object_size(have);
     char **remove = *ret_remove = calloc(most ? most : 1, sizeof *remove);
@@ -182,6 +185,12 @@ static void settings_compare(struct apply_plan *plan, const char *router, json_t
         if (strcmp(key, "sources") == 0) {
             table_compare(plan, key, value, now, update, &update->remove_sources,
                           &update->n_remove_sources);
+            line_add(plan, "change", router, NULL, detail);
+            continue;
+        }
+        if (strcmp(key, "default_rewards") == 0) {
+            table_compare(plan, key, value, now, update, &update->remove_default_rewards,
+                          &update->n_remove_default_rewards);
             line_add(plan, "change", router, NULL, detail);
             continue;
         }

@@ -343,6 +343,14 @@ static enum ctl_exit print_report(const struct ctl *ctl, const ProtobufCMessage 
     return CTL_OK;
 }
 
+static enum ctl_exit print_activated(const struct ctl *ctl, const ProtobufCMessage *response)
+{
+    (void)ctl;
+    const Shunt__V1__ActivateDecisionResponse *r = (const void *)response;
+    puts(r->already ? "it counted before" : "it counts from now on");
+    return CTL_OK;
+}
+
 static void print_time(int64_t us)
 {
     char text[64];
@@ -503,6 +511,8 @@ static const struct command_option route_options[] = {
     {"max-ranked", "N", "show the N best arms", "max_ranked", COMMAND_SET},
     {"explain", NULL, "show the terms of each ranked arm", "explain", COMMAND_FLAG},
     {"dry-run", NULL, "decide, but count and log nothing", "dry_run", COMMAND_FLAG},
+    {"defer", NULL, "decide ahead: it counts once it is activated, or reported", "defer_activation",
+     COMMAND_FLAG},
     END};
 static const struct command_option features_options[] = {
     {"router", "ROUTER", "the router whose context it is (default: default)", "router",
@@ -524,6 +534,10 @@ static const struct command_option report_options[] = {
     {"source", "NAME", "who says so", "source", COMMAND_SET},
     {"served-arm", "ARM", "the arm that answered in place of the chosen one", "served_arm_id",
      COMMAND_SET},
+    END};
+static const struct command_option activate_options[] = {
+    {"token", "BASE64", "the decision's token, as route prints it", "decision_token", COMMAND_SET},
+    {"session", "ID", "the session whose step it becomes", "session_id", COMMAND_SET},
     END};
 static const struct command_option no_options[] = {END};
 
@@ -553,6 +567,19 @@ const struct command decision_commands[] = {
      .method = "ReportReward",
      .request = &shunt__v1__report_reward_request__descriptor,
      .response = &shunt__v1__report_reward_response__descriptor},
+    {.words = "activate",
+     .args = "DECISION_ID",
+     .doc = "Say that a decision made with --defer is served.\vIt counts from now on.",
+     .options = activate_options,
+     .positional_min = 1,
+     .positional_max = 1,
+     .positional_path = "decision_id",
+     .run = command_call,
+     .print = print_activated,
+     .service = CTL_ROUTER,
+     .method = "ActivateDecision",
+     .request = &shunt__v1__activate_decision_request__descriptor,
+     .response = &shunt__v1__activate_decision_response__descriptor},
     {.words = "explain",
      .args = "DECISION_ID",
      .doc = "Show why a decision fell as it did.\vIt must be in the decision log.",

@@ -449,6 +449,12 @@ static enum ctl_exit arm_update(struct ctl *ctl, const struct command_input *in)
             path_, COMMAND_PAIR                                                                    \
     }
 
+#define DEFAULT_OPTION(path_)                                                                      \
+    {                                                                                              \
+        "default", "METRIC=VALUE,...", "what a decision is given that nobody rates in time",       \
+            path_, COMMAND_PAIRS                                                                   \
+    }
+
 static const struct command_option router_add_options[] = {
     {"set", "KEY=VALUE", "a setting (alpha, explore_floor, ...) or a field of the spec by its path",
      "spec.", COMMAND_SETTING},
@@ -456,6 +462,7 @@ static const struct command_option router_add_options[] = {
     {"tasks", "LABEL,...", "task labels in the order of their slots", "spec.tasks", COMMAND_SET},
     STAGE_OPTION("spec.settings.stages"),
     SOURCE_OPTION("spec.settings.sources"),
+    DEFAULT_OPTION("spec.settings.default_rewards"),
     {"ephemeral", NULL, "remove it when the server starts again", "spec.ephemeral", COMMAND_FLAG},
     END};
 static const struct command_option router_update_options[] = {
@@ -464,6 +471,9 @@ static const struct command_option router_update_options[] = {
      COMMAND_PAIRS},
     STAGE_OPTION("settings.stages"),
     SOURCE_OPTION("settings.sources"),
+    DEFAULT_OPTION("settings.default_rewards"),
+    {"remove-default", "METRIC,...", "metrics that have a default no more",
+     "remove_default_rewards", COMMAND_SET},
     {"remove-source", "NAME,...", "sources to take away", "remove_sources", COMMAND_SET},
     {"remove-stage", "NAME,...", "stages to take away", "remove_stages", COMMAND_SET},
     END};

@@ -369,6 +369,14 @@ uint64_t engine_capped(struct engine *e, uint32_t router_uid, const char *source
     return source_caps_refused(e->source_caps, router_uid, source_tag(source));
 }
 
+void engine_deferred(struct engine *e, uint32_t router_uid, uint64_t *ret_deferred,
+                     uint64_t *ret_activated)
+{
+    struct live_count *c = live_get(e->live, router_uid);
+    *ret_deferred = c ? atomic_load_explicit(&c->deferred, memory_order_relaxed) : 0;
+    *ret_activated = c ? atomic_load_explicit(&c->activated, memory_order_relaxed) : 0;
+}
+
 void engine_issued_sides(struct engine *e, uint32_t router_uid, uint64_t ret_sides[2])
 {
     struct live_count *c = live_get(e->live, router_uid);

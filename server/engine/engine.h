@@ -87,6 +87,7 @@ struct route_in {
     struct slice session_metric; /* Of a strict budget; empty: the request brings none. */
     double session_amount;       /* In that metric's unit. */
     bool dry_run;
+    bool defer; /* It counts as served once it is activated (engine_activate) or reported. */
     uint32_t max_ranked;
     bool explain;
 };
@@ -184,6 +185,14 @@ struct report_charge {
     double charged, cost;
 };
 
+/* What a decision counts once it is served. */
+struct serving {
+    uint32_t router_uid, arm_uid;
+    uint8_t mode, side, paced, metric; /* The last two: of the budget that pays `charge`. */
+    char tenant[NAME_CAP];
+    double charge;
+};
+
 /* One report in flight; the caller's, alive until `done` was called. Zero it once, report_call_done
  * frees its buffer; it may be used again and again. */
 struct report_call {
@@ -195,6 +204,7 @@ struct report_call {
     uint16_t sent_mask;                /* Private. */
     uint32_t router_uid;               /* Private. */
     struct report_charge charge;       /* Private. */
+    struct serving served;             /* Private. */
     char names[MAX_METRICS][NAME_CAP]; /* Private. */
     /* On the writer's thread (or inside engine_report for a plain duplicate). */
     void (*done)(struct report_call *call, enum err e, const struct report_out *out,
@@ -208,6 +218,22 @@ void report_call_done(struct report_call *call);
  * called. */
 MUST_USE enum err engine_report(struct engine_worker *w, const struct report_in *in,
                                 struct report_call *call, struct err_detail *detail);
+
+/* ---- ActivateDecision ---- */
+
+struct activate_in {
+    struct slice decision_id, token; /* As in report_in. */
+    struct slice session;            /* Empty: none. */
+};
+struct activate_out {
+    bool already; /* It was activated or reported before, or never deferred. */
+};
+/* A deferred decision is served from now on. Waits until that is durable. */
+MUST_USE enum err engine_activate(struct engine_worker *w, const struct activate_in *in,
+                                  struct activate_out *ret_out, struct err_detail *detail);
+/* Requests of a router that were deferred, ever; of these, served since. */
+void engine_deferred(struct engine *e, uint32_t router_uid, uint64_t *ret_deferred,
+                     uint64_t *ret_activated);
 
 /* ---- ReportRewards ---- */
 

@@ -21,9 +21,10 @@ static const int64_t slack_us = 2 * INT64_C(1000000);
 
 /* A router whose decisions are looked at, as it was when the pass began. */
 struct subject {
-    uint32_t uid, d, metric;
+    uint32_t uid, d;
     uint64_t hash;
-    double raw, z;
+    uint8_t metrics_n;
+    struct outcome_metric metrics[MAX_METRICS];
     int64_t wait_us, until_us;
     uint64_t before, found, lost;
 };
@@ -121,9 +122,8 @@ static enum err add_outcome(struct defaults *t, const struct decision *d)
     ev->kind = EVENT_OUTCOME;
     ev->at_us = clock_unix_us();
     o->decision = *d;
-    o->metrics_n = 1;
-    o->metrics[0] =
-        (struct outcome_metric){(uint8_t)t->subject.metric, t->subject.raw, t->subject.z};
+    o->metrics_n = t->subject.metrics_n;
+    memcpy(o->metrics, t->subject.metrics, sizeof o->metrics);
     o->piece = 1;
     memcpy(o->source, SOURCE_DEFAULT, sizeof SOURCE_DEFAULT);
     buf_reset(&p->record);
@@ -202,32 +202,38 @@ static enum err count_lost(struct defaults *t, uint64_t requests)
     return requests > known ? submit_sweep(t, s->until_us, 0, requests - known) : OK;
 }
 
+static void take_defaults(const struct router_config *c, struct subject *ret)
+{
+    const struct default_rewards *defaults = &c->settings.defaults;
+    for (uint32_t i = 0; i < defaults->n; i++) {
+        const struct default_reward *d = &defaults->all[i];
+        int m = settings_metric_index(c, d->metric, strlen(d->metric));
+        if (m >= 0) /* As settings_check wants it; an older journal may hold another one. */
+            ret->metrics[ret->metrics_n++] = (struct outcome_metric){
+                (uint8_t)m, d->raw, metric_normalise(&c->metrics[m], d->raw)};
+    }
+}
+
 /* The i-th router of now; false: there are no more. *ret_wanted: it gives a default. */
 static bool look(struct defaults *t, uint32_t i, bool *ret_wanted)
 {
     const struct snapshot *s = engine_snapshot_acquire(t->worker);
     bool there = i < s->routers_n;
     const struct router_view *r = there ? s->routers[i] : NULL;
-    *ret_wanted = there && r->config->settings.default_metric[0];
+    *ret_wanted = there && r->config->settings.defaults.n > 0;
     if (*ret_wanted) {
-        const struct router_config *c = r->config;
-        const char *name = c->settings.default_metric;
-        int m = settings_metric_index(c, name, strlen(name));
-        double raw = c->settings.default_reward;
-        *ret_wanted = m >= 0;
         t->subject = (struct subject){
             .uid = r->uid,
             .d = r->d,
-            .metric = m < 0 ? 0 : (uint32_t)m,
             .hash = r->hash,
-            .raw = raw,
-            .z = m < 0 ? 0 : metric_normalise(&c->metrics[m], raw),
-            .wait_us = (int64_t)(c->settings.reward_wait_s * 1e6),
+            .wait_us = (int64_t)(r->config->settings.reward_wait_s * 1e6),
             .until_us = r->swept_until_us,
             .before = r->swept_before,
             .found = r->swept_found,
             .lost = r->unaccounted,
         };
+        take_defaults(r->config, &t->subject);
+        *ret_wanted = t->subject.metrics_n > 0;
     }
     engine_snapshot_release(t->worker);
     return there;

@@ -170,6 +170,12 @@ void engine_show_excluded(struct engine_worker *w, const struct router_view *rou
                           bool all_cooling, uint32_t chosen, const struct budget *budget,
                           struct route_out *ret_out);
 
+struct serving engine_serving_of(const struct decision *d);
+/* Counts a deferred decision as made; once, when fold said that it is served by this. */
+void engine_count_served(struct engine *e, const struct serving *s);
+/* Fills w->event.u.outcome.decision from the report's token or id. No snapshot may be held. */
+MUST_USE enum err engine_find_decision(struct engine_worker *w, const struct report_in *in,
+                                       struct err_detail *detail);
 /* Makes the event of a report and all of `call` but its queueing. */
 MUST_USE enum err engine_prepare_report(struct engine_worker *w, const struct report_in *in,
                                         struct report_call *call, struct err_detail *detail);

@@ -39,6 +39,15 @@ static enum err find_logged(struct engine_worker *w, const struct report_in *in,
     return OK;
 }
 
+enum err engine_find_decision(struct engine_worker *w, const struct report_in *in,
+                              struct err_detail *detail)
+{
+    const struct snapshot *s = engine_snapshot_acquire(w);
+    enum err e = find_decision(w, in, s, detail);
+    engine_snapshot_release(w);
+    return e == OK && in->token.len == 0 ? find_logged(w, in, detail) : e;
+}
+
 /* What was charged with a prediction is put right by this report, if it counts. */
 static void fill_charge(const struct event_outcome *o, struct report_charge *ret)
 {
@@ -110,6 +119,8 @@ static void report_answered(struct inbox_item *item, enum err e, const struct fo
     struct err_detail detail = {""};
     memset(&out, 0, sizeof out);
     /* Folded is folded, also where the caller is told otherwise: it will never count again. */
+    if (result->activated)
+        engine_count_served(call->engine, &call->served);
     if (call->charge.is_set && result->counted_mask >> call->charge.metric & 1)
         engine_correct(call->engine, &call->charge);
     if (result->alarms || result->alarms_ended)
@@ -225,18 +236,13 @@ enum err engine_prepare_report(struct engine_worker *w, const struct report_in *
 {
     w->event.kind = EVENT_OUTCOME;
     w->event.at_us = clock_unix_us();
+    TRY(engine_find_decision(w, in, detail));
     const struct snapshot *s = engine_snapshot_acquire(w);
-    enum err e = find_decision(w, in, s, detail);
-    if (e == OK && in->token.len == 0) {
-        engine_snapshot_release(w);
-        e = find_logged(w, in, detail);
-        s = engine_snapshot_acquire(w);
-    }
-    if (e == OK)
-        e = build(w, in, call, s, detail);
+    enum err e = build(w, in, call, s, detail);
     engine_snapshot_release(w);
     if (e != OK)
         return e;
+    call->served = engine_serving_of(&w->event.u.outcome.decision);
     buf_reset(&call->record);
     event_encode(&w->event, &call->record);
     if (buf_error(&call->record) != OK)

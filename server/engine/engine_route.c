@@ -92,8 +92,9 @@ static void try_probe(struct routing *t, uint32_t index)
     const struct arm_view *arm = t->router->arms[index];
     struct live_count *c = live_get(t->w->engine->live, arm->uid);
     int64_t interval_us = (int64_t)(t->router->config->settings.cooldown_s * 1e6);
-    /* Elsewhere the baseline answers; and whoever holds an arm is not sent off to try one. */
-    bool online = t->mode == MODE_ONLINE && !holds_arm(t);
+    /* Elsewhere the baseline answers; whoever holds an arm is not sent off to try one; and a probe
+     * must be served. */
+    bool online = t->mode == MODE_ONLINE && !holds_arm(t) && !t->in->defer;
     if (online && !t->in->dry_run && c && t->forced < 0 && live_probe(c, t->now_us, interval_us))
         t->forced = (int)index;
 }
@@ -309,12 +310,21 @@ static void choose_probe(struct routing *t)
     t->result.propensity = 1;
 }
 
+/* Deferred decisions that are not served (yet): nobody can answer them. */
+static uint64_t count_deferred(struct live_count *c, bool one_more)
+{
+    uint64_t deferred = one_more ? atomic_fetch_add_explicit(&c->deferred, 1, memory_order_relaxed)
+                                 : atomic_load_explicit(&c->deferred, memory_order_relaxed);
+    uint64_t activated = deferred ? atomic_load_explicit(&c->activated, memory_order_relaxed) : 0;
+    return deferred > activated ? deferred - activated : 0;
+}
+
 /* The seed of this decision, from the count of those before it; and how many callers answer, of
  * the requests that could teach. */
 static void count_request(struct routing *t)
 {
     struct live_count *c = live_get(t->w->engine->live, t->router->uid);
-    uint64_t counter = 0, logged = 0;
+    uint64_t counter = 0, logged = 0, waiting = 0;
     if (t->counted)
         return;
     if (c) {
@@ -322,7 +332,9 @@ static void count_request(struct routing *t)
         counter = atomic_fetch_add_explicit(&c->issued, counts, memory_order_relaxed);
         logged = atomic_fetch_add_explicit(&c->logged, counts && t->mode == MODE_LOGGING_ONLY,
                                            memory_order_relaxed);
+        waiting = count_deferred(c, counts && t->in->defer);
     }
+    logged += waiting;
     t->seed = rng_mix(t->router->config->settings.seed, counter);
     double asked = counter > logged ? (double)(counter - logged) : 0;
     double share = asked > 0 ? (double)t->router->learned[t->group] / asked : 0;
@@ -332,7 +344,8 @@ static void count_request(struct routing *t)
 static void count_side(struct routing *t)
 {
     struct live_count *c = live_get(t->w->engine->live, t->router->uid);
-    if (c && !t->counted && !t->in->dry_run && t->result.side != SIDE_NONE)
+    bool counts = !t->counted && !t->in->dry_run && !t->in->defer;
+    if (c && counts && t->result.side != SIDE_NONE)
         atomic_fetch_add_explicit(&c->sides[t->result.side - SIDE_A], 1, memory_order_relaxed);
 }
 
@@ -430,6 +443,7 @@ static void fill_decision(struct routing *t)
     d->evaluable = t->result.evaluable;
     d->side = (uint8_t)t->result.side;
     d->mode = (uint8_t)t->mode;
+    d->deferred = t->in->defer;
     bool trial = t->result.side != SIDE_NONE || t->mode == MODE_APPRENTICE;
     d->epoch = trial ? t->router->trial.epoch : 0;
     d->policy_arm_uid = t->policy_arm_uid;
@@ -640,6 +654,15 @@ static void charge(struct routing *t)
         pacers_charge(t->w->engine->pacers, &t->budget.id, &r->menu, (double)t->w->costs[spent_on]);
 }
 
+static void count_served(struct routing *t, const struct arm_view *arm)
+{
+    struct live_count *c = live_get(t->w->engine->live, arm->uid);
+    /* Nobody will learn from a logged pull: counted here, it would be unanswered for ever. */
+    if (c && t->mode != MODE_LOGGING_ONLY)
+        atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
+    charge(t);
+}
+
 static enum err answer(struct routing *t, struct route_out *out, struct err_detail *detail)
 {
     struct engine_worker *w = t->w;
@@ -660,11 +683,8 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
     if (e != OK)
         return err_say(detail, e, "the decision could not be sealed");
     id_format(t->id, out->decision_id);
-    struct live_count *c = live_get(w->engine->live, arm->uid);
-    /* Nobody will learn from a logged pull: counted here, it would be unanswered for ever. */
-    if (c && t->mode != MODE_LOGGING_ONLY)
-        atomic_fetch_add_explicit(&c->issued, 1, memory_order_relaxed);
-    charge(t);
+    if (!t->in->defer)
+        count_served(t, arm);
     audit(t);
     return OK;
 }
@@ -725,7 +745,7 @@ static void show_more(const struct routing *t, struct route_out *out)
     engine_show_budget(&t->budget, t->router, &out->budget);
     if (!t->budget.paced || t->mode != MODE_ONLINE)
         return;
-    out->budget.is_charged = !t->in->dry_run;
+    out->budget.is_charged = !t->in->dry_run && !t->in->defer;
     out->budget.charged = (double)t->w->costs[chosen];
 }
 
@@ -736,6 +756,10 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
     TRY(engine_find_router(t->snapshot, t->in->router, &t->router, detail));
     t->mode = t->router->config->settings.mode;
     TRY(engine_session_enter(t->w, t->router, t->in, t->now_us, detail));
+    if (t->in->defer && t->w->session.view.strict)
+        return err_say(detail, ERR_INVALID,
+                       "defer_activation: a strict session budget pays when it is decided; route "
+                       "when it is served");
     TRY(find_baseline(t, detail));
     TRY(engine_fill_context(t->w, t->router, t->in, !t->in->dry_run, detail));
     TRY(fill_weights(t, detail));
@@ -884,7 +908,7 @@ enum err engine_route(struct engine_worker *w, const struct route_in *in, struct
     if (e != OK) {
         ret_out->waits = false;
         engine_session_give_back(w);
-    } else if (w->session.named && !ret_out->waits && !in->dry_run) {
+    } else if (w->session.named && !ret_out->waits && !in->dry_run && !in->defer) {
         session_table_step(w->engine->sessions, &w->session.ask.key, t.id, w->decision.arm_uid);
     }
     if (in->decision_id.len > 0 && !in->dry_run) {

@@ -23,7 +23,9 @@ struct live_count {
     _Atomic int64_t probe_at_us; /* Arms: when the last cooldown probe was let through. */
     /* Routers: of the requests, those drawn to a side of a split, and those of logging only. Each
      * moves only together with issued. */
-    _Atomic uint64_t sides[2], logged;
+    _Atomic uint64_t sides[2], logged, deferred;
+    /* Routers: of the deferred ones, served since; and the value last written by a TALLY. */
+    _Atomic uint64_t activated, activated_tallied;
 };
 
 /* recent_max: caller ids remembered, bounded (default 65536) and never 0; recent_keep_us: for how

@@ -26,6 +26,12 @@ static uint64_t read_count(_Atomic uint64_t *count)
     return atomic_load_explicit(count, memory_order_relaxed);
 }
 
+/* A router's counters. */
+static bool router_moved(struct live_count *c, uint64_t *ret_requests)
+{
+    return moved(c, ret_requests) || read_count(&c->activated) != read_count(&c->activated_tallied);
+}
+
 static uint32_t collect_arms(struct tally *t, struct live *live, const struct router_view *r)
 {
     uint32_t n = 0;
@@ -51,12 +57,12 @@ void tally_collect(struct tally *t, struct live *live, const struct snapshot *s,
         const struct router_view *r = s->routers[i];
         uint64_t requests;
         struct live_count *c = live_get(live, r->uid);
-        if (!c || (!moved(c, &requests) && !all))
+        if (!c || (!router_moved(c, &requests) && !all))
             continue;
         uint32_t n = collect_arms(t, live, r);
         if (t->pairs.failed)
             return; /* What is complete goes out now; the rest next time. */
-        if (n == 0 && !moved(c, &requests))
+        if (n == 0 && !router_moved(c, &requests))
             continue;
         struct event ev;
         ev.kind = EVENT_TALLY;
@@ -66,6 +72,8 @@ void tally_collect(struct tally *t, struct live *live, const struct snapshot *s,
             .requests = requests,
             .sides = {read_count(&c->sides[0]), read_count(&c->sides[1])},
             .logged = read_count(&c->logged),
+            .deferred = read_count(&c->deferred),
+            .activated = read_count(&c->activated),
             .n = n,
             .pairs = t->pairs.data,
         };
@@ -97,6 +105,10 @@ void tally_commit(const struct tally *t, struct live *live)
         if (event_decode(tally_record(t, i), &ev) != OK)
             continue;
         mark(live, ev.u.tally.router_uid, ev.u.tally.requests);
+        struct live_count *c = live_get(live, ev.u.tally.router_uid);
+        if (c)
+            atomic_store_explicit(&c->activated_tallied, ev.u.tally.activated,
+                                  memory_order_relaxed);
         struct reader pairs;
         reader_init(&pairs, (struct slice){ev.u.tally.pairs, (size_t)ev.u.tally.n * 12});
         for (uint32_t k = 0; k < ev.u.tally.n; k++) {

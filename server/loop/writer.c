@@ -357,6 +357,9 @@ static enum err prepare_all(struct writer *w)
         for (int side = 0; side < 2; side++)
             atomic_store_explicit(&c->sides[side], r->sides[side], memory_order_relaxed);
         atomic_store_explicit(&c->logged, r->logged_requests, memory_order_relaxed);
+        atomic_store_explicit(&c->deferred, r->deferred, memory_order_relaxed);
+        atomic_store_explicit(&c->activated, r->activated, memory_order_relaxed);
+        atomic_store_explicit(&c->activated_tallied, r->activated, memory_order_relaxed);
         for (uint32_t k = 0; k < r->arms_n; k++) {
             const struct arm *a = r->arms[k];
             /* A crash can lose a tenth of a second of counts, never an answered one. */

@@ -131,6 +131,7 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
         .decision_id = text_slice(m->decision_id),
         .body = body,
         .dry_run = m->has_dry_run && m->dry_run,
+        .defer = m->has_defer_activation && m->defer_activation && !(m->has_dry_run && m->dry_run),
         .max_ranked = max_ranked,
         .explain = m->has_explain && m->explain,
     };

@@ -135,6 +135,8 @@ enum err codec_router_info(struct engine *e, const struct router_view *router, s
     m->defaulted = router->defaulted;
     m->unaccounted = router->unaccounted;
     m->gated = router->gated;
+    m->has_deferred = m->has_activated = true;
+    engine_deferred(e, router->uid, &m->deferred, &m->activated);
     m->feature_spec_hash = router->hash;
     m->d = router->d;
     m->outcomes_folded = router->outcomes_folded;

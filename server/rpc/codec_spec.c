@@ -32,7 +32,6 @@
     X(epsilon, epsilon)                                                                            \
     X(gamma, gamma)                                                                                \
     X(hybrid, hybrid)                                                                              \
-    X(default_reward, default_reward)                                                              \
     X(split_share, split_share)                                                                    \
     X(split_alpha, split_alpha)                                                                    \
     X(split_epsilon, split_epsilon)                                                                \
@@ -88,8 +87,33 @@ static enum err settings_names_in(const Shunt__V1__RouterSettings *m,
                    detail));
     if (!settings->newcomer_metric[0] && !m->has_newcomer_per_hour)
         settings->newcomer_per_hour = 0; /* It went with its metric. */
-    TRY(no_name_in(m->default_metric, "settings.default_metric", settings->default_metric, detail));
+    for (size_t i = 0; i < m->n_default_rewards; i++) {
+        const char *metric = m->default_rewards[i]->key;
+        TRY(defaults_put(&settings->defaults, (struct slice){metric, strlen(metric)},
+                         m->default_rewards[i]->value, detail));
+    }
     return no_name_in(m->baseline_arm, "settings.baseline_arm", settings->baseline_arm, detail);
+}
+
+static bool defaults_out(const struct default_rewards *d, struct arena *arena,
+                         Shunt__V1__RouterSettings *m)
+{
+    Shunt__V1__RouterSettings__DefaultRewardsEntry *entries =
+        arena_array(arena, d->n, sizeof *entries);
+    m->default_rewards = arena_array(arena, d->n, sizeof *m->default_rewards);
+    if (!entries || !m->default_rewards)
+        return false;
+    for (uint32_t i = 0; i < d->n; i++) {
+        shunt__v1__router_settings__default_rewards_entry__init(&entries[i]);
+        entries[i].key = arena_text(arena, d->all[i].metric, strlen(d->all[i].metric));
+        entries[i].has_value = true;
+        entries[i].value = d->all[i].raw;
+        m->default_rewards[i] = &entries[i];
+        if (!entries[i].key)
+            return false;
+    }
+    m->n_default_rewards = d->n;
+    return true;
 }
 
 enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_settings *settings,
@@ -314,7 +338,6 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
 #undef X
     m->policy = arena_text(arena, s->policy, strlen(s->policy));
     m->fixed_arm = arena_text(arena, s->fixed_arm, strlen(s->fixed_arm));
-    m->default_metric = arena_text(arena, s->default_metric, strlen(s->default_metric));
     m->split_policy = arena_text(arena, s->split_policy, strlen(s->split_policy));
     m->split_fixed_arm = arena_text(arena, s->split_fixed_arm, strlen(s->split_fixed_arm));
     m->has_drift_policy = true;
@@ -330,7 +353,7 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->newcomer_metric = arena_text(arena, s->newcomer_metric, strlen(s->newcomer_metric));
     bool split = m->split_policy && m->split_fixed_arm;
     if (!codec_stages_out(&s->stages, arena, m) || !codec_sources_out(&s->sources, arena, m) ||
-        !m->default_metric || !m->newcomer_metric)
+        !defaults_out(&s->defaults, arena, m) || !m->newcomer_metric)
         return NULL;
     return m->policy && m->fixed_arm && split && m->baseline_arm && m->budget_metric ? m : NULL;
 }

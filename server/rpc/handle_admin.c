@@ -156,6 +156,17 @@ static enum err remove_sources(const Shunt__V1__UpdateRouterRequest *m, struct s
     return OK;
 }
 
+static enum err remove_defaults(const Shunt__V1__UpdateRouterRequest *m,
+                                struct default_rewards *defaults, struct err_detail *detail)
+{
+    for (size_t i = 0; i < m->n_remove_default_rewards; i++)
+        if (!defaults_remove(defaults, text_slice(m->remove_default_rewards[i])))
+            return err_say(detail, ERR_METRIC_NOT_FOUND,
+                           "remove_default_rewards: metric %.64s has none",
+                           m->remove_default_rewards[i]);
+    return OK;
+}
+
 enum err handle_update_router(struct handler *h, const ProtobufCMessage *request,
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
@@ -164,6 +175,7 @@ enum err handle_update_router(struct handler *h, const ProtobufCMessage *request
     TRY(copy_config(h->worker, text_slice(m->name), &config, detail));
     TRY(remove_stages(m, &config.settings.stages, detail));
     TRY(remove_sources(m, &config.settings.sources, detail));
+    TRY(remove_defaults(m, &config.settings.defaults, detail));
     TRY(codec_settings_in(m->settings, &config.settings, detail));
     TRY(weights_in(m, &config, detail));
     TRY(engine_router_update(h->worker, &config, detail));

@@ -1,4 +1,4 @@
-/* ReportRewards: many reports, each with its own answer. */
+/* ReportRewards: many reports, each with its own answer. ActivateDecision. */
 #include "server/rpc/handlers.h"
 
 #include "server/rpc/status.h"
@@ -127,5 +127,29 @@ enum err handle_report_rewards(struct handler *h, const ProtobufCMessage *reques
     response->results = b.list;
     response->n_results = n;
     *ret_response = &response->base;
+    return OK;
+}
+
+enum err handle_activate_decision(struct handler *h, const ProtobufCMessage *request,
+                                  ProtobufCMessage **ret_response, struct err_detail *detail)
+{
+    const Shunt__V1__ActivateDecisionRequest *m =
+        (const Shunt__V1__ActivateDecisionRequest *)request;
+    const char *id = m->decision_id ? m->decision_id : "";
+    const char *session = m->session_id ? m->session_id : "";
+    const struct activate_in in = {
+        .decision_id = {id, strlen(id)},
+        .token = {m->decision_token.data, m->decision_token.len},
+        .session = {session, strlen(session)},
+    };
+    struct activate_out out;
+    Shunt__V1__ActivateDecisionResponse *r = arena_alloc(&h->arena, sizeof *r);
+    if (!r)
+        return arena_error(&h->arena, detail);
+    TRY(engine_activate(h->worker, &in, &out, detail));
+    shunt__v1__activate_decision_response__init(r);
+    r->has_already = true;
+    r->already = out.already;
+    *ret_response = &r->base;
     return OK;
 }

@@ -46,6 +46,7 @@ handler_run handle_checkpoint;
 handler_run handle_verify;
 handler_run handle_backup;
 handler_run handle_rotate_keys;
+handler_run handle_activate_decision;
 handler_run handle_forget_source;
 handler_run handle_list_sessions;
 handler_run handle_start_job;

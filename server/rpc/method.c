@@ -39,6 +39,9 @@ const struct method methods[] = {
      NULL, NULL, 0},
     {ROUTER("ReportReward"), METHOD_DEFERRED, false, &shunt__v1__report_reward_request__descriptor,
      NULL, handle_report_reward, REPORT_BYTES},
+    {ROUTER("ActivateDecision"), METHOD_BLOCKING, false,
+     &shunt__v1__activate_decision_request__descriptor, handle_activate_decision, NULL,
+     REPORT_BYTES},
     {ROUTER("ReportRewards"), METHOD_BLOCKING, false,
      &shunt__v1__report_rewards_request__descriptor, handle_report_rewards, NULL, REPORTS_BYTES},
 

@@ -31,6 +31,7 @@ struct dedup_entry {
     uint8_t status;                  /* Of the first report. */
     uint16_t pooled;                 /* Bit m: the sums of all arms have metric m of it. */
     uint8_t defaulted;               /* 1: nobody rated it in time, and it was given a default. */
+    uint8_t activated;               /* 1: it was deferred, and is served. */
     uint32_t learned[METRIC_GROUPS]; /* The router's clock when the matrix took it, modulo 2^32. */
     struct dedup_reporter reporters[MAX_REPORTERS]; /* In order of arrival. */
     float fills[]; /* (fills_n): what entered b for each metric (stats.h). */

@@ -9,7 +9,7 @@
  *
  * Decoding checks form, not the ranges of settings_check: a range that gets narrower in a later
  * release must not make an acknowledged journal unreadable. */
-enum { EVENT_VERSION = 5, DECISION_VERSION = 3 };
+enum { EVENT_VERSION = 5, DECISION_VERSION = 4 };
 
 static void put_bool(struct buf *b, bool v)
 {
@@ -57,15 +57,15 @@ static uint32_t get_count(struct reader *r, uint32_t max)
 }
 
 /* flags: bit 0 evaluable, 1-2 side, 3-4 mode, 5 a trial's epoch follows, 6 the policy's arm, 7 what
- * a budget was charged. */
-enum { FLAG_EPOCH = 1 << 5, FLAG_POLICY_ARM = 1 << 6, FLAG_PACED = 1 << 7 };
+ * a budget was charged, 8 deferred. */
+enum { FLAG_EPOCH = 1 << 5, FLAG_POLICY_ARM = 1 << 6, FLAG_PACED = 1 << 7, FLAG_DEFERRED = 1 << 8 };
 
-static uint8_t decision_flags(const struct decision *d)
+static uint16_t decision_flags(const struct decision *d)
 {
     uint32_t flags = (d->evaluable ? 1u : 0) | (uint32_t)d->side << 1 | (uint32_t)d->mode << 3;
     flags |= (d->epoch ? FLAG_EPOCH : 0) | (d->policy_arm_uid ? FLAG_POLICY_ARM : 0);
-    flags |= d->paced ? FLAG_PACED : 0;
-    return (uint8_t)flags;
+    flags |= (d->paced ? FLAG_PACED : 0) | (d->deferred ? FLAG_DEFERRED : 0);
+    return (uint16_t)flags;
 }
 
 static void get_charge(struct reader *r, struct decision *ret)
@@ -80,8 +80,9 @@ static void get_charge(struct reader *r, struct decision *ret)
 
 static void get_flags(struct reader *r, struct decision *ret)
 {
-    uint32_t flags = reader_u8(r);
+    uint32_t flags = reader_u16(r);
     ret->evaluable = flags & 1;
+    ret->deferred = flags & FLAG_DEFERRED ? 1 : 0;
     ret->side = (uint8_t)get_below(r, flags >> 1 & 3, SIDE_B + 1);
     ret->mode = (uint8_t)get_below(r, flags >> 3 & 3, MODE_LOGGING_ONLY + 1);
     ret->epoch = flags & FLAG_EPOCH ? reader_u32(r) : 0;
@@ -107,7 +108,7 @@ void decision_encode(const struct decision *d, struct buf *out)
     buf_put_u64(out, (uint64_t)d->issued_us);
     buf_put_f32(out, d->propensity);
     buf_put_u8(out, d->reason);
-    buf_put_u8(out, decision_flags(d));
+    buf_put_u16(out, decision_flags(d));
     if (d->epoch)
         buf_put_u32(out, d->epoch);
     if (d->policy_arm_uid)
@@ -121,7 +122,7 @@ void decision_encode(const struct decision *d, struct buf *out)
     buf_put(out, d->x, (size_t)d->d * sizeof *d->x);
 }
 
-static_assert(128 <= DECISION_BYTES_MAX - 4 * MAX_D, "the head of a decision is 49 to 128 bytes");
+static_assert(129 <= DECISION_BYTES_MAX - 4 * MAX_D, "the head of a decision is 50 to 129 bytes");
 
 enum err decision_decode(struct reader *r, struct decision *ret)
 {
@@ -214,6 +215,8 @@ static void put_tally(const struct event_tally *t, struct buf *out)
     buf_put_u64(out, t->sides[0]);
     buf_put_u64(out, t->sides[1]);
     buf_put_u64(out, t->logged);
+    buf_put_u64(out, t->deferred);
+    buf_put_u64(out, t->activated);
     buf_put_u32(out, t->n);
     buf_put(out, t->pairs, (size_t)t->n * TALLY_PAIR_BYTES);
 }
@@ -225,6 +228,8 @@ static void get_tally(struct reader *r, struct event_tally *ret)
     ret->sides[0] = reader_u64(r);
     ret->sides[1] = reader_u64(r);
     ret->logged = reader_u64(r);
+    ret->deferred = reader_u64(r);
+    ret->activated = reader_u64(r);
     ret->n = get_count(r, MAX_ARMS);
     ret->pairs = reader_take(r, (size_t)ret->n * TALLY_PAIR_BYTES);
 }
@@ -262,8 +267,7 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     stages_encode(&s->stages, out);
     buf_put_u8(out, (uint8_t)s->aggregation);
     sources_encode(&s->sources, out);
-    buf_put_str(out, s->default_metric);
-    buf_put_f64(out, s->default_reward);
+    defaults_encode(&s->defaults, out);
     buf_put_str(out, s->budget_metric);
     buf_put_f64(out, s->budget_per_request);
     buf_put_f64(out, s->budget_ceiling);
@@ -328,8 +332,7 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     stages_decode(r, &ret->stages);
     ret->aggregation = (enum aggregation)get_below(r, reader_u8(r), AGGREGATE_MEAN + 1);
     sources_decode(r, &ret->sources);
-    get_text(r, ret->default_metric, sizeof ret->default_metric);
-    ret->default_reward = get_finite(r);
+    defaults_decode(r, &ret->defaults);
     get_text(r, ret->budget_metric, sizeof ret->budget_metric);
     ret->budget_per_request = get_finite(r);
     ret->budget_ceiling = get_finite(r);
@@ -750,6 +753,9 @@ void event_encode(const struct event *event, struct buf *out)
         buf_put_u32(out, event->u.forget.router_uid);
         buf_put_str(out, event->u.forget.source);
         return;
+    case EVENT_ACTIVATE:
+        decision_encode(&event->u.activate.decision, out);
+        return;
     case EVENT_SESSION_END:
         session_end_encode(&event->u.session_end, out);
         return;
@@ -822,6 +828,9 @@ static void get_body(struct reader *r, struct event *ret)
         return;
     case EVENT_FORGET:
         get_forget(r, &ret->u.forget);
+        return;
+    case EVENT_ACTIVATE:
+        (void)!decision_decode(r, &ret->u.activate.decision); /* The reader remembers. */
         return;
     case EVENT_SESSION_END:
         session_end_decode(r, &ret->u.session_end);

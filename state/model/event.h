@@ -32,6 +32,7 @@ enum event_kind {
     EVENT_SWEEP = 17,
     EVENT_RESIDENCY = 18,
     EVENT_FORGET = 19,
+    EVENT_ACTIVATE = 20,
 };
 
 enum outcome_status { OUTCOME_OK = 0, OUTCOME_ERROR = 1, OUTCOME_REFUSED = 2, OUTCOME_TIMEOUT = 3 };
@@ -68,6 +69,7 @@ struct decision {
     uint8_t evaluable;       /* Whether an off-policy estimate may use it. */
     uint8_t side;            /* enum side. */
     uint8_t mode;            /* enum router_mode that it was decided in. */
+    uint8_t deferred;        /* 1: not served until it is activated, or somebody reports on it. */
     uint32_t epoch;          /* Of the trial that it counts in (trial.h); 0: in none. */
     uint32_t policy_arm_uid; /* MODE_APPRENTICE: what the policy would have chosen; else 0. */
     /* A budget paid for it: `charge` was taken from the account of this metric and tenant (empty:
@@ -101,8 +103,9 @@ struct event_outcome {
 struct event_tally {
     uint32_t router_uid;
     uint64_t requests;
-    uint64_t sides[2]; /* Of those, drawn to side A and B of a split. */
-    uint64_t logged;   /* Of those, decided in MODE_LOGGING_ONLY. */
+    uint64_t sides[2];            /* Of those, drawn to side A and B of a split. */
+    uint64_t logged;              /* Of those, decided in MODE_LOGGING_ONLY. */
+    uint64_t deferred, activated; /* Of those, deferred; of these, served since. */
     uint32_t n;
     const uint8_t *pairs; /* n times (u32 arm uid, u64 issued), packed, borrowed. */
 };
@@ -178,6 +181,11 @@ struct event_forget {
     char source[NAME_CAP];
 };
 
+/* A deferred decision is served. */
+struct event_activate {
+    struct decision decision;
+};
+
 enum { KEY_BYTES = 32 };
 
 struct event {
@@ -199,6 +207,7 @@ struct event {
         struct event_sweep sweep;
         struct event_residency residency;
         struct event_forget forget;
+        struct event_activate activate;
         struct event_session session;
         struct event_session_end session_end;
     } u;

@@ -32,6 +32,8 @@ static void fold_tally(struct model *m, const struct event *ev)
     keep_larger(&r->sides[0], t->sides[0]);
     keep_larger(&r->sides[1], t->sides[1]);
     keep_larger(&r->logged_requests, t->logged);
+    keep_larger(&r->deferred, t->deferred);
+    keep_larger(&r->activated, t->activated);
     struct reader pairs;
     reader_init(&pairs, (struct slice){t->pairs, (size_t)t->n * 12});
     for (uint32_t i = 0; i < t->n; i++) {
@@ -67,7 +69,7 @@ static void fold_router_create(struct model *m, const struct event *ev, struct f
     struct router *r = m->spare_router;
     m->spare_router = NULL;
     r->uid = ret->uid = m->next_uid++;
-    if (r->config.settings.default_metric[0])
+    if (r->config.settings.defaults.n)
         fold_begin_sweep(r, ev->at_us);
     struct router_settings none = r->config.settings;
     none.mode = MODE_ONLINE;
@@ -101,7 +103,7 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
     /* The statistics are built on these. */
     memcpy(next.ridge, r->config.settings.ridge, sizeof next.ridge);
     next.aggregation = r->config.settings.aggregation;
-    if (next.default_metric[0] && !r->config.settings.default_metric[0])
+    if (next.defaults.n && !r->config.settings.defaults.n)
         fold_begin_sweep(r, ev->at_us);
     if (next.gamma != r->config.settings.gamma)
         end_gamma(m, r);
@@ -486,6 +488,8 @@ enum err fold_check(const struct model *model, const struct event *event,
         return model_router(model, event->u.residency.router_uid) ? OK : ERR_ROUTER_NOT_FOUND;
     case EVENT_FORGET:
         return check_forget(model, event);
+    case EVENT_ACTIVATE:
+        return fold_check_activate(model, event, ret_result);
     case EVENT_SWEEP:
     case EVENT_SESSION_END:
     case EVENT_ACCOUNTS:
@@ -556,6 +560,9 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
         break;
     case EVENT_FORGET:
         fold_forget(model, event, ret_result);
+        break;
+    case EVENT_ACTIVATE:
+        fold_activate(model, event, ret_result);
         break;
     case EVENT_SESSION_END:
         model->ignored +=

@@ -15,11 +15,10 @@ static int64_t seconds_us(double s)
     return (int64_t)(s * (double)second_us);
 }
 
-static bool too_late(const struct router *r, const struct event *ev)
+static bool too_late(const struct router *r, const struct decision *d, int64_t at_us)
 {
-    const struct decision *d = &ev->u.outcome.decision;
     return d->issued_us < r->late_before_us ||
-           ev->at_us - d->issued_us > seconds_us(r->config.settings.reward_wait_s);
+           at_us - d->issued_us > seconds_us(r->config.settings.reward_wait_s);
 }
 
 static uint16_t metrics_mask(const struct event_outcome *o)
@@ -28,6 +27,13 @@ static uint16_t metrics_mask(const struct event_outcome *o)
     for (uint8_t i = 0; i < o->metrics_n; i++)
         mask = (uint16_t)(mask | 1u << o->metrics[i].index);
     return mask;
+}
+
+/* Whether a decision counts as made: it was not deferred, or it was activated. */
+static bool is_served(const struct router *r, const struct decision *d)
+{
+    const struct dedup_entry *mark = d->deferred ? dedup_find(&r->marks, d->id) : NULL;
+    return !d->deferred || (mark && mark->activated);
 }
 
 /* What of a report a source that can be forgotten said before, and this one has not yet: were that
@@ -70,8 +76,8 @@ static enum err check_default(const struct router *r, const struct event *ev, ui
         ret->beaten = beaten_by_others(entry, source_tag(SOURCE_DEFAULT), mask);
     if (ret->duplicate)
         return OK;
-    if (!due)
-        return ERR_INVALID; /* The wait became longer meanwhile. */
+    if (!due || !(entry || is_served(r, d)))
+        return ERR_INVALID; /* The wait became longer meanwhile; or there was nothing to rate. */
     return late ? ERR_DECISION_LATE : OK;
 }
 
@@ -134,18 +140,40 @@ enum err fold_check_outcome(const struct model *m, const struct event *ev, struc
         return ERR_SOURCE_REFUSED;
     ret->gated = trust == TRUST_LOG_ONLY;
     if (ret->gated)
-        return too_late(r, ev) ? ERR_DECISION_LATE : OK;
+        return too_late(r, &o->decision, ev->at_us) ? ERR_DECISION_LATE : OK;
     uint32_t tag = source_tag(o->source);
     const struct dedup_reporter *forgotten = fold_forgotten_of(r, o->decision.id, tag);
     struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
     uint16_t barred = barred_by(forgotten), fresh;
     TRY(counting_check(r, entry, o, barred, &fresh));
-    bool late = too_late(r, ev);
+    bool late = too_late(r, &o->decision, ev->at_us);
     if (entry && !late)
         ret->beaten =
             beaten_by_others(entry, tag, (uint32_t)(mask & ~barred & ~fresh) | REPORT_STATUS);
     ret->duplicate = (entry || forgotten) && !fresh;
     return late && !ret->duplicate ? ERR_DECISION_LATE : OK;
+}
+
+enum err fold_check_activate(const struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    const struct decision *d = &ev->u.activate.decision;
+    const struct router *r = model_router(m, d->router_uid);
+    if (!r)
+        return ERR_DECISION_NOT_FOUND;
+    if (d->spec_hash != r->hash || d->d != r->d)
+        return ERR_SPEC_MISMATCH;
+    ret->duplicate = is_served(r, d) || dedup_find(&r->dedup, d->id);
+    return !ret->duplicate && too_late(r, d, ev->at_us) ? ERR_DECISION_LATE : OK;
+}
+
+void fold_activate(struct model *m, const struct event *ev, struct fold_result *ret)
+{
+    ret->err = fold_check_activate(m, ev, ret);
+    m->ignored += ret->err != OK;
+    if (ret->err != OK || ret->duplicate)
+        return;
+    const struct decision *d = &ev->u.activate.decision;
+    fold_mark(model_router(m, d->router_uid), d, ev->at_us)->activated = 1;
 }
 
 static uint32_t failures_within(const struct arm *a, uint32_t window)
@@ -425,6 +453,7 @@ void fold_outcome(struct model *m, const struct event *ev, struct fold_result *r
     if (only_counts(r, o, entry, ret))
         return;
     bool first = !entry;
+    ret->activated = first && !is_served(r, &o->decision);
     if (first)
         entry = remember(r, ev);
     if (strcmp(o->source, SOURCE_DEFAULT) == 0) {

@@ -13,6 +13,9 @@ void fold_outcome(struct model *m, const struct event *ev, struct fold_result *r
 /* The true cost takes the place of what was reserved for the decision. */
 void fold_settle_session(struct model *m, const struct event_outcome *o, uint16_t counted,
                          struct fold_result *ret);
+enum err fold_check_activate(const struct model *m, const struct event *ev,
+                             struct fold_result *ret);
+void fold_activate(struct model *m, const struct event *ev, struct fold_result *ret);
 /* What a source that was forgotten had said of the decision; NULL: nothing. */
 const struct dedup_reporter *fold_forgotten_of(const struct router *r, const uint8_t id[ID_BYTES],
                                                uint32_t tag);

@@ -262,6 +262,8 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
     buf_put_u64(out, r->sides[0]);
     buf_put_u64(out, r->sides[1]);
     buf_put_u64(out, r->logged_requests);
+    buf_put_u64(out, r->deferred);
+    buf_put_u64(out, r->activated);
     buf_put_u64(out, r->logged);
     buf_put_u64(out, r->gated);
     buf_put_u64(out, (uint64_t)r->sweep.until_us);
@@ -337,6 +339,8 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->sides[0] = reader_u64(in);
     r->sides[1] = reader_u64(in);
     r->logged_requests = reader_u64(in);
+    r->deferred = reader_u64(in);
+    r->activated = reader_u64(in);
     r->logged = reader_u64(in);
     r->gated = reader_u64(in);
     r->sweep.until_us = (int64_t)reader_u64(in);

@@ -248,6 +248,10 @@ enum err model_reserve(struct model *m, const struct event *event, uint64_t ahea
     }
     if (event->kind == EVENT_ARM_ADD)
         return reserve_arm(m, &event->u.arm);
+    if (event->kind == EVENT_ACTIVATE) {
+        struct router *r = model_router(m, event->u.activate.decision.router_uid);
+        return r ? dedup_reserve(&r->marks, ahead + 1, r->config.settings.dedup_max) : OK;
+    }
     if (event->kind == EVENT_SESSION)
         return sessions_make_room(m->sessions, ahead + 1);
     if (event->kind == EVENT_RESIDENCY)

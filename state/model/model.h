@@ -40,14 +40,15 @@ struct router {
     uint32_t names_n, names_cap;
     struct pooled *pooled;
     struct dedup dedup;
-    struct dedup marks; /* Decisions that a forgotten source had reported; of an entry only the id,
-                           the times and the reporters are used. */
+    struct dedup marks; /* Decisions that were activated, or that a forgotten source had reported;
+                           of an entry the id, the times, `activated` and the reporters are used. */
     struct source_counts sources;
     int64_t late_before_us; /* Decisions issued before are refused: their entries may be gone. */
     uint64_t outcomes_folded, orphaned, requests; /* outcomes_folded is the clock of forgetting. */
     double gamma_before; /* In force until the clock stood at gamma_since; then settings.gamma. */
     uint64_t gamma_since;
     uint64_t sides[2], logged_requests; /* Of the requests: by side of a split, logging only. */
+    uint64_t deferred, activated;       /* Of the requests: deferred; of these, served since. */
     uint64_t logged;                    /* Decisions answered that taught nobody, by mode. */
     uint64_t gated;                     /* Outcomes of sources that are not trusted. */
     struct sweep sweep;

@@ -294,22 +294,23 @@ static enum err check_aggregation(const struct router_config *c, struct err_deta
     return OK;
 }
 
-static enum err check_default(const struct router_config *c, struct err_detail *detail)
+static enum err check_defaults(const struct router_config *c, struct err_detail *detail)
 {
-    const char *name = c->settings.default_metric;
-    if (!name[0])
-        return OK;
-    int m = settings_metric_index(c, name, strnlen(name, NAME_CAP));
-    if (m < 0)
-        return err_say(detail, ERR_METRIC_NOT_FOUND,
-                       "settings.default_metric: router `%s` has no such metric", c->name);
-    if (c->metrics[m].group != METRIC_RATED)
-        return err_say(detail, ERR_INVALID, "settings.default_metric: %s is not a rated metric",
-                       name);
-    TRY(metric_check_value(&c->metrics[m], c->settings.default_reward, detail));
-    if (c->settings.decision_log != DECISION_LOG_KEEP_ALL)
+    const struct default_rewards *d = &c->settings.defaults;
+    for (uint32_t i = 0; i < d->n; i++) {
+        const char *name = d->all[i].metric;
+        int m = settings_metric_index(c, name, strnlen(name, NAME_CAP));
+        if (m < 0)
+            return err_say(detail, ERR_METRIC_NOT_FOUND,
+                           "settings.default_rewards: router `%s` has no metric %s", c->name, name);
+        if (c->metrics[m].group != METRIC_RATED)
+            return err_say(detail, ERR_INVALID,
+                           "settings.default_rewards: %s is not a rated metric", name);
+        TRY(metric_check_value(&c->metrics[m], d->all[i].raw, detail));
+    }
+    if (d->n && c->settings.decision_log != DECISION_LOG_KEEP_ALL)
         return err_say(detail, ERR_LOG_REQUIRED,
-                       "settings.default_metric: decisions without a report are found in the "
+                       "settings.default_rewards: decisions without a report are found in the "
                        "decision log, which this router does not keep in full");
     return OK;
 }
@@ -347,7 +348,7 @@ enum err settings_check(const struct router_config *config, struct err_detail *d
     TRY(check_metrics(config, detail));
     TRY(check_settings(&config->settings, detail));
     TRY(check_aggregation(config, detail));
-    TRY(check_default(config, detail));
+    TRY(check_defaults(config, detail));
     TRY(check_newcomers(config, detail));
     const struct router_settings *s = &config->settings;
     if (s->residency.policy[0]) {

@@ -7,6 +7,7 @@
 #include "state/base/err.h"
 #include "state/base/name.h"
 #include "state/model/capability.h"
+#include "state/model/defaults.h"
 #include "state/model/labels.h"
 #include "state/model/limits.h"
 #include "state/model/residency.h"
@@ -89,8 +90,7 @@ struct router_settings {
     struct stages stages;
     enum aggregation aggregation; /* Of rated metrics; fixed at creation. */
     struct sources sources;
-    char default_metric[NAME_CAP]; /* What a decision is given that nobody rates; empty: nothing. */
-    double default_reward;         /* Raw unit. */
+    struct default_rewards defaults; /* What a decision is given that nobody rates. */
     /* What may be spent (server/route/pacing.h). Empty: no budget; the rest is meaningless then. */
     char budget_metric[NAME_CAP];
     double budget_per_request; /* Mean a request, raw unit. */

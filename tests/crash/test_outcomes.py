@@ -31,7 +31,7 @@ class Outcomes(Case):
 
     def test_defaults_are_given_exactly_once_whenever_it_is_killed(self):
         rng = random.Random(SEED)
-        self.s.create_router(reward_wait_s=WAIT_S, default_metric="reward", default_reward=0)
+        self.s.create_router(reward_wait_s=WAIT_S, default_rewards={"reward": 0})
         decisions = [self.s.route() for _ in range(400)]
         rated = decisions[::4]
         for d in rated:
@@ -55,7 +55,7 @@ class Outcomes(Case):
         self.assert_verified(self.s)
 
     def test_decisions_that_a_crash_takes_are_counted_and_get_none(self):
-        self.s.create_router(reward_wait_s=WAIT_S, default_metric="reward", default_reward=0)
+        self.s.create_router(reward_wait_s=WAIT_S, default_rewards={"reward": 0})
         for _ in range(300):
             self.s.route()
         self.s.kill()  # Some of them are on the disk, some are not.
@@ -82,7 +82,7 @@ class Outcomes(Case):
 
     def test_a_default_without_the_whole_log_is_refused(self):
         self.assert_refused(grpc.StatusCode.FAILED_PRECONDITION,
-                            lambda: self.s.create_router(default_metric="reward", decision_log=1))
+                            lambda: self.s.create_router(default_rewards={"reward": 0}, decision_log=1))
 
     def test_pieces_and_sources_and_stand_ins_are_as_they_were_after_a_crash(self):
         self.s.create_router(aggregation=1, sources={"novice": "log_only", "spam": "refuse"})

@@ -62,8 +62,8 @@ static void declare(struct maker *k)
     c->settings.hybrid = true;
     residency_defaults(&c->settings.residency);
     c->settings.aggregation = AGGREGATE_SUM;
-    (void)snprintf(c->settings.default_metric, NAME_CAP, "reward");
-    if (sources_put(&c->settings.sources, (struct slice){"judge", 5}, (struct slice){"fold", 4},
+    if (defaults_put(&c->settings.defaults, (struct slice){"reward", 6}, 0, NULL) != OK ||
+        sources_put(&c->settings.sources, (struct slice){"judge", 5}, (struct slice){"fold", 4},
                     NULL) != OK)
         abort();
     k->router_uid = fold(k);

@@ -248,9 +248,16 @@ static void a_source_is_gated_refused_or_capped_by_its_rule(void **state)
 
 /* ---- defaults ---- */
 
+static void give_default(struct router_config *c, const char *metric, double raw)
+{
+    memset(&c->settings.defaults, 0, sizeof c->settings.defaults);
+    assert_int_equal(
+        defaults_put(&c->settings.defaults, (struct slice){metric, strlen(metric)}, raw, NULL), OK);
+}
+
 static void worst_after_a_second(struct router_config *c)
 {
-    strcpy(c->settings.default_metric, "reward");
+    give_default(c, "reward", 0);
     c->settings.reward_wait_s = 1;
 }
 
@@ -300,15 +307,15 @@ static void a_default_needs_the_whole_decision_log_and_a_rated_metric(void **sta
     open_two(&s, NULL);
     struct router_config c;
     settings_defaults(&c, "r");
-    strcpy(c.settings.default_metric, "reward");
+    give_default(&c, "reward", 0);
     c.settings.decision_log = DECISION_LOG_KEEP_SAMPLE;
     assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_LOG_REQUIRED);
     c.settings.decision_log = DECISION_LOG_KEEP_ALL;
-    c.settings.default_reward = 7;
+    give_default(&c, "reward", 7);
     assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_OUT_OF_RANGE);
-    strcpy(c.settings.default_metric, "cost_usd");
+    give_default(&c, "cost_usd", 7);
     assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_INVALID);
-    strcpy(c.settings.default_metric, "nothing");
+    give_default(&c, "nothing", 7);
     assert_int_equal(engine_router_create(s.w, &c, &s.detail), ERR_METRIC_NOT_FOUND);
     served_close(&s);
 }

@@ -139,8 +139,13 @@ static void fill_event(struct event *e, enum event_kind kind)
         strcpy(e->u.outcome.source, "judge/1");
         return;
     case EVENT_TALLY:
-        e->u.tally = (struct event_tally){
-            .router_uid = 1, .requests = UINT64_MAX, .sides = {3, 1ULL << 40}, .logged = 5, .n = 2};
+        e->u.tally = (struct event_tally){.router_uid = 1,
+                                          .requests = UINT64_MAX,
+                                          .sides = {3, 1ULL << 40},
+                                          .logged = 5,
+                                          .deferred = 7,
+                                          .activated = 6,
+                                          .n = 2};
         e->u.tally.pairs = tally_pairs;
         return;
     case EVENT_ROUTER_CREATE:
@@ -173,8 +178,12 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.router.settings.newcomer_per_hour = 2.5;
         put_stages(&e->u.router.settings.stages);
         e->u.router.settings.aggregation = AGGREGATE_MEAN;
-        strcpy(e->u.router.settings.default_metric, "quality");
-        e->u.router.settings.default_reward = .25;
+        assert_int_equal(
+            defaults_put(&e->u.router.settings.defaults, (struct slice){"reward", 6}, -.5, NULL),
+            OK);
+        assert_int_equal(
+            defaults_put(&e->u.router.settings.defaults, (struct slice){"quality", 7}, .25, NULL),
+            OK);
         residency_defaults(&e->u.router.settings.residency);
         e->u.router.settings.target =
             (struct residency_target){.engine = RESIDENCY_ENGINE_VLLM,
@@ -254,6 +263,10 @@ static void fill_event(struct event *e, enum event_kind kind)
         e->u.forget.router_uid = 3;
         strcpy(e->u.forget.source, "judge/1");
         return;
+    case EVENT_ACTIVATE:
+        fill_decision(&e->u.activate.decision, 26);
+        e->u.activate.decision.deferred = 1;
+        return;
     }
 }
 
@@ -279,7 +292,7 @@ static void every_kind_comes_back_as_it_went(void **unused)
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_FORGET; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACTIVATE; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
@@ -337,7 +350,7 @@ static void a_record_cut_anywhere_or_too_long_is_corrupt(void **unused)
 {
     (void)unused;
     static struct event e;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_FORGET; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACTIVATE; kind++) {
         struct buf b;
         buf_init(&b);
         fill_event(&e, (enum event_kind)kind);
@@ -354,7 +367,7 @@ static void a_record_with_any_byte_changed_never_crashes_and_stays_canonical(voi
 {
     (void)unused;
     static struct event e, again;
-    for (int kind = EVENT_OUTCOME; kind <= EVENT_FORGET; kind++) {
+    for (int kind = EVENT_OUTCOME; kind <= EVENT_ACTIVATE; kind++) {
         struct buf b, c;
         buf_init(&b);
         buf_init(&c);
@@ -463,9 +476,9 @@ static void counts_past_their_arrays_are_corrupt(void **unused)
     static struct event e;
     fill_event(&e, EVENT_OUTCOME);
     event_encode(&e, &b);
-    /* Head 10, decision 49 + epoch 4 + charge 14 + 4 d: d stands at 75, metrics_n after x and the
+    /* Head 10, decision 50 + epoch 4 + charge 14 + 4 d: d stands at 76, metrics_n after x and the
      * status. */
-    const size_t d_at = 75, metrics_at = 10 + 67 + 4 * 26 + 1;
+    const size_t d_at = 76, metrics_at = 10 + 68 + 4 * 26 + 1;
     assert_int_equal(b.data[d_at], 26);
     assert_int_equal(b.data[metrics_at], 2);
     struct buf longer;
@@ -499,6 +512,7 @@ static void flags_of_a_decision_come_back_or_are_corrupt(void **unused)
                 d->side = (uint8_t)side;
                 d->epoch = fields & 1 ? UINT32_MAX : 0;
                 d->policy_arm_uid = fields & 2 ? 5 : 0;
+                d->deferred = fields & 1;
                 d->paced = 0;
                 d->budget_metric = 0;
                 d->charge = 0;
@@ -514,7 +528,11 @@ static void flags_of_a_decision_come_back_or_are_corrupt(void **unused)
                 b.data[flags_at] = was | 24; /* Mode 3. */
                 assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
                 b.data[flags_at] = was;
-                memset(b.data + flags_at + 1, 0, fields ? 4 : 0); /* A 0 that is spelled out. */
+                assert_int_equal(b.data[flags_at + 1], fields & 1); /* Deferred. */
+                b.data[flags_at + 1] |= 2;                          /* A flag of nothing. */
+                assert_int_equal(decode_exact(b.data, b.len), ERR_CORRUPT);
+                b.data[flags_at + 1] &= 1;
+                memset(b.data + flags_at + 2, 0, fields ? 4 : 0); /* A 0 that is spelled out. */
                 assert_int_equal(decode_exact(b.data, b.len), fields ? ERR_CORRUPT : OK);
                 buf_done(&b);
             }

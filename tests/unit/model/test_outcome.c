@@ -418,7 +418,7 @@ static void a_default_counts_once_and_only_where_nobody_rated_in_time(void **sta
     struct router_config c;
     struct given g;
     given_config(&c);
-    strcpy(c.settings.default_metric, "reward");
+    assert_int_equal(defaults_put(&c.settings.defaults, (struct slice){"reward", 6}, 0, NULL), OK);
     c.settings.reward_wait_s = 100;
     given_open(&g, &c);
     uint32_t arm = given_arm(&g, "a");
@@ -476,7 +476,9 @@ static void requests_before_a_default_was_set_are_none_that_can_be_lost(void **s
     g.event.kind = EVENT_ROUTER_UPDATE;
     g.event.u.update.router_uid = g.router->uid;
     g.event.u.update.settings = g.router->config.settings;
-    strcpy(g.event.u.update.settings.default_metric, "reward");
+    assert_int_equal(
+        defaults_put(&g.event.u.update.settings.defaults, (struct slice){"reward", 6}, 0, NULL),
+        OK);
     assert_int_equal(given_fold(&g).err, OK);
     tally(&g, 130); /* Counted by then, asked before. */
     assert_int_equal(g.router->sweep.before, 130);
