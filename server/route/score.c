@@ -42,8 +42,8 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
  * rated at all keeps the optimism of its rated metrics. (Taken from the router's view: the arm's
  * own may be older.) Cost-like metrics are predicted from few outcomes with a weak ridge: far from
  * what the arm ever showed is an artefact. */
-double score_bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,
-                   double z)
+static inline double bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,
+                           double z)
 {
     const struct metric_def *def = &router->config->metrics[m];
     bool rated = def->group == METRIC_RATED;
@@ -54,6 +54,12 @@ double score_bound(const struct router_view *router, const struct arm_view *arm,
         return z;
     double low = .2 * arm->recent_z[m], high = 5 * arm->recent_z[m];
     return z < low ? low : z > high ? high : z;
+}
+
+double score_bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,
+                   double z)
+{
+    return bound(router, arm, m, z);
 }
 
 double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
@@ -187,10 +193,12 @@ void score_frame_init(struct score_frame *f, const struct router_view *router,
     f->prior_spread = -1;
 }
 
-double score_contribution(const struct score_frame *f, const struct arm_view *arm, uint32_t m,
-                          float z)
+void score_add_metric(const struct score_frame *f, const struct arm_view *const *view, uint32_t n,
+                      uint32_t m, const float *z, size_t step, double *mean)
 {
-    return f->u->weight[m] * score_bound(f->router, arm, m, (double)z);
+    double weight = f->u->weight[m];
+    for (uint32_t i = 0; i < n; i++)
+        mean[i * step] += weight * bound(f->router, view[i], m, (double)z[i * step]);
 }
 
 bool score_waits(const struct score_frame *f, const struct eligible *e)
@@ -207,8 +215,8 @@ double score_silence(const struct score_frame *f, const struct eligible *e, floa
 }
 
 /* deviation^2 of the arm's width, and what it is charged. */
-static double variance_of(struct score_frame *f, const struct eligible *e, double spread,
-                          double *ret_charge)
+static inline double variance_of(struct score_frame *f, const struct eligible *e, double spread,
+                                 double *ret_charge)
 {
     const struct arm_view *arm = f->router->arms[e->index];
     double waited = (double)e->pending * f->answer_share;
@@ -226,15 +234,17 @@ static double variance_of(struct score_frame *f, const struct eligible *e, doubl
     return spread * known;
 }
 
-struct score score_finish(struct score_frame *f, const struct eligible *e, double mean,
-                          double spread)
+void score_finish(struct score_frame *f, const struct eligible *arms, uint32_t n,
+                  const double *mean, const double *spread, size_t step, struct score *ret_scores)
 {
-    double charge, deviation = sqrt(variance_of(f, e, spread, &charge));
-    return (struct score){
-        .mean = (float)(mean + charge),
-        .width = f->unit > 0 ? (float)(f->unit * deviation) : 0,
-        .deviation = deviation,
-    };
+    for (uint32_t i = 0; i < n; i++) {
+        double charge, deviation = sqrt(variance_of(f, &arms[i], spread[i * step], &charge));
+        ret_scores[i] = (struct score){
+            .mean = (float)(mean[i * step] + charge),
+            .width = f->unit > 0 ? (float)(f->unit * deviation) : 0,
+            .deviation = deviation,
+        };
+    }
 }
 
 void score_widen(struct score *scores, uint32_t n, const struct utility *u, double alpha)

@@ -7,10 +7,9 @@ static void add_metric(struct score_block *b, const struct score_pass *pass,
 {
     float z[SCORE_BLOCK * SCORE_CONTEXTS];
     score_pass_predict(pass, b->view, b->n, m, z);
-    for (uint32_t i = 0, k = 0; i < b->n; i++)
-        for (uint32_t c = 0; c < pass->contexts; c++, k++)
-            if (frames[c].u->mask >> m & 1)
-                b->mean[k] += score_contribution(&frames[c], b->view[i], m, z[k]);
+    for (uint32_t c = 0; c < pass->contexts; c++)
+        if (frames[c].u->mask >> m & 1)
+            score_add_metric(&frames[c], b->view, b->n, m, z + c, pass->contexts, b->mean + c);
 }
 
 static void add_silence(struct score_block *b, const struct score_pass *pass,
@@ -84,14 +83,10 @@ static void finish(const struct score_block *b, struct score_pass *pass, struct 
     if (!any)
         return;
     score_pass_spread(pass, b->view, b->n, group, spread);
-    for (uint32_t c = 0; c < pass->contexts; c++) {
-        if (frames[c].u->group != group)
-            continue;
-        for (uint32_t i = 0; i < b->n; i++) {
-            uint32_t k = i * pass->contexts + c;
-            ret_scores[c][i] = score_finish(&frames[c], &arms[c][i], b->mean[k], spread[k]);
-        }
-    }
+    for (uint32_t c = 0; c < pass->contexts; c++)
+        if (frames[c].u->group == group)
+            score_finish(&frames[c], arms[c], b->n, b->mean + c, spread + c, pass->contexts,
+                         ret_scores[c]);
 }
 
 /* All arms, block by block, for the contexts of a pass. */

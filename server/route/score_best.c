@@ -40,16 +40,17 @@ static uint32_t bound_all(struct search *s)
 {
     struct score_block block;
     uint32_t first = s->n;
-    double length = 0;
+    double length = 0, cap[SCORE_BLOCK];
     for (uint32_t i = 0; i < s->pass.d; i++)
         length += (double)s->frame.x[i] * (double)s->frame.x[i];
     for (uint32_t at = 0; at < s->n; at += block.n) {
         const struct eligible *arms = s->arms + at;
         score_block_fill(&block, &s->pass, &s->frame, &arms, s->n - at);
+        for (uint32_t k = 0; k < block.n; k++)
+            cap[k] = length * (double)block.view[k]->spread_cap[s->frame.u->group];
+        score_finish(&s->frame, arms, block.n, block.mean, cap, 1, s->scores + at);
         for (uint32_t k = 0; k < block.n; k++) {
             uint32_t i = at + k;
-            double cap = length * (double)block.view[k]->spread_cap[s->frame.u->group];
-            s->scores[i] = score_finish(&s->frame, &s->arms[i], block.mean[k], cap);
             s->scores[i].deviation = block.mean[k];
             if (!is_apart(s, i) &&
                 (first == s->n || total(&s->scores[i]) > total(&s->scores[first])))
@@ -69,7 +70,8 @@ static void score_these(struct search *s, const uint32_t *list, uint32_t n)
     for (uint32_t k = 0; k < n; k++) {
         uint32_t i = list[k];
         struct score *got = &s->scores[i];
-        *got = score_finish(&s->frame, &s->arms[i], got->deviation, spread[k]);
+        const double mean = got->deviation;
+        score_finish(&s->frame, &s->arms[i], 1, &mean, &spread[k], 1, got);
         s->done[i / 64] |= (uint64_t)1 << (i % 64);
         if (is_apart(s, i))
             continue;

@@ -17,18 +17,22 @@ struct score_frame {
 
 void score_frame_init(struct score_frame *f, const struct router_view *router,
                       const struct utility *u, const float *x, double answer_share);
-/* What metric m, predicted as z, adds to a mean. */
-double score_contribution(const struct score_frame *f, const struct arm_view *arm, uint32_t m,
-                          float z);
 /* Whether pulls in flight take optimism from the arm's mean; and how much (<= 0), share being
  * prior_share . x. */
 bool score_waits(const struct score_frame *f, const struct eligible *e);
 double score_silence(const struct score_frame *f, const struct eligible *e, float share);
-/* The score of an arm of this mean, its charge left out. Neither mean nor width falls when `spread`
- * grows, so that an upper bound of x' P x gives one of both: every step is monotone, and so is
- * rounding. */
-struct score score_finish(struct score_frame *f, const struct eligible *e, double mean,
-                          double spread);
+
+/* The next two work through n arms; what belongs to the i-th stands at i * step, step being the
+ * contexts of the pass. */
+
+/* mean[] grows by what metric m adds, predicted as z[]. */
+void score_add_metric(const struct score_frame *f, const struct arm_view *const *view, uint32_t n,
+                      uint32_t m, const float *z, size_t step, double *mean);
+/* ret_scores (n): the scores of arms with these means, which lack the charge. Neither mean nor
+ * width falls when a spread grows, so that an upper bound of x' P x gives one of both: every step
+ * is monotone, and so is rounding. */
+void score_finish(struct score_frame *f, const struct eligible *arms, uint32_t n,
+                  const double *mean, const double *spread, size_t step, struct score *ret_scores);
 
 /* A block of arms on its way. */
 struct score_block {

@@ -1,6 +1,7 @@
 /* 32 registers of 16 floats: eight sums, and what is multiplied. */
 #define LANES 16
-#define ROWS_AT_ONCE 4
+#define ROWS_NEAR 2
+#define ROWS_FAR 4
 #define VECTORS_AT_ONCE 4
 #define NAME "avx512"
 #define KERNEL score_kernel_avx512

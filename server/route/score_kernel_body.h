@@ -1,9 +1,9 @@
 /* score_kernel_body.h - the text of every kernel. Included once by each score_kernel_NAME.c, which
- * defines LANES (floats in a vector: 16, 8 or 4), ROWS_AT_ONCE and VECTORS_AT_ONCE (how many sums
- * its registers hold), NAME and KERNEL (the struct).
- * Why vectors of the language and not intrinsics: one text gives every kernel the same order of
- * additions. The order: float k of a row goes to partial sum k mod 32; the sums k and k + 16 are
- * added, then k and k + 8, 4, 2, 1. */
+ * defines LANES (floats in a vector: 16, 8 or 4), ROWS_NEAR, ROWS_FAR and VECTORS_AT_ONCE (each at
+ * most 4; (how many sums its registers hold), NAME and KERNEL (the struct). Why vectors of the
+ * language and not intrinsics: one text gives every kernel the same order of additions. The order:
+ * float k of a row goes to partial sum k mod 32; the sums k and k + 16 are added, then k and k + 8,
+ * 4, 2, 1. */
 #include "server/route/score_kernel.h"
 
 #include <stdbool.h>
@@ -75,45 +75,35 @@ INLINE void step(const float *const *row, int A, const float *v, size_t stride, 
  * times a plain read of one piece without, .85 of it with this.) */
 enum { AHEAD = 512 };
 
-INLINE void fetch(const float *const *row, int A, uint32_t k)
-{
-    for (int a = 0; a < A; a++) {
-        __builtin_prefetch(row[a] + k, 0, 2);
-        __builtin_prefetch(row[a] + k + 16, 0, 2);
-    }
-}
-
-/* Numbers from..to of the rows; those of `next`, if it is not NULL, are fetched. */
-INLINE void stretch(const float *const *row, const float *const *next, int A, const float *v,
-                    size_t stride, int C, uint32_t from, uint32_t to, vec *sum)
+/* Numbers from..to of the rows; of the rows in `next`, if it is not NULL, those `shift` further on
+ * are fetched. */
+INLINE void stretch(const float *const *row, const float *const *next, int64_t shift, int A,
+                    const float *v, size_t stride, int C, uint32_t from, uint32_t to, vec *sum)
 {
     for (uint32_t k = from; k < to; k += 32) {
-        if (next)
-            fetch(next, A, k);
+        for (int a = 0; next && a < A; a++) {
+            __builtin_prefetch(next[a] + (int64_t)k + shift, 0, 2);
+            __builtin_prefetch(next[a] + (int64_t)k + shift + 16, 0, 2);
+        }
         step(row, A, v, stride, C, k, 0, sum);
         step(row, A, v, stride, C, k + 16, 1, sum);
     }
 }
 
 /* ret (A, ret_stride), its first C columns. next: A rows that are wanted after these, in far
- * memory; NULL: they are near. */
-INLINE void block(const float *const *row, const float *const *next, int A, const float *v,
-                  size_t stride, int C, uint32_t n, float *ret, size_t ret_stride)
+ * memory, from number `begin` on; NULL: they are near. */
+INLINE void block(const float *const *row, const float *const *next, uint32_t begin, int A,
+                  const float *v, size_t stride, int C, uint32_t n, float *ret, size_t ret_stride)
 {
-    vec sum[(ROWS_AT_ONCE > VECTORS_AT_ONCE ? ROWS_AT_ONCE : VECTORS_AT_ONCE) * SUMS];
-    const float *own[ROWS_AT_ONCE], *after[ROWS_AT_ONCE];
+    vec sum[SUMS * 4];
     uint32_t even = n / 32 * 32, turn = even > AHEAD ? even - AHEAD : 0;
     for (int i = 0; i < A * C * SUMS; i++)
         sum[i] = (vec){0};
-    for (int a = 0; next && a < A; a++) {
-        own[a] = row[a] + AHEAD;
-        after[a] = next[a] - turn;
-    }
     if (next) {
-        stretch(row, own, A, v, stride, C, 0, turn, sum);
-        stretch(row, after, A, v, stride, C, turn, even, sum);
+        stretch(row, row, AHEAD, A, v, stride, C, 0, turn, sum);
+        stretch(row, next, (int64_t)begin - turn, A, v, stride, C, turn, even, sum);
     } else {
-        stretch(row, NULL, A, v, stride, C, 0, even, sum);
+        stretch(row, NULL, 0, A, v, stride, C, 0, even, sum);
     }
     if (even < n)
         step(row, A, v, stride, C, even, 0, sum);
@@ -126,19 +116,26 @@ static void multiply_near(const float *const *row, uint32_t rows, const float *v
                           float *ret)
 {
     uint32_t i = 0;
-    for (; i + ROWS_AT_ONCE <= rows; i += ROWS_AT_ONCE)
-        block(row + i, NULL, ROWS_AT_ONCE, v, 0, 1, n, ret + i, 1);
+    for (; i + ROWS_NEAR <= rows; i += ROWS_NEAR)
+        block(row + i, NULL, 0, ROWS_NEAR, v, 0, 1, n, ret + i, 1);
     for (; i < rows; i++)
-        block(row + i, NULL, 1, v, 0, 1, n, ret + i, 1);
+        block(row + i, NULL, 0, 1, v, 0, 1, n, ret + i, 1);
 }
 
+/* After a whole tile the rows are wanted again, where it ends. */
 static void multiply_far(const float *const *row, uint32_t rows, const float *v, uint32_t n,
                          float *ret)
 {
     uint32_t i = 0;
-    for (; i + 2 * ROWS_AT_ONCE <= rows; i += ROWS_AT_ONCE)
-        block(row + i, row + i + ROWS_AT_ONCE, ROWS_AT_ONCE, v, 0, 1, n, ret + i, 1);
-    multiply_near(row + i, rows - i, v, n, ret + i); /* They were fetched. */
+    for (; i + ROWS_FAR <= rows; i += ROWS_FAR) {
+        if (i + 2 * ROWS_FAR <= rows)
+            block(row + i, row + i + ROWS_FAR, 0, ROWS_FAR, v, 0, 1, n, ret + i, 1);
+        else if (n == SCORE_TILE)
+            block(row + i, row, n, ROWS_FAR, v, 0, 1, n, ret + i, 1);
+        else
+            block(row + i, NULL, 0, ROWS_FAR, v, 0, 1, n, ret + i, 1);
+    }
+    multiply_near(row + i, rows - i, v, n, ret + i);
 }
 
 /* Here arithmetic takes longer than memory, but for the first vectors. */
@@ -150,10 +147,10 @@ static void multiply_many(const float *const *row, uint32_t rows, const float *v
         float *to = ret + (size_t)i * vectors;
         uint32_t c = 0;
         for (; c + VECTORS_AT_ONCE <= vectors; c += VECTORS_AT_ONCE)
-            block(row + i, c ? NULL : next, 1, v + c * stride, stride, VECTORS_AT_ONCE, n, to + c,
-                  vectors);
+            block(row + i, c ? NULL : next, 0, 1, v + c * stride, stride, VECTORS_AT_ONCE, n,
+                  to + c, vectors);
         for (; c < vectors; c++)
-            block(row + i, c ? NULL : next, 1, v + c * stride, stride, 1, n, to + c, vectors);
+            block(row + i, c ? NULL : next, 0, 1, v + c * stride, stride, 1, n, to + c, vectors);
     }
 }
 
