@@ -4,7 +4,6 @@
 #include "state/base/rng.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* One request on its way: what the steps below hand to one another. */
@@ -400,6 +399,7 @@ static void choose(struct routing *t)
         .router = t->router,
         .x = t->w->decision.x,
         .weights = t->overrides,
+        .utility = &t->result.utility,
         .arms = t->w->arms,
         .n = t->arms_n,
         .answer_share = t->answer_share,
@@ -585,7 +585,7 @@ static void audit(struct routing *t)
         .weights_n = t->router->config->metrics_n,
         .baseline_uid = t->baseline >= 0 ? t->router->arms[t->baseline]->uid : 0,
     };
-    (void)snprintf(r.policy, sizeof r.policy, "%s", t->result.policy->name);
+    memcpy(r.policy, t->result.policy->name, strlen(t->result.policy->name) + 1);
     for (uint32_t m = 0; m < r.weights_n; m++) {
         r.weights[m] = fabs(t->result.utility.weight[m]);
         if (t->router->config->metrics[m].lower_is_better)

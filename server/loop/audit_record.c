@@ -28,6 +28,15 @@ static void put_terms(const struct audit_record *r, struct buf *out)
     }
 }
 
+/* Every decision has them all: room is made once, and a row is as it stands in memory. */
+static void put_arms(const struct audit_record *r, struct buf *out)
+{
+    static_assert(sizeof *r->arms == ARM_BYTES, "a row has no padding, and the order of the form");
+    size_t len = r->arms_n * sizeof *r->arms;
+    buf_put_u32(out, r->arms_n);
+    buf_put(out, r->arms, len);
+}
+
 static uint32_t refused_kept(const struct audit_budget *b)
 {
     return b->refused_n < AUDIT_REFUSED_MAX ? b->refused_n : AUDIT_REFUSED_MAX;
@@ -67,14 +76,7 @@ void audit_encode(const struct audit_record *r, struct buf *out)
         buf_put_f64(out, r->weights[i]);
     buf_put_u16(out, r->lower_mask);
     put_budget(&r->budget, out);
-    buf_put_u32(out, r->arms_n);
-    for (uint32_t i = 0; i < r->arms_n; i++) {
-        buf_put_u32(out, r->arms[i].arm_uid);
-        buf_put_f32(out, r->arms[i].propensity);
-        buf_put_f32(out, r->arms[i].mean);
-        buf_put_f32(out, r->arms[i].width);
-        buf_put_u32(out, r->arms[i].pending);
-    }
+    put_arms(r, out);
     put_terms(r, out);
 }
 

@@ -158,7 +158,10 @@ static void fill_scores(const struct decide_input *in, const struct census *c,
                         const struct policy_ops *policy, struct score *scores,
                         struct decide_result *r)
 {
-    utility_init(&r->utility, in->router, in->weights);
+    if (!in->utility)
+        utility_init(&r->utility, in->router, in->weights);
+    else if (in->utility != &r->utility)
+        r->utility = *in->utility;
     r->left_out = 0;
     if (best_is_enough(in, policy))
         r->left_out = in->n - score_best(in->router, &r->utility, in->x, in->arms, in->n,

@@ -35,8 +35,9 @@
 
 struct decide_input {
     const struct router_view *router;
-    const float *x;        /* (d) */
-    const double *weights; /* (metrics_n), or NULL: the router's. */
+    const float *x;                /* (d) */
+    const double *weights;         /* (metrics_n), or NULL: the router's. */
+    const struct utility *utility; /* Of those weights; NULL: it is made here. */
     const struct eligible *arms;
     uint32_t n; /* >= 1 */
     double answer_share;

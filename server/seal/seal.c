@@ -17,7 +17,7 @@ enum {
     /* Derived keys kept for reading: one per sealer that issued the tokens coming back, which is
      * one per rpc thread of each replica. */
     FOREIGN_N = 16,
-    RANDOM_BYTES = 1024,
+    RANDOM_BYTES = 8192, /* A system call for 800 ids. */
 };
 
 static_assert(HEADER_BYTES + TAG_BYTES + DECISION_BYTES_MAX <= TOKEN_BYTES_MAX, "a token fits");

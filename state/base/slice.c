@@ -49,34 +49,45 @@ void buf_put(struct buf *b, const void *data, size_t len)
     b->len += len;
 }
 
+/* The same for a few bytes whose number the compiler knows: mostly there is room. */
+static inline void put_few(struct buf *b, const void *data, size_t len)
+{
+    if (b->failed || len > b->cap - b->len) {
+        buf_put(b, data, len);
+        return;
+    }
+    memcpy(b->data + b->len, data, len);
+    b->len += len;
+}
+
 void buf_put_u8(struct buf *b, uint8_t v)
 {
-    buf_put(b, &v, sizeof v);
+    put_few(b, &v, sizeof v);
 }
 
 void buf_put_u16(struct buf *b, uint16_t v)
 {
-    buf_put(b, &v, sizeof v);
+    put_few(b, &v, sizeof v);
 }
 
 void buf_put_u32(struct buf *b, uint32_t v)
 {
-    buf_put(b, &v, sizeof v);
+    put_few(b, &v, sizeof v);
 }
 
 void buf_put_u64(struct buf *b, uint64_t v)
 {
-    buf_put(b, &v, sizeof v);
+    put_few(b, &v, sizeof v);
 }
 
 void buf_put_f64(struct buf *b, double v)
 {
-    buf_put(b, &v, sizeof v);
+    put_few(b, &v, sizeof v);
 }
 
 void buf_put_f32(struct buf *b, float v)
 {
-    buf_put(b, &v, sizeof v);
+    put_few(b, &v, sizeof v);
 }
 
 void buf_put_str(struct buf *b, const char *s)
