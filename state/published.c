@@ -33,6 +33,7 @@ const char *__tsan_default_suppressions(void)
  * x86-64, and every tool knows what they mean. */
 struct published {
     _Atomic(struct snapshot *) current;
+    _Atomic uint32_t retired; /* Not freed yet. */
 };
 
 struct retired {
@@ -103,6 +104,7 @@ static void reclaim(struct rcu_head *head)
     ORDERED_AFTER(from);
     snapshot_free(r->snapshot);
     mem_free(r);
+    atomic_fetch_sub_explicit(&from->retired, 1, memory_order_relaxed);
     ORDERED_BEFORE(from);
 }
 
@@ -111,13 +113,15 @@ void published_set(struct published *p, struct snapshot *snapshot)
     struct snapshot *old = atomic_exchange_explicit(&p->current, snapshot, memory_order_acq_rel);
     if (!old)
         return;
-    struct retired *r = mem_alloc(sizeof *r);
+    bool room = atomic_load_explicit(&p->retired, memory_order_relaxed) < PUBLISHED_RETIRED_MAX;
+    struct retired *r = room ? mem_alloc(sizeof *r) : NULL;
     if (!r) {
         urcu_memb_synchronize_rcu();
         ORDERED_AFTER(p);
         snapshot_free(old);
         return;
     }
+    atomic_fetch_add_explicit(&p->retired, 1, memory_order_relaxed);
     r->snapshot = old;
     r->from = p;
     ORDERED_BEFORE(r);

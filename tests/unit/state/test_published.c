@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <time.h>
 
 enum { READERS = 3, SNAPSHOTS = 2000 };
 
@@ -77,6 +78,60 @@ static void readers_always_see_a_whole_snapshot_and_never_an_older_one(void **st
     given_close(&g);
 }
 
+struct storm {
+    struct published *p;
+    struct model *model;
+    _Atomic uint32_t set;
+};
+
+static void *publish_many(void *arg)
+{
+    struct storm *s = arg;
+    published_register_thread();
+    for (int i = 0; i < 4 * PUBLISHED_RETIRED_MAX; i++) {
+        struct snapshot *snapshot;
+        if (snapshot_build(s->model, NULL, &snapshot) != OK)
+            return arg;
+        published_set(s->p, snapshot);
+        atomic_fetch_add(&s->set, 1);
+    }
+    published_unregister_thread();
+    return NULL;
+}
+
+/* One reader holds on while the writer publishes: what the reader may see cannot be freed, so the
+ * writer must stop at the bound, and go on when the reader lets go. */
+static void a_storm_of_updates_keeps_a_bounded_number_of_snapshots(void **state)
+{
+    (void)state;
+    struct storm s = {.p = NULL};
+    struct snapshot *first;
+    pthread_t writer;
+    void *failed;
+    assert_int_equal(model_new(&s.model), OK);
+    assert_int_equal(published_new(&s.p), OK);
+    assert_int_equal(snapshot_build(s.model, NULL, &first), OK);
+    published_register_thread();
+    published_set(s.p, first);
+    assert_ptr_equal(published_acquire(s.p), first);
+    assert_int_equal(pthread_create(&writer, NULL, publish_many, &s), 0);
+    while (atomic_load(&s.set) < PUBLISHED_RETIRED_MAX)
+        sched_yield();
+    for (int i = 0; i < 50; i++) { /* Time to break the bound, if there is none. */
+        struct timespec t = {0, 1000000};
+        nanosleep(&t, NULL);
+    }
+    assert_int_equal(atomic_load(&s.set), PUBLISHED_RETIRED_MAX);
+    assert_int_equal(first->position, 0); /* The sanitizer sees whether it is still there. */
+    published_release(s.p);
+    pthread_join(writer, &failed);
+    assert_null(failed);
+    assert_int_equal(atomic_load(&s.set), 4 * PUBLISHED_RETIRED_MAX);
+    published_free(s.p);
+    published_unregister_thread();
+    model_free(s.model);
+}
+
 static void without_memory_the_old_snapshot_still_goes(void **state)
 {
     (void)state;
@@ -109,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(readers_always_see_a_whole_snapshot_and_never_an_older_one),
+        cmocka_unit_test(a_storm_of_updates_keeps_a_bounded_number_of_snapshots),
         cmocka_unit_test(without_memory_the_old_snapshot_still_goes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
