@@ -5,7 +5,10 @@
  * Threads: the caller's; returns on SIGTERM. */
 #pragma once
 
+#include <stdbool.h>
+
 #define ECHO_PATH "/bench.Echo/Echo"
 
-/* Listens on the address, prints "listening ADDRESS" to stdout, serves until SIGTERM. */
-int echo_serve(const char *address);
+/* Listens on the address, prints "listening ADDRESS" to stdout, serves until SIGTERM. even: without
+ * abseil's search for lock cycles, as shuntd (server/rpc/loop.c); else as gRPC's library is. */
+int echo_serve(const char *address, bool even);

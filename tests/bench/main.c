@@ -28,9 +28,9 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    if (argc == 3 && strcmp(argv[1], "echo") == 0) { /* Of `rpc`, in a process of its own. */
+    if (argc == 4 && strcmp(argv[1], "echo") == 0) { /* Of `rpc`, in a process of its own. */
         grpc_init();
-        return echo_serve(argv[2]);
+        return echo_serve(argv[2], strcmp(argv[3], "even") == 0);
     }
     for (size_t i = 0; argc >= 2 && i < sizeof commands / sizeof *commands; i++)
         if (strcmp(argv[1], commands[i].name) == 0)

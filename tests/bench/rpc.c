@@ -12,7 +12,7 @@ static void usage(void)
     (void)fprintf(stderr, "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N[,N]] "
                           "[--tcp | --unix] [--arms N] [--features N] [--budgets] "
                           "[--text CHARACTERS [--classifier FILE]] [--job] "
-                          "[--only PHASE[,PHASE]] [--no-pin] [--json]\n");
+                          "[--only PHASE[,PHASE]] [--even] [--no-pin] [--json]\n");
     exit(2);
 }
 
@@ -88,6 +88,7 @@ static void read_options(int argc, char **argv, struct bench *b)
                                           {"no-pin", no_argument, NULL, 'n'},
                                           {"json", no_argument, NULL, 'j'},
                                           {"job", no_argument, NULL, 'b'},
+                                          {"even", no_argument, NULL, 'e'},
                                           {"budgets", no_argument, NULL, 'g'},
                                           {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "", longs, NULL)) != -1;) {
@@ -104,6 +105,7 @@ static void read_options(int argc, char **argv, struct bench *b)
         o.json = o.json || c == 'j';
         o.job = o.job || c == 'b';
         o.budgets = o.budgets || c == 'g';
+        o.even = o.even || c == 'e';
         if (c == 'i')
             read_in_flight(optarg, &o);
         if (c == 'o')

@@ -7,6 +7,7 @@
  *                   [--classifier FILE: and the task classifier, trained from these examples]
  *                   [--job: RouteRequest once more, while a job evaluates the decision log]
  *                   [--only PHASE[,PHASE...]: route, logged, stream, batch, report, beside]
+ *                   [--even: echo, too, without abseil's search for lock cycles]
  *                   [--no-pin] [--json]
  *
  * A round is, for each transport and number in flight: echo (route's sizes), RouteRequest with the

@@ -161,10 +161,11 @@ static void print_json(const struct bench *b, const char *machine, const double 
 {
     (void)printf("{\"machine\":\"%s\",\"load\":[%.2f,%.2f],\"rounds\":%d,\"seconds\":%g,"
                  "\"arms\":%d,\"features\":%d,\"text\":%d,\"classifier\":%s,\"d\":%u,"
-                 "\"pinned\":%s,\"bytes\":{\"route\":[%zu,%zu],\"report\":[%zu,%zu]}",
+                 "\"pinned\":%s,\"even\":%s,\"bytes\":{\"route\":[%zu,%zu],\"report\":[%zu,%zu]}",
                  machine, load[0], load[1], b->o.rounds, b->o.seconds, b->o.arms, b->o.features,
                  b->o.text, b->o.classifier ? "true" : "false", b->d, b->o.pin ? "true" : "false",
-                 b->route[0].len, b->route_response, b->report_request, b->report_response);
+                 b->o.even ? "true" : "false", b->route[0].len, b->route_response,
+                 b->report_request, b->report_response);
     for (int i = 0; i < ROWS; i++)
         if (b->wanted[rows[i].phase])
             (void)printf(",\"%s\":%.4g", rows[i].key,

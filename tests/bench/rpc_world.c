@@ -47,7 +47,8 @@ static void start_echo(struct bench *b, enum transport t)
     b->echo[t] = fork();
     if (b->echo[t] == 0) {
         char self[] = "/proc/self/exe", mode[] = "echo";
-        char *argv[] = {self, mode, address, NULL};
+        char even[] = "even", bare[] = "bare";
+        char *argv[] = {self, mode, address, b->o.even ? even : bare, NULL};
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
         (void)dup2(out[1], STDOUT_FILENO);
         (void)execv(self, argv);

@@ -46,6 +46,7 @@ struct options {
     double seconds;
     uint64_t dedup_max; /* Of the routers; 0: the default. */
     bool pin, json, job, budgets;
+    bool even; /* Echo has the one setting of the process that shuntd has. */
 };
 
 struct kept {
