@@ -88,6 +88,13 @@ static bool busier(const struct engine_item *items, size_t i, size_t best)
     return best == SIZE_MAX || items[i].rate > items[best].rate;
 }
 
+/* What may be made known to the engine under its name. */
+static bool nameable(const struct engine_item *items, size_t n, size_t i,
+                     const struct candidates *c)
+{
+    return !c->gone || succeeded(items, n, i);
+}
+
 /* A load that takes the adapter away for a moment waits for its requests, but not for long: a busy
  * adapter always has some, and it is the one that is worth loading. */
 static bool loadable(struct engine_item *it, const struct reconcile_rules *rules, int64_t now_us)
@@ -95,13 +102,13 @@ static bool loadable(struct engine_item *it, const struct reconcile_rules *rules
     return !rules->reloads || !it->offered || drained(it, rules->drain_us / 10, now_us);
 }
 
-static void consider(struct engine_item *items, size_t i, const struct reconcile_rules *rules,
-                     const struct reconcile_pass *pass, int64_t now_us, struct candidates *c)
+static void consider(struct engine_item *items, size_t n, size_t i,
+                     const struct reconcile_rules *rules, const struct reconcile_pass *pass,
+                     int64_t now_us, struct candidates *c)
 {
     struct engine_item *it = &items[i];
     bool leaves =
         it->gone ? it->offered || it->resident : rules->releases && it->resident && !it->wanted;
-    c->gone = c->gone || it->gone;
     c->occupied += occupies(it, rules, now_us);
     if (!ready(it, pass, now_us))
         return;
@@ -113,13 +120,14 @@ static void consider(struct engine_item *items, size_t i, const struct reconcile
     } else if (it->gone) {
         return;
     } else if (it->wanted && !it->resident) {
-        if (loadable(it, rules, now_us) && busier(items, i, c->load))
+        if (loadable(it, rules, now_us) && busier(items, i, c->load) && nameable(items, n, i, c))
             c->load = i;
     } else if (it->wanted) {
         it->draining_us = 0;
         if (it->endangered && it->pass != pass->number && busier(items, i, c->touch))
             c->touch = i;
-    } else if (rules->offers && !it->offered && busier(items, i, c->offer)) {
+    } else if (rules->offers && !it->offered && busier(items, i, c->offer) &&
+               nameable(items, n, i, c)) {
         c->offer = i;
     }
 }
@@ -135,18 +143,18 @@ struct reconcile_step reconcile_next(struct engine_item *items, size_t n,
 {
     struct candidates c = {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, RECONCILE_REST, 0, false};
     for (size_t i = 0; i < n; i++)
-        consider(items, i, rules, pass, now_us, &c);
+        c.gone = c.gone || items[i].gone;
+    for (size_t i = 0; i < n; i++)
+        consider(items, n, i, rules, pass, now_us, &c);
     if (c.leave != SIZE_MAX)
         return step(c.leave_act, c.leave);
-    bool offer =
-        c.offer != SIZE_MAX && pass->offers > 0 && (!c.gone || succeeded(items, n, c.offer));
+    bool offer = c.offer != SIZE_MAX && pass->offers > 0;
     pass->offering = pass->offering && offer;
     if (!pass->offering) {
-        if (c.load != SIZE_MAX && c.occupied < rules->slots &&
-            (!c.gone || succeeded(items, n, c.load)))
-            return step(RECONCILE_LOAD, c.load);
-        if (c.touch != SIZE_MAX)
+        if (c.touch != SIZE_MAX) /* Before a load, or the load would evict it. */
             return step(RECONCILE_TOUCH, c.touch);
+        if (c.load != SIZE_MAX && c.occupied < rules->slots)
+            return step(RECONCILE_LOAD, c.load);
     }
     if (!offer)
         return step(RECONCILE_REST, 0);

@@ -1,6 +1,7 @@
 /* Every driver against its engine's stub, each misbehaviour: what is resident comes to be what is
  * desired, in at most two ticks after the engine is itself again. */
 #include "server/adapters/reconcile.h"
+#include "state/base/mem.h"
 #include "tests/engines/fleet.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -391,6 +392,28 @@ static void what_leaves_the_library_leaves_the_engine(void **state)
     assert_true(f->loads[2] >= 2);
 }
 
+/* The n-th allocation fails, anywhere in a plan and the tick that carries it out. */
+static void memory_may_run_out_in_a_tick_and_the_next_one_heals(void **state)
+{
+    struct fleet *f = *state;
+#ifdef SHUNT_FAULTS
+    assert_int_equal(fleet_ticks(f, 2), 1);
+    for (long n = 1; n <= 40; n++) {
+        const char *wanted = n % 2 ? "23" : "01";
+        fleet_desire(f, wanted);
+        mem_fail_nth(n);
+        enum err e = reconciler_tick(f->r, 0);
+        mem_fail_nth(0);
+        assert_true(e == OK || e == ERR_NOMEM);
+        assert_in_range(fleet_ticks(f, 2), 1, 2);
+        fleet_holds(f, wanted);
+    }
+#else
+    (void)f;
+    skip();
+#endif
+}
+
 #define EACH(test)                                                                                 \
     {"vllm: " #test, test, setup, teardown, &kinds[0]},                                            \
         {"sglang: " #test, test, setup, teardown, &kinds[1]},                                      \
@@ -428,6 +451,7 @@ int main(void)
         EACH(a_hanging_engine_holds_up_nobody_and_no_shutdown),
         EACH_ALONE(the_share_of_a_dead_replica_goes_to_the_others_and_comes_back),
         EACH(what_leaves_the_library_leaves_the_engine),
+        EACH(memory_may_run_out_in_a_tick_and_the_next_one_heals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

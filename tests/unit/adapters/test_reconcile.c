@@ -162,6 +162,16 @@ static void what_would_be_evicted_next_is_touched_once_a_pass(void **state)
     expect(&s, &lru, 1, RECONCILE_REST, 0);
 }
 
+static void a_resident_is_touched_before_a_load_that_would_evict_it(void **state)
+{
+    struct scene s = scene();
+    (void)state;
+    s.items[1].resident = s.items[1].endangered = true;
+    expect(&s, &lru, 1, RECONCILE_TOUCH, 1);
+    s.items[1].endangered = false;
+    expect(&s, &lru, 1, RECONCILE_LOAD, 0);
+}
+
 static void offers_come_last_in_one_batch_and_no_more_than_allowed(void **state)
 {
     struct scene s = scene();
@@ -187,8 +197,9 @@ static void a_name_is_loaded_again_only_after_its_predecessor_is_retired(void **
     s.items[3].gone = true;
     memcpy(s.items[3].name, "a", 2);
     s.items[3].traffic.in_flight = 1;
-    s.items[1].resident = true;
     s.items[0].offered = false;
+    expect(&s, &lru, 1, RECONCILE_LOAD, 1); /* Others need not wait for it. */
+    s.items[1].resident = true;
     expect(&s, &lru, 1, RECONCILE_REST, 0);
     s.items[3].traffic.in_flight = 0;
     expect(&s, &lru, 1, RECONCILE_RETIRE, 3);
@@ -248,6 +259,7 @@ int main(void)
         cmocka_unit_test(an_lru_needs_no_release_but_waits_for_what_drains),
         cmocka_unit_test(a_load_that_interrupts_service_waits_a_tenth_as_long),
         cmocka_unit_test(what_would_be_evicted_next_is_touched_once_a_pass),
+        cmocka_unit_test(a_resident_is_touched_before_a_load_that_would_evict_it),
         cmocka_unit_test(offers_come_last_in_one_batch_and_no_more_than_allowed),
         cmocka_unit_test(a_name_is_loaded_again_only_after_its_predecessor_is_retired),
         cmocka_unit_test(a_claim_that_the_list_denies_is_a_failure_and_one_it_confirms_heals),
