@@ -172,6 +172,27 @@ static enum ctl_exit print_metrics(const Shunt__V1__RouterSpec *spec)
     return print_end(t);
 }
 
+static enum ctl_exit print_sources(const Shunt__V1__RouterInfo *router)
+{
+    static const char *const columns[] = {"reports", "folded",    "logged only",
+                                          "beaten",  "forgotten", "capped"};
+    struct table *t = table_new();
+    if (!t)
+        return print_end(t);
+    table_column(t, "source", TABLE_LEFT);
+    for (size_t i = 0; i < sizeof columns / sizeof *columns; i++)
+        table_column(t, columns[i], TABLE_RIGHT);
+    for (size_t i = 0; i < router->n_sources; i++) {
+        const Shunt__V1__SourceCount *c = router->sources[i];
+        table_cell(t, "%s", !c->source ? "(others)" : *c->source ? c->source : "(none)");
+        const uint64_t counts[] = {c->reports, c->folded,    c->logged_only,
+                                   c->beaten,  c->forgotten, c->capped};
+        for (size_t k = 0; k < sizeof counts / sizeof *counts; k++)
+            table_cell(t, "%" PRIu64, counts[k]);
+    }
+    return print_end(t);
+}
+
 static enum ctl_exit print_router(const struct ctl *ctl, const ProtobufCMessage *response)
 {
     const Shunt__V1__RouterInfo *router = (const void *)response;
@@ -193,6 +214,7 @@ static enum ctl_exit print_router(const struct ctl *ctl, const ProtobufCMessage 
         print_json_rows(t, "", spec);
         json_object_del(json, "spec");
         json_object_del(json, "arms");
+        json_object_del(json, "sources");
         print_json_rows(t, "", json);
     }
     json_decref(json);
@@ -204,6 +226,10 @@ static enum ctl_exit print_router(const struct ctl *ctl, const ProtobufCMessage 
     if (code == CTL_OK && router->n_arms) {
         puts("");
         code = print_arms(ctl, response);
+    }
+    if (code == CTL_OK && router->n_sources) {
+        puts("");
+        code = print_sources(router);
     }
     return code;
 }

@@ -118,6 +118,99 @@ class Outcomes(Case):
         self.assertEqual(self.rewards(), (3, 1.75))
         self.assert_verified(self.s)
 
+    def tell(self, decision, reward, source):
+        pb = harness.pb.router
+        return self.s.router.ReportReward(pb.ReportRewardRequest(
+            decision_id=decision.decision_id, decision_token=decision.decision_token,
+            metrics={"reward": reward}, source=source), timeout=TIMEOUT_S)
+
+    def test_a_source_is_forgotten_wholly_or_not_at_all_whenever_it_is_killed(self):
+        rng = random.Random(SEED)
+        self.s.create_router()
+        decisions = [self.s.route() for _ in range(1000)]
+        both = decisions[5::20]  # The judge was first; somebody else had another opinion.
+        for i, d in enumerate(decisions):
+            if i % 10 == 5:
+                self.tell(d, 1, "judge")
+            else:
+                self.tell(d, 0.25, "human")
+        for d in both:
+            self.assertTrue(self.tell(d, 0.25, "human").duplicate)
+        poisoned, clean = (1000, 100 + 0.25 * 900), (950, 0.25 * 950)
+        self.assertEqual(self.rewards(), poisoned)
+        request = harness.pb.admin.ForgetSourceRequest(source="judge")
+        done, tries = False, 0
+        while not done and tries < 40:
+            tries += 1
+            call = self.s.admin.ForgetSource.future(request, timeout=TIMEOUT_S)
+            time.sleep(rng.uniform(0, 0.04 if tries < 20 else 0.4))
+            answered = call.done() and call.exception() is None
+            self.s.kill()
+            self.assertTrue(self.s.start())
+            now = self.rewards()
+            self.assertIn(now, (poisoned, clean))
+            done = now == clean
+            self.assertTrue(done or not answered, "answered OK, and not forgotten")
+            self.assert_verified(self.s)
+        self.assertTrue(done, "it never came through")
+        self.s.kill()  # Now a checkpoint may be under way.
+        self.assertTrue(self.s.start())
+        self.assertEqual(self.rewards(), clean)
+        judge = next(c for c in self.s.get_router().sources if c.source == "judge")
+        self.assertEqual((judge.forgotten, judge.folded), (100, 0))
+        self.assertTrue(self.tell(decisions[15], 1, "judge").duplicate)
+        self.assertFalse(self.tell(decisions[15], 0.25, "human").duplicate)
+        self.assert_verified(self.s)
+        self.assertEqual(self.s.admin.ForgetSource(request, timeout=TIMEOUT_S).taken_out, 0)
+
+    def test_at_the_instant_of_expiry_either_the_reward_or_the_default_wins(self):
+        self.s.create_router(reward_wait_s=1, default_rewards={"reward": 0})
+        decisions, taken = [self.s.route() for _ in range(300)], 0
+        start = time.monotonic()
+        for i, d in enumerate(decisions):  # Some in time, some as it ends, some after.
+            until = start + 0.4 + 4 * i / len(decisions)
+            time.sleep(max(0, until - time.monotonic()))
+            try:
+                self.assertFalse(self.s.report(d, reward=1).duplicate)
+                taken += 1
+            except grpc.RpcError as e:
+                self.assertEqual(e.code(), grpc.StatusCode.FAILED_PRECONDITION)
+        self.s.kill()
+        self.assertTrue(self.s.start())
+        router = self.until_defaulted(300 - taken)
+        time.sleep(1.5)
+        router = self.s.get_router()
+        self.assertGreater(taken, 0)
+        self.assertEqual(router.defaulted, 300 - taken)
+        self.assertEqual(self.rewards(), (300, taken))
+        self.assert_verified(self.s)
+
+    def test_a_deferred_decision_counts_once_across_a_crash(self):
+        self.s.create_router(reward_wait_s=WAIT_S, default_rewards={"reward": 0.5})
+        pb = harness.pb.router
+        never, served, reported = [self.s.route(defer_activation=True) for _ in range(3)]
+
+        def activate(d):
+            return self.s.router.ActivateDecision(pb.ActivateDecisionRequest(
+                decision_token=d.decision_token), timeout=TIMEOUT_S).already
+
+        self.assertFalse(activate(served))
+        self.assertFalse(self.s.report(reported, reward=1).duplicate)
+        time.sleep(0.5)  # The counters are written by now.
+        self.s.kill()
+        self.assertTrue(self.s.start())
+        self.assertTrue(activate(served))
+        self.assertTrue(activate(reported))
+        router = self.s.get_router()
+        self.assertEqual((router.deferred, router.activated), (3, 2))
+        self.assertEqual(sum(a.issued for a in router.arms), 2)
+        self.until_defaulted(1)
+        time.sleep(1.5)
+        self.assertEqual(self.s.get_router().defaulted, 1)
+        self.assertEqual(self.rewards(), (2, 1.5))
+        self.assert_refused(grpc.StatusCode.FAILED_PRECONDITION, lambda: activate(never))
+        self.assert_verified(self.s)
+
 
 if __name__ == "__main__":
     main()
