@@ -122,7 +122,7 @@ MUST_USE enum err ledger_forget_begin(struct ledger *l, const struct event_forge
  * OK: ledger_model is another one from now on, with every router and arm marked as touched. */
 MUST_USE enum err ledger_forget_commit(struct ledger *l, struct ledger_forget *f, int64_t at_us,
                                        struct ledger_forgotten *ret, struct err_detail *detail);
-/* What went back to the accounts of budgets; after the commit. */
+/* What went back to the accounts of budgets; after the commit. NULL: nothing. */
 const struct account_refund *ledger_forget_refunds(const struct ledger_forget *f, uint32_t *ret_n);
 /* Frees the model that is not in use, before or after the commit; NULL is fine. From any thread,
  * once nobody needs what ledger_model returned before. */

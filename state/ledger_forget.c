@@ -163,12 +163,20 @@ static enum err say_before_base(const struct ledger_forget *f, struct err_detail
                    f->so_far.before_base, f->what.source, f->so_far.base_position);
 }
 
+static enum err begin_at_base(struct ledger *l, struct ledger_forget *f, struct err_detail *detail)
+{
+    struct model *m = NULL;
+    TRY(ledger_find_base(l, ledger_durable(l), &m, detail));
+    f->fold.model = m;
+    f->so_far.base_position = m ? m->position : 0;
+    f->so_far.before_base = m ? forget_known(m, &f->what) : 0;
+    return OK;
+}
+
 static enum err fold_anew(struct ledger *l, struct ledger_forget *f, bool partial,
                           struct err_detail *detail)
 {
-    TRY(ledger_find_base(l, ledger_durable(l), &f->fold.model, detail));
-    f->so_far.base_position = f->fold.model->position;
-    f->so_far.before_base = forget_known(f->fold.model, &f->what);
+    TRY(begin_at_base(l, f, detail));
     if (f->so_far.before_base && !partial)
         return say_before_base(f, detail);
     uint64_t to = ledger_durable(l);
@@ -274,7 +282,7 @@ const struct account_refund *ledger_forget_refunds(const struct ledger_forget *f
     while (first > 0 && f->forgets.refunds[first - 1].forget == f->own)
         first--;
     *ret_n = f->forgets.refunds_n - first;
-    return f->forgets.refunds + first;
+    return *ret_n ? f->forgets.refunds + first : NULL;
 }
 
 static enum err count_record(void *ctx, uint64_t position, struct slice record)
@@ -294,9 +302,7 @@ static enum err count_record(void *ctx, uint64_t position, struct slice record)
 static enum err count_all(struct ledger *l, struct ledger_forget *f, struct err_detail *detail)
 {
     uint64_t to = ledger_durable(l);
-    TRY(ledger_find_base(l, to, &f->fold.model, detail));
-    f->so_far.base_position = f->fold.model->position;
-    f->so_far.before_base = forget_known(f->fold.model, &f->what);
+    TRY(begin_at_base(l, f, detail));
     TRY(each_record(l, f->so_far.base_position, to, note_forget, &f->fold, detail));
     TRY(note_own(f));
     TRY(each_record(l, f->so_far.base_position, to, count_record, &f->fold, detail));
