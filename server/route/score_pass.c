@@ -17,10 +17,10 @@ static void sparse_fill(struct score_sparse *s, const float *x, uint32_t d)
     }
 }
 
-/* A product that is looked up costs what eight to sixteen of a vector do. */
+/* A product that is looked up costs what ten to fifteen of a vector do. */
 static bool pays(uint32_t n, uint32_t d)
 {
-    return n <= SCORE_SPARSE_MAX && 4 * n * (n + 1) < d * (d + 1) / 2;
+    return n <= SCORE_SPARSE_MAX && 7 * n * (n + 1) < d * (d + 1) / 2;
 }
 
 /* Most of a second cache of today (1 MiB): matrices of more than that are fetched ahead. */
