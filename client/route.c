@@ -54,6 +54,12 @@ static const char *request_wrong(const struct shunt_client *client, struct shunt
         return "default_arm is a name of 1 to 64 characters";
     if (!handle_timeout(&r->timeout_s, client->options.route_timeout_s))
         return "timeout_s is in (0, 3600]; 0 means that of the options";
+    if (!route_name_fits(r->stage) || !route_name_fits(r->tenant) || !route_name_fits(r->baseline))
+        return "stage, tenant and baseline are names of 1 to 64 characters";
+    if (r->modalities >> ROUTE_MODALITIES)
+        return "modalities are bits of enum shunt_modality";
+    if (route_values_wrong(r->limits, r->limits_n))
+        return "limits are at most 64 finite values with a name";
     return route_values_wrong(r->weights, r->weights_n);
 }
 
@@ -62,6 +68,8 @@ static const char *request_wrong(const struct shunt_client *client, struct shunt
 static_assert(offsetof(struct shunt_request, tokens_so_far) % _Alignof(struct shunt_request) == 0,
               "the agent's numbers begin past every older struct");
 
+static_assert(offsetof(struct shunt_request, selector) % _Alignof(struct shunt_request) == 0,
+              "so do the constraints");
 static_assert(offsetof(struct shunt_request, session_id) % _Alignof(struct shunt_request) == 0,
               "so does the session");
 
@@ -154,10 +162,33 @@ static void decision_fill(struct shunt_decision *d, const struct handle_routed *
     d->propensity = m->propensity;
     d->position = m->position;
     d->version = m->version;
+    d->limits_uncertain = m->has_limits_uncertain && m->limits_uncertain;
     if (m->has_decision_token && m->decision_token.len > 0) {
         d->token_len = m->decision_token.len; /* handle_route has checked that it fits. */
         memcpy(d->token, m->decision_token.data, d->token_len);
     }
+}
+
+static void constraints_borrow(const struct shunt_request *r, struct route_message *x)
+{
+    Shunt__V1__RouteRequest *m = &x->m;
+    m->selector = handle_text(r->selector);
+    m->stage = handle_text(r->stage);
+    m->tenant = handle_text(r->tenant);
+    m->baseline_arm_id = handle_text(r->baseline);
+    m->modalities = x->modalities;
+    for (uint32_t i = 0; i < ROUTE_MODALITIES; i++)
+        if (r->modalities >> i & 1)
+            x->modalities[m->n_modalities++] = (Shunt__V1__Modality)i;
+    for (size_t i = 0; i < r->limits_n; i++) {
+        shunt__v1__route_request__limits_entry__init(&x->limit[i]);
+        x->limit[i].key = handle_text(r->limits[i].name);
+        x->limit[i].has_value = 1;
+        x->limit[i].value = r->limits[i].value;
+        x->limits[i] = &x->limit[i];
+    }
+    m->limits = x->limits;
+    m->n_limits = r->limits_n;
 }
 
 enum shunt_result route_message_init(struct route_message *x, const struct shunt_client *client,
@@ -172,6 +203,7 @@ enum shunt_result route_message_init(struct route_message *x, const struct shunt
         return handle_say(error, SHUNT_INVALID, "%s", wrong);
     request_borrow(client, r, x->entries, x->weights, &x->m);
     session_borrow(r, &x->budget, &x->m);
+    constraints_borrow(r, x);
     if (!r->text || !client->options.send_text)
         return SHUNT_OK;
     size_t len = r->text_len > 0 ? r->text_len : strlen(r->text);

@@ -6,10 +6,14 @@
 
 #include "client/handle.h"
 
+enum { ROUTE_MODALITIES = 5 };
+
 struct route_message {
     struct shunt_request read; /* The caller's, complete. */
     Shunt__V1__RouteRequest m;
     Shunt__V1__RouteRequest__WeightsEntry entries[HANDLE_VALUES_MAX], *weights[HANDLE_VALUES_MAX];
+    Shunt__V1__RouteRequest__LimitsEntry limit[HANDLE_VALUES_MAX], *limits[HANDLE_VALUES_MAX];
+    Shunt__V1__Modality modalities[ROUTE_MODALITIES];
     Shunt__V1__SessionBudget budget;
 };
 

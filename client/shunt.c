@@ -16,8 +16,8 @@ const char *shunt_version(void)
 bool shunt_has(const char *feature)
 {
     static const char *const features[] = {
-        "json",  "queue",      "block", "flush",  "unix",     "text-window", "default-arm",
-        "agent", "served-arm", "key",   "source", "sessions", "batch",       "stream"};
+        "json",       "queue", "block",  "flush",    "unix",  "text-window", "default-arm", "agent",
+        "served-arm", "key",   "source", "sessions", "batch", "stream",      "constraints"};
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (feature && strcmp(feature, features[i]) == 0)
             return true;

@@ -166,6 +166,22 @@ struct shunt_request {
                                  * reserves nobody may spend. */
     uint32_t input_tokens;      /* Of the prompt; 0: not counted. Prices bound only what is. */
     bool defer_activation;      /* It counts once you call shunt_activate, or report on it. */
+    /* Who can serve it, and who pays. A fallback looks at none of these. */
+    const char *selector; /* Labels of the arms to choose from: "tier in (small,medium),!beta". */
+    const char *stage;    /* A stage of the router. NULL: none. */
+    const char *tenant;   /* On whose behalf. NULL: nobody in particular. */
+    const char *baseline; /* What you would have chosen; MODE_APPRENTICE answers it. */
+    const struct shunt_value *limits; /* Bounds on metrics in their own unit; at most 64. */
+    size_t limits_n;
+    uint32_t modalities; /* What the prompt holds: SHUNT_IMAGE | ... Text need not be said. */
+};
+/* Bits of shunt_request.modalities. */
+enum shunt_modality {
+    SHUNT_TEXT = 1 << 0,
+    SHUNT_IMAGE = 1 << 1,
+    SHUNT_AUDIO = 1 << 2,
+    SHUNT_VIDEO = 1 << 3,
+    SHUNT_FILE = 1 << 4, /* A document in its own form, such as PDF. */
 };
 #define SHUNT_REQUEST_INIT                                                                         \
     {                                                                                              \
@@ -198,6 +214,7 @@ struct shunt_decision {
     uint32_t version;  /* Version of the arm. */
     size_t token_len;
     unsigned char token[SHUNT_TOKEN_CAP]; /* Keep it with the request; a report needs it. */
+    bool limits_uncertain; /* No arm keeps the limits surely: this one does by its prediction. */
 };
 #define SHUNT_DECISION_INIT                                                                        \
     {                                                                                              \
@@ -422,7 +439,8 @@ SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *
 /* "0.1.0". */
 SHUNT_API const char *shunt_version(void);
 /* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
- * "default-arm", "agent", "served-arm", "key", "source", "sessions", "batch", "stream"; later
+ * "default-arm", "agent", "served-arm", "key", "source", "sessions", "batch", "stream",
+ * "constraints"; later
  * versions add names ("tls").
  */
 SHUNT_API bool shunt_has(const char *feature);

@@ -233,6 +233,14 @@ static double read_accounts_evicted(void *arg)
     return (double)engine_accounts(((struct gauges *)arg)->engine).evicted;
 }
 
+static void sessions_open(struct metrics_sink *sink, void *arg)
+{
+    uint32_t strict, all = engine_sessions_count(((struct gauges *)arg)->engine, &strict);
+    struct metrics_label with = {"budget", "strict"}, without = {"budget", "none"};
+    metrics_emit(sink, &with, 1, strict);
+    metrics_emit(sink, &without, 1, all - strict);
+}
+
 static enum err add_budgets(struct gauges *g, struct metrics *m)
 {
     const struct {
@@ -337,6 +345,10 @@ enum err gauges_init(struct gauges *g, struct engine *engine, struct log *log, s
                               "are shown, in order of creation.",
                               METRICS_GAUGE, arm_outcomes, g));
     TRY(add_budgets(g, m));
+    TRY(metrics_add_collector(m, "shunt_sessions_open",
+                              "Sessions that are neither ended nor expired, by whether they have "
+                              "a strict budget.",
+                              METRICS_GAUGE, sessions_open, g));
     engine_on_commit(engine, on_commit, g);
     return OK;
 }

@@ -341,6 +341,8 @@ MUST_USE enum err engine_budgets(struct engine_worker *w, struct slice router, s
                                  struct budget_info *ret_budgets, uint32_t max, uint32_t *ret_n,
                                  uint32_t *ret_total, struct err_detail *detail);
 struct pacers_count engine_accounts(struct engine *e);
+/* Open sessions of all routers; ret_strict: those with a budget. */
+uint32_t engine_sessions_count(struct engine *e, uint32_t *ret_strict);
 
 /* ---- The task classifier ---- */
 

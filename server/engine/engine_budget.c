@@ -240,6 +240,11 @@ enum err engine_budgets(struct engine_worker *w, struct slice router, struct sli
     return e;
 }
 
+uint32_t engine_sessions_count(struct engine *e, uint32_t *ret_strict)
+{
+    return session_table_count(e->sessions, clock_unix_us(), ret_strict);
+}
+
 struct pacers_count engine_accounts(struct engine *e)
 {
     return pacers_count(e->pacers);

@@ -402,3 +402,21 @@ uint32_t session_table_list(struct session_table *t, uint32_t router_uid, int64_
     }
     return all;
 }
+
+uint32_t session_table_count(struct session_table *t, int64_t now_us, uint32_t *ret_strict)
+{
+    uint32_t all = 0;
+    *ret_strict = 0;
+    for (int i = 0; i < SHARDS; i++) {
+        struct shard *s = &t->shards[i];
+        pthread_mutex_lock(&s->mutex);
+        for (const struct entry *e = s->oldest; e; e = e->after) {
+            if (is_over(e, now_us))
+                continue;
+            all++;
+            *ret_strict += e->strict;
+        }
+        pthread_mutex_unlock(&s->mutex);
+    }
+    return all;
+}

@@ -81,6 +81,8 @@ struct session_row {
     struct session_key key;
     struct session_view view;
 };
+/* Open sessions of all routers; ret_strict: those of them that have a budget. */
+uint32_t session_table_count(struct session_table *t, int64_t now_us, uint32_t *ret_strict);
 /* At most n open sessions of a router, in no order; returns how many there are in all. */
 uint32_t session_table_list(struct session_table *t, uint32_t router_uid, int64_t now_us,
                             struct session_row *ret_rows, uint32_t n);

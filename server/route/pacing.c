@@ -283,8 +283,8 @@ uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
     }
     for (uint32_t i = 0; i < n; i++) {
         bool trial = !any_bearable && arms[i].issued < TRIALS && unknown(router, &arms[i], metric);
-        bool affordable = trial || (double)cost[i] <= t->affordable;
-        if (cost[i] > cheapest && (t->cheapest_only || !affordable))
+        bool affordable = !t->cheapest_only && (double)cost[i] <= t->affordable;
+        if (cost[i] > cheapest && !affordable && !trial)
             continue;
         swap_arms(arms, cost, kept++, i);
     }

@@ -21,7 +21,8 @@
  * an advance that the cheapest arm could pay back; where the cheapest arm takes the whole budget,
  * nothing beyond it may be chosen. The cheapest always may.
  * An arm whose cost was neither seen nor declared counts as dear as the dearest, 10 B at least; but
- * while no arm is known to cost 2 B or less, such arms get two pulls each all the same.
+ * while no arm is known to cost 2 B or less, such arms get two pulls each all the same, the breaker
+ * or not: it would hold a router at a dear arm that is the cheapest it knows.
  * An arm that the gate leaves out while its cost is unsure (declared by nobody, seen fewer than 5
  * times) stays on trial: no policy, newcomer's share or floor may choose it, but probe_trials gives
  * it a share so small that all trials together cost .003 B a request, as they are predicted. Else

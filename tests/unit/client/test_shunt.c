@@ -2,6 +2,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -281,6 +282,52 @@ static void a_budget_travels_with_its_session_and_has_no_fallback(void **unused)
     shunt_close(client);
 }
 
+static void who_can_serve_and_who_pays_travels_with_the_request(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    const struct shunt_value limits[] = {{"cost_usd", .002}, {"quality", .5}};
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.selector = "tier in (small,medium),!beta";
+    request.stage = "draft";
+    request.tenant = "acme/eu";
+    request.baseline = "small";
+    request.limits = limits;
+    request.limits_n = 2;
+    request.modalities = SHUNT_TEXT | SHUNT_AUDIO;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    struct shunt_error error;
+    assert_true(shunt_has("constraints"));
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_OK);
+    const Shunt__V1__RouteRequest *m = d.last_route;
+    assert_string_equal(m->selector, "tier in (small,medium),!beta");
+    assert_string_equal(m->stage, "draft");
+    assert_string_equal(m->tenant, "acme/eu");
+    assert_string_equal(m->baseline_arm_id, "small");
+    assert_int_equal(m->n_limits, 2);
+    assert_string_equal(m->limits[1]->key, "quality");
+    assert_true(m->limits[0]->value == .002 && m->limits[1]->value == .5);
+    assert_int_equal(m->n_modalities, 2);
+    assert_int_equal(m->modalities[1], SHUNT__V1__MODALITY__MODALITY_AUDIO);
+    request.modalities = 1 << 5;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_INVALID);
+    request.modalities = 0;
+    request.tenant = "";
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_INVALID);
+    request.tenant = NULL;
+    request.limits_n = 65;
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_INVALID);
+    /* A program compiled before they were there says nothing in them. */
+    request.size = offsetof(struct shunt_request, selector);
+    assert_int_equal(shunt_route(client, &request, &decision, &error), SHUNT_OK);
+    assert_null(d.last_route->selector);
+    assert_int_equal(d.last_route->n_limits, 0);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
 static void a_mistake_of_the_caller_is_no_fallback(void **unused)
 {
     (void)unused;
@@ -500,6 +547,7 @@ int main(void)
         cmocka_unit_test(the_default_arm_serves_when_the_server_stalls),
         cmocka_unit_test(a_fallback_honours_candidates_and_exclusions),
         cmocka_unit_test(a_budget_travels_with_its_session_and_has_no_fallback),
+        cmocka_unit_test(who_can_serve_and_who_pays_travels_with_the_request),
         cmocka_unit_test(a_mistake_of_the_caller_is_no_fallback),
         cmocka_unit_test(outcomes_wait_for_the_server_to_come_back),
         cmocka_unit_test(an_answered_route_sends_what_is_queued),

@@ -470,6 +470,36 @@ static void a_bad_tenant_budget_is_refused_with_a_sentence(void **state)
     served_close(&s);
 }
 
+/* Fault 49: whoever writes the prompts makes the dear arm the best by far on every one of them, for
+ * as long as it takes. The router learns that, and the budget holds all the same: it stands outside
+ * the bandit. A strict session takes no arm without a bound. */
+static void prompts_that_attract_the_dear_arm_break_no_budget(void **state)
+{
+    (void)state;
+    struct served s;
+    double spent = 0;
+    uint32_t dear = 0, n = 1500;
+    open_with(&s, budgeted);
+    for (uint32_t i = 0; i < n; i++) {
+        ask_as(&s, "");
+        int arm = arm_of(&s);
+        dear += arm == 2;
+        spent += costs[arm];
+        assert_int_equal(served_tell(&s, "cost_usd", costs[arm], OUTCOME_OK), OK);
+        assert_int_equal(served_tell(&s, "reward", arm == 2 ? 1 : 0, OUTCOME_OK), OK);
+    }
+    assert_true(dear > 0); /* It is attractive: all else is worth nothing. */
+    assert_true(spent / n <= 1.02 * .004);
+    struct route_in in = {.text = text("x"),
+                          .session = text("s"),
+                          .session_metric = text("cost_usd"),
+                          .session_amount = .1,
+                          .input_tokens = 10};
+    assert_int_equal(served_ask(&s, &in), ERR_NO_ELIGIBLE_ARM); /* No arm declares a bound. */
+    served_verify(&s);
+    served_close(&s);
+}
+
 /* ---- what new arms may spend ---- */
 
 static void newcomers_may_spend(struct router_config *c)
@@ -535,6 +565,7 @@ int main(void)
         cmocka_unit_test(a_price_that_drops_is_noticed_by_what_is_reported),
         cmocka_unit_test(an_arm_that_is_added_again_with_its_new_price_is_bought_at_once),
         cmocka_unit_test(a_bad_tenant_budget_is_refused_with_a_sentence),
+        cmocka_unit_test(prompts_that_attract_the_dear_arm_break_no_budget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

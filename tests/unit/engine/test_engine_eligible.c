@@ -178,13 +178,13 @@ static void where_no_arm_keeps_a_limit_surely_the_prediction_decides_and_it_is_s
     teach(&s, "nano", 60, .0001);
     teach(&s, "mid", 60, .005);
     teach(&s, "max", 60, .02);
-    /* 1.3 times what nano costs: not sure, and nobody is. */
-    struct engine_weight limits[1] = {{text("cost_usd"), .00013}};
+    /* 1.05 times what nano costs: not sure, and nobody is. */
+    struct engine_weight limits[1] = {{text("cost_usd"), .000105}};
     struct route_in in = {.text = text("x"), .limits = limits, .limits_n = 1, .explain = true};
     assert_string_equal(drawn(&s, &in), "nano,");
     assert_true(s.route->limits_uncertain);
-    /* 1.3 times what mid costs, which nano keeps surely: mid is left out, and says why. */
-    limits[0].value = .0065;
+    /* 1.05 times what mid costs, which nano keeps surely: mid is left out, and says why. */
+    limits[0].value = .00525;
     assert_string_equal(drawn(&s, &in), "nano,");
     assert_false(s.route->limits_uncertain);
     assert_int_equal(s.route->excluded_n, 2);

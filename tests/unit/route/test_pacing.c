@@ -449,6 +449,8 @@ an_arm_without_a_price_counts_as_the_dearest_but_two_pulls_are_free_of_need(void
     cost[1] = .06F;
     arms[1].issued = 1;
     assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2, NULL), 2);
+    const struct pacing_terms tripped = {.budget = .001, .affordable = .001, .cheapest_only = true};
+    assert_int_equal(pacing_filter(c.r, COST, &tripped, arms, cost, 2, NULL), 2);
     arms[1].issued = 2;
     assert_int_equal(pacing_filter(c.r, COST, &t, arms, cost, 2, NULL), 1);
     close_scene(&c);
