@@ -201,6 +201,7 @@ enum shunt_reason {
     SHUNT_REASON_SESSION = 9,
     SHUNT_REASON_SESSION_MOVED = 10,
     SHUNT_REASON_PROBE = 11,
+    SHUNT_REASON_ADAPTER_PROBE = 12,
 };
 
 struct shunt_decision {

@@ -12,6 +12,7 @@ extern const struct command budget_commands[];   /* budget_commands.c: budget */
 extern const struct command
     drift_commands[]; /* drift_commands.c: alarms, arm price, reload, drain */
 extern const struct command transfer_commands[]; /* transfer_commands.c: arm export, import */
+extern const struct command adapters_commands[]; /* adapters_commands.c: adapters, plan, pin, ... */
 extern const struct command session_commands[];  /* session_commands.c: sessions, session end */
 extern const struct command trial_commands[];    /* trial_commands.c: split, agreement, promote */
 extern const struct command replay_commands[];   /* replay_commands.c: replay */

@@ -62,30 +62,100 @@ bool ctl_set_admin(struct ctl *ctl, const char *address)
     return *address && set(ctl->admin, address);
 }
 
-enum ctl_exit ctl_try(struct ctl *ctl, enum ctl_service service, const char *method,
-                      double timeout_s, const ProtobufCMessage *request,
-                      const ProtobufCMessageDescriptor *response, ProtobufCMessage **ret_response,
-                      struct call_error *ret_error)
+#define PATH_CAP 128
+
+/* The channel of a service and the path of a method; NULL: out of memory. */
+static struct call_channel *open_channel(struct ctl *ctl, enum ctl_service service,
+                                         const char *method, char ret_path[PATH_CAP],
+                                         struct call_error *ret_error)
 {
     struct call_channel **channel = &ctl->channels[service];
-    char path[128];
     *ret_error = (struct call_error){0};
-    snprintf(path, sizeof path, "/shunt.v1.%s/%s", service == CTL_ADMIN ? "Admin" : "Router",
+    snprintf(ret_path, PATH_CAP, "/shunt.v1.%s/%s", service == CTL_ADMIN ? "Admin" : "Router",
              method);
     if (!*channel)
         *channel = call_open(service == CTL_ADMIN ? ctl->admin : ctl->server);
     if (!*channel) {
         ret_error->status = CALL_INTERNAL;
         snprintf(ret_error->message, sizeof ret_error->message, "out of memory");
-        return CTL_REFUSED;
     }
-    int status = call_unary(*channel, path, request, response, timeout_s, ret_response, ret_error);
+    return *channel;
+}
+
+static enum ctl_exit exit_of(int status, const struct call_error *error)
+{
     if (status == 0)
         return CTL_OK;
     /* A server that answers names its code; without one there was no answer. */
-    bool silent = !ret_error->code[0];
+    bool silent = !error->code[0];
     bool gone = status == CALL_UNAVAILABLE || status == CALL_DEADLINE_EXCEEDED;
     return silent && gone ? CTL_UNREACHABLE : CTL_REFUSED;
+}
+
+enum ctl_exit ctl_try(struct ctl *ctl, enum ctl_service service, const char *method,
+                      double timeout_s, const ProtobufCMessage *request,
+                      const ProtobufCMessageDescriptor *response, ProtobufCMessage **ret_response,
+                      struct call_error *ret_error)
+{
+    char path[PATH_CAP];
+    struct call_channel *channel = open_channel(ctl, service, method, path, ret_error);
+    if (!channel)
+        return CTL_REFUSED;
+    int status = call_unary(channel, path, request, response, timeout_s, ret_response, ret_error);
+    return exit_of(status, ret_error);
+}
+
+/* True: `each` has had enough; else *ret_error says how it ended. */
+static bool watch(struct call_stream *s, const ProtobufCMessageDescriptor *response,
+                  bool (*each)(void *ctx, ProtobufCMessage *message), void *ctx,
+                  struct call_error *ret_error)
+{
+    for (;;) {
+        ProtobufCMessage *m = NULL;
+        switch (call_stream_next(s, response, 3600, &m, ret_error)) {
+        case CALL_OVER:
+            return false;
+        case CALL_WRITTEN:
+        case CALL_IDLE:
+            break;
+        case CALL_MESSAGE:
+            if (!m) {
+                *ret_error = (struct call_error){.status = CALL_INTERNAL,
+                                                 .message = "the answer cannot be read"};
+                return false;
+            }
+            bool enough = !each(ctx, m);
+            protobuf_c_message_free_unpacked(m, NULL);
+            if (enough)
+                return true;
+        }
+    }
+}
+
+enum ctl_exit ctl_watch(struct ctl *ctl, enum ctl_service service, const char *method,
+                        const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
+                        bool (*each)(void *ctx, ProtobufCMessage *message), void *ctx)
+{
+    char path[PATH_CAP];
+    struct call_error error;
+    struct call_channel *channel = open_channel(ctl, service, method, path, &error);
+    struct call_stream *s = channel ? call_stream_open(channel, path) : NULL;
+    size_t len = protobuf_c_message_get_packed_size(request);
+    uint8_t *bytes = malloc(len + 1);
+    bool enough = false;
+    if (s && bytes) {
+        (void)protobuf_c_message_pack(request, bytes);
+        (void)call_stream_write(s, bytes, len, false);
+        enough = watch(s, response, each, ctx, &error);
+    } else {
+        error = (struct call_error){.status = CALL_INTERNAL, .message = "out of memory"};
+    }
+    free(bytes);
+    call_stream_close(s);
+    if (enough || error.status == 0)
+        return CTL_OK;
+    ctl_explain(ctl, service, &error);
+    return exit_of(error.status, &error);
 }
 
 static const char *hint_for(const char *code)

@@ -53,6 +53,11 @@ enum ctl_exit ctl_try(struct ctl *ctl, enum ctl_service service, const char *met
                       double timeout_s, const ProtobufCMessage *request,
                       const ProtobufCMessageDescriptor *response, ProtobufCMessage **ret_response,
                       struct call_error *ret_error);
+/* A call whose answers keep coming: `each` gets every message, until it returns false (CTL_OK) or
+ * the server ends the stream (the reason is on stderr). */
+enum ctl_exit ctl_watch(struct ctl *ctl, enum ctl_service service, const char *method,
+                        const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
+                        bool (*each)(void *ctx, ProtobufCMessage *message), void *ctx);
 /* Says on stderr why a call failed: code, message and what may help. */
 void ctl_explain(const struct ctl *ctl, enum ctl_service service, const struct call_error *error);
 

@@ -213,10 +213,19 @@ static error_t parse_start(int key, char *arg, struct argp_state *state)
 
 static enum ctl_exit start_run(struct ctl *ctl, int argc, char **argv)
 {
-    static const struct command *const tables[] = {
-        decision_commands, router_commands,   trial_commands,   budget_commands,
-        drift_commands,    transfer_commands, session_commands, apply_commands,
-        state_commands,    lab_commands,      replay_commands,  NULL};
+    static const struct command *const tables[] = {decision_commands,
+                                                   router_commands,
+                                                   trial_commands,
+                                                   budget_commands,
+                                                   drift_commands,
+                                                   adapters_commands,
+                                                   transfer_commands,
+                                                   session_commands,
+                                                   apply_commands,
+                                                   state_commands,
+                                                   lab_commands,
+                                                   replay_commands,
+                                                   NULL};
     static const struct argp_option options[] = {
         {"version", KEY_VERSION, NULL, 0, "print the version", 95}, {0}};
     static const struct argp_child children[] = {{&common_argp, 0, NULL, 0}, {0}};

@@ -17,6 +17,7 @@ struct slot {
     bool pinned, resident, owed, dirty;
     bool wide;      /* Forcing may pick it. */
     uint64_t pulls; /* In this epoch. */
+    double value;   /* As the last plan saw it. */
 };
 
 struct controller {
@@ -221,7 +222,9 @@ struct controller_arm_view controller_look(const struct controller *c, uint32_t 
         .pulls = a->pulls,
         .misses = a->misses,
         .waiting = a->waiting,
+        .loads = a->loads,
         .rate = a->rate,
+        .value = s->value,
     };
 }
 
@@ -329,6 +332,11 @@ static double mean_load_ms(const struct controller *c)
     return n ? sum / n : 0;
 }
 
+uint64_t controller_asked(const struct controller *c)
+{
+    return c->asked;
+}
+
 bool controller_due(const struct controller *c, int64_t now_us)
 {
     double least_us = c->settings.epoch_loads * mean_load_ms(c) * 1e3;
@@ -368,6 +376,7 @@ struct planning {
     const struct residency_arm **arms;
     double *cost;
     uint64_t *bytes;
+    double *gain;
     float *q;
     uint8_t *flags, *next;
     void *block;
@@ -376,8 +385,8 @@ struct planning {
 static enum err open_planning(struct planning *p, struct controller *c, uint32_t contexts)
 {
     size_t n = c->state.arms_n;
-    size_t each = sizeof *p->arms + sizeof *p->cost + sizeof *p->bytes + contexts * sizeof *p->q +
-                  sizeof *p->flags + sizeof *p->next;
+    size_t each = sizeof *p->arms + sizeof *p->cost + sizeof *p->bytes + sizeof *p->gain +
+                  contexts * sizeof *p->q + sizeof *p->flags + sizeof *p->next;
     p->c = c;
     p->block = mem_calloc(n ? n : 1, each);
     if (!p->block)
@@ -385,7 +394,8 @@ static enum err open_planning(struct planning *p, struct controller *c, uint32_t
     p->arms = p->block;
     p->cost = (double *)(p->arms + n);
     p->bytes = (uint64_t *)(p->cost + n);
-    p->q = (float *)(p->bytes + n);
+    p->gain = (double *)(p->bytes + n);
+    p->q = (float *)(p->gain + n);
     p->flags = (uint8_t *)(p->q + n * contexts);
     p->next = p->flags + n;
     return OK;
@@ -509,6 +519,15 @@ static void adopt(struct planning *p, struct controller_plan *ret)
     c->state.uncached = ret->solve.uncached;
 }
 
+/* For people: why an adapter has its slot, or has none. */
+static void keep_values(struct planning *p, bool valued)
+{
+    if (valued)
+        solve_gains(&p->in.solve, p->next, p->gain);
+    for (uint32_t i = 0; i < p->c->state.arms_n; i++)
+        p->c->slots[i].value = valued ? p->gain[i] : 0;
+}
+
 static void fill_update(struct controller *c, uint32_t samples, struct residency_update *u)
 {
     uint32_t n = 0;
@@ -556,8 +575,10 @@ enum err controller_plan(struct controller *c, const struct controller_values *v
             fill_worth(&p, values, contexts);
         e = choose_set(&p, &plan);
     }
-    if (e == OK)
+    if (e == OK) {
         adopt(&p, &plan);
+        keep_values(&p, values != NULL);
+    }
     set_forcing(c);
     mem_free(p.block);
     fill_update(c, samples, &plan.update);

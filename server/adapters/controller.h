@@ -43,8 +43,10 @@ struct controller_arm_view {
     bool adapter, resident, desired, pinned, owed; /* owed: it waited too long, and has a slot. */
     double load_ms;                                /* Expected. */
     double price;                                  /* Of a miss, utility. */
-    uint64_t pulls, misses, waiting;
+    uint64_t pulls, misses, waiting, loads;
     double rate;
+    double value; /* What the last plan thought it worth, utility a request: solve_gains. 0 where
+                     the policy does not ask. */
 };
 struct controller_arm_view controller_look(const struct controller *c, uint32_t uid);
 /* Utility that choosing it would cost now; 0 for a resident, and when the policy is oblivious. */
@@ -55,6 +57,8 @@ uint32_t controller_force(struct controller *c, bool critical);
 /* A request was given to `uid`. resident: as it was routed. row: x (d), weights (weights_n). */
 void controller_pull(struct controller *c, uint32_t uid, bool resident, const float *row);
 
+/* Requests of this epoch so far. */
+uint64_t controller_asked(const struct controller *c);
 bool controller_due(const struct controller *c, int64_t now_us);
 
 /* The contexts to value: those of this epoch are among them. */

@@ -2,6 +2,7 @@
 
 #include "state/base/mem.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { SWAPS_MAX = 256, LANES = 8 }; /* Swaps bound the work; each one strictly improves V. */
@@ -545,6 +546,54 @@ enum err solve_cache(const struct solve_input *in, uint8_t *ret_in, struct solve
     enum err e = solve(&blank, ret_in, ret_result);
     mem_free(zeros);
     return e;
+}
+
+/* The best at its price and the best of the others, for context x. */
+struct top {
+    uint32_t best;
+    double first, second;
+};
+
+static double at_price(const struct solve_input *in, const uint8_t *set, uint32_t i, uint32_t x)
+{
+    double q = (double)in->q[(size_t)i * in->contexts + x];
+    return in->flags[i] & SOLVE_ALWAYS || set[i] ? q : q - in->cost[i];
+}
+
+static struct top find_top(const struct solve_input *in, const uint8_t *set, uint32_t x)
+{
+    struct top t = {0, -(double)INFINITY, -(double)INFINITY};
+    for (uint32_t i = 0; i < in->n; i++) {
+        double v = at_price(in, set, i, x);
+        if (v > t.first) {
+            t.second = t.first;
+            t.first = v;
+            t.best = i;
+        } else if (v > t.second) {
+            t.second = v;
+        }
+    }
+    return t;
+}
+
+void solve_gains(const struct solve_input *in, const uint8_t *set, double *ret_gain)
+{
+    memset(ret_gain, 0, in->n * sizeof *ret_gain);
+    for (uint32_t x = 0; x < in->contexts; x++) {
+        struct top t = find_top(in, set, x);
+        for (uint32_t i = 0; i < in->n; i++) {
+            double q = (double)in->q[(size_t)i * in->contexts + x];
+            if (!set[i])
+                ret_gain[i] += q > t.first ? q - t.first : 0;
+        }
+        if (set[t.best]) {
+            double cold = t.first - in->cost[t.best];
+            ret_gain[t.best] += t.first - (cold > t.second ? cold : t.second);
+        }
+    }
+    for (uint32_t i = 0; i < in->n; i++)
+        ret_gain[i] =
+            in->flags[i] & SOLVE_ALWAYS ? 0 : ret_gain[i] / (in->contexts ? in->contexts : 1);
 }
 
 const char *solve_how_name(enum solve_how how)

@@ -54,5 +54,9 @@ struct solve_result {
 /* ret_in (n): 1 for every adapter that should be resident; SOLVE_ALWAYS arms stay 0. ERR_NOMEM. */
 MUST_USE enum err solve_cache(const struct solve_input *in, uint8_t *ret_in,
                               struct solve_result *ret_result);
+/* What each adapter is worth to the set ret_in of solve_cache, utility a request, loads aside:
+ * ret_gain (n), for one that is in it what V would lose without it, for another what V would gain
+ * with it, room aside; 0 for SOLVE_ALWAYS. */
+void solve_gains(const struct solve_input *in, const uint8_t *set, double *ret_gain);
 /* A word for how: "kept", "greedy", "single", "exact", "capped". */
 const char *solve_how_name(enum solve_how how);

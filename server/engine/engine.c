@@ -91,10 +91,12 @@ static enum err open_parts(struct engine *e, struct err_detail *detail)
     TRY(newcomer_quota_new(&e->newcomers));
     TRY(inbox_new(o->inbox_capacity, &e->inbox));
     TRY(engine_sessions_open(e));
+    TRY(engine_adapters_open(e));
     TRY(start_writer(e));
     /* Before the threads that make events of their own: it looks at what is published unguarded. */
     TRY(first_key(e));
     TRY(engine_lab_open(e, detail));
+    TRY(engine_adapters_start(e));
     return engine_defaults_open(e);
 }
 
@@ -123,6 +125,7 @@ void engine_close(struct engine *e)
         return;
     engine_lab_close(e);
     engine_defaults_close(e);
+    engine_adapters_close(e);
     writer_stop(e->writer);
     if (e->inbox)
         inbox_free(e->inbox);

@@ -34,6 +34,8 @@ struct engine_options {
     int64_t decisions_keep_us;
     uint64_t decisions_max_bytes;
     uint64_t decisions_ring_bytes;
+    const char *engine_token;   /* For the inference engines that adapters live in; NULL: none. */
+    const char *engine_ca_file; /* PEM of who signed their certificates; NULL: the system's. */
     const struct projections *projections; /* Borrowed; constant while the engine lives. */
     struct log *log;
     /* Called on the writer's thread when the disk can no longer be believed (failed fsync, corrupt
@@ -86,6 +88,7 @@ struct route_in {
     struct slice session;        /* Empty: none. */
     struct slice session_metric; /* Of a strict budget; empty: the request brings none. */
     double session_amount;       /* In that metric's unit. */
+    bool latency_critical;       /* Nobody explores with it by force. */
     bool dry_run;
     bool defer; /* It counts as served once it is activated (engine_activate) or reported. */
     uint32_t max_ranked;
@@ -126,6 +129,16 @@ struct excluded_arm {
     char detail[EXCLUDED_DETAIL_CAP]; /* The figures behind it; may be empty. */
 };
 
+/* Where the weights of the chosen arm are. */
+struct shown_adapter {
+    bool shown;        /* The router's arms are adapters, and how this one stands is known. */
+    bool is_adapter;   /* Else a base model. */
+    uint8_t residence; /* enum residence of server/engine/board.h; of shunt.v1.Residence. */
+    float load_ms;     /* Expected before it can serve; 0: none. */
+    int replica, slot; /* Of the engine; -1: none is known, none is needed. */
+    char url[REPLICA_URL_CAP];
+};
+
 struct route_out {
     char decision_id[ID_TEXT_CAP];
     uint8_t token[DECISION_BYTES_MAX + 64];
@@ -149,6 +162,7 @@ struct route_out {
     bool waits;                 /* Not to be answered before engine_route_wait's `done`. */
     bool own_id;                /* The decision_id was the caller's. */
     struct shown_budget budget; /* As the two before. */
+    struct shown_adapter adapter;
 };
 
 /* Decides. ret_out is the caller's (large: keep one per slot or worker). Fills every header field

@@ -1,3 +1,4 @@
+#include "server/adapters/cache_policy.h"
 #include "server/engine/engine_parts.h"
 
 #include "state/base/mem.h"
@@ -105,6 +106,8 @@ enum err engine_router_create(struct engine_worker *w, const struct router_confi
 {
     TRY(settings_check(config, detail));
     TRY(policy_check(&config->settings, detail));
+    if (config->settings.residency.policy[0])
+        TRY(cache_policy_check(&config->settings.residency, detail));
     TRY(selector_check_stages(&config->settings.stages, detail));
     struct event *ev = fresh_event(w, EVENT_ROUTER_CREATE);
     ev->u.router = *config;
@@ -221,6 +224,8 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
     enum err e = settings_check(config, detail);
     if (e == OK)
         e = policy_check(&config->settings, detail);
+    if (e == OK && config->settings.residency.policy[0])
+        e = cache_policy_check(&config->settings.residency, detail);
     if (e == OK)
         e = selector_check_stages(&config->settings.stages, detail);
     if (e == OK)

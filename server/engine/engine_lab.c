@@ -385,6 +385,76 @@ static enum err run_export(struct work *k, struct err_detail *detail)
     return e;
 }
 
+/* ---- simulate ---- */
+
+enum { TRACE_BYTES_MAX = 256 << 20, SIMULATE_SEEDS_MAX = 1000, SIMULATE_DELAY_MAX = 100000 };
+
+static enum err check_simulate(const struct lab_request *q, struct err_detail *detail)
+{
+    const struct simulate_job *j = &q->simulate;
+    if (j->seeds < 1 || j->seeds > SIMULATE_SEEDS_MAX)
+        return err_say(detail, ERR_OUT_OF_RANGE, "seeds is %u; it must lie in [1, %d]", j->seeds,
+                       SIMULATE_SEEDS_MAX);
+    if (j->settings.delay > SIMULATE_DELAY_MAX)
+        return err_say(detail, ERR_OUT_OF_RANGE, "delay is %u; it must lie in [0, %d]",
+                       j->settings.delay, SIMULATE_DELAY_MAX);
+    if (!(j->settings.missing >= 0 && j->settings.missing < 1))
+        return err_say(detail, ERR_OUT_OF_RANGE, "missing must lie in [0, 1)");
+    if (!(j->settings.plain_alpha >= 0 && j->settings.plain_alpha <= 100))
+        return err_say(detail, ERR_OUT_OF_RANGE, "plain_alpha must lie in [0, 100]");
+    TRY(residency_check(&j->settings.residency, detail));
+    return workload_check(&j->spec, detail);
+}
+
+static enum err read_trace(const char *path, struct workload *ret, struct err_detail *detail)
+{
+    struct buf text;
+    uint8_t piece[65536];
+    FILE *f = fopen(path, "rbe");
+    if (!f)
+        return err_say(detail, ERR_NOT_FOUND, "data: %s cannot be opened", path);
+    buf_init(&text);
+    for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0 && text.len <= TRACE_BYTES_MAX;)
+        buf_put(&text, piece, n);
+    bool broken = ferror(f) != 0;
+    (void)fclose(f);
+    enum err e = buf_error(&text);
+    if (broken)
+        e = err_say(detail, ERR_IO, "data: %s cannot be read", path);
+    else if (text.len > TRACE_BYTES_MAX)
+        e = err_say(detail, ERR_TOO_LARGE, "data: %s has more than %d bytes", path,
+                    TRACE_BYTES_MAX);
+    if (e == OK)
+        e = workload_parse((struct slice){text.data, text.len}, ret, detail);
+    buf_done(&text);
+    return e;
+}
+
+static bool simulate_cancelled(void *arg)
+{
+    return job_cancelled(((struct work *)arg)->job);
+}
+
+static enum err run_simulate(struct work *k, struct err_detail *detail)
+{
+    struct simulate_job job = k->request.simulate;
+    struct workload *trace = NULL;
+    enum err e = OK;
+    job.settings.cancelled = simulate_cancelled;
+    job.settings.arg = k;
+    if (k->request.data[0]) {
+        trace = mem_calloc(1, sizeof *trace);
+        e = trace ? read_trace(k->request.data, trace, detail) : ERR_NOMEM;
+        job.trace = trace;
+    }
+    if (e == OK)
+        e = simulate_table(&job, &k->result.simulation);
+    if (trace)
+        workload_done(trace);
+    mem_free(trace);
+    return e;
+}
+
 /* ---- the job ---- */
 
 static enum err run_kind(struct work *k, struct err_detail *detail)
@@ -398,6 +468,8 @@ static enum err run_kind(struct work *k, struct err_detail *detail)
         return run_sweep(k, detail);
     case LAB_EXPORT:
         return run_export(k, detail);
+    case LAB_SIMULATE:
+        return run_simulate(k, detail);
     }
     return ERR_INTERNAL;
 }
@@ -447,6 +519,8 @@ static enum err check_request(const struct lab_request *q, struct err_detail *de
     if (q->frozen && q->bare)
         return err_say(detail, ERR_INVALID,
                        "frozen statistics are those of a router: name the router");
+    if (q->kind == LAB_SIMULATE)
+        return check_simulate(q, detail);
     if (q->kind != LAB_SWEEP)
         return OK;
     uint32_t rated, served;
@@ -471,7 +545,7 @@ static enum err hold_view(struct engine_worker *w, struct work *k, struct err_de
 enum err engine_lab_start(struct engine_worker *w, const struct lab_request *request,
                           uint64_t *ret_id, struct err_detail *detail)
 {
-    static const char *const kinds[] = {"evaluate", "what_if", "sweep", "export"};
+    static const char *const kinds[] = {"evaluate", "what_if", "sweep", "export", "simulate"};
     TRY(check_request(request, detail));
     struct work *k = mem_calloc(1, sizeof *k);
     if (!k)

@@ -11,6 +11,7 @@
 #include "server/engine/engine.h"
 #include "server/engine/jobs.h"
 #include "server/engine/lab_log.h"
+#include "server/lab/simulate.h"
 #include "server/lab/sweep.h"
 #include "server/lab/whatif.h"
 
@@ -22,7 +23,7 @@ enum {
     LAB_NOTE_CAP = 512
 };
 
-enum lab_kind { LAB_EVALUATE, LAB_WHAT_IF, LAB_SWEEP, LAB_EXPORT };
+enum lab_kind { LAB_EVALUATE, LAB_WHAT_IF, LAB_SWEEP, LAB_EXPORT, LAB_SIMULATE };
 
 struct lab_request {
     enum lab_kind kind;
@@ -38,6 +39,9 @@ struct lab_request {
     char served[NAME_CAP], rated[NAME_CAP]; /* Sweep; rated empty: the heaviest one. */
     uint32_t steps;
     uint64_t contexts_max;
+    /* Simulate: workload, settings and seeds; what it points to is filled in by the job. `data` is
+     * a trace. Always bare. */
+    struct simulate_job simulate;
 };
 
 struct lab_share {
@@ -62,6 +66,7 @@ struct lab_result {
     double *shares;           /* (steps_n, arms_n) */
     uint32_t sweep_warnings;
     uint64_t contexts, rows, bytes;
+    struct simulate_table simulation;
 };
 
 /* Checks and queues. The request is copied. */

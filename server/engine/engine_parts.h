@@ -34,6 +34,7 @@ struct engine {
     struct audit *audit;
     struct writer *writer;
     struct jobs *jobs;
+    struct adapters *adapters;
     void (*on_commit)(void *ctx, double seconds, uint32_t records);
     void *on_commit_ctx;
     _Atomic uint32_t labels_in_flight;
@@ -181,6 +182,13 @@ MUST_USE enum err engine_prepare_report(struct engine_worker *w, const struct re
                                         struct report_call *call, struct err_detail *detail);
 /* The sentence for what inbox_put said. */
 MUST_USE enum err engine_say_queue(enum err e, struct err_detail *detail);
+/* ---- adapters: the slow loop (engine_adapters.c) ---- */
+/* What the journal remembers; before the writer starts. */
+MUST_USE enum err engine_adapters_open(struct engine *e);
+MUST_USE enum err engine_adapters_start(struct engine *e);
+/* While the writer still answers. */
+void engine_adapters_close(struct engine *e);
+
 /* ---- defaults: a thread that rates what nobody rated (engine_defaults.c) ---- */
 MUST_USE enum err engine_defaults_open(struct engine *e);
 /* NULL members are fine. No event is in flight afterwards. */

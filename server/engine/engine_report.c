@@ -1,4 +1,4 @@
-#include "server/engine/engine_parts.h"
+#include "server/engine/adapters_parts.h"
 
 #include "state/base/hash.h"
 #include "state/base/mem.h"
@@ -228,7 +228,13 @@ static enum err build(struct engine_worker *w, const struct report_in *in, struc
     TRY(fill_piece(w, in, r, detail));
     TRY(fill_source(w, in, detail));
     TRY(fill_metrics(w, in, r, call, detail));
-    return check_cap(w, r, detail);
+    TRY(check_cap(w, r, detail));
+    if (r->config->settings.target.engine != RESIDENCY_ENGINE_NONE) {
+        const struct event_outcome *o = &w->event.u.outcome;
+        flights_land(w->engine->adapters->flights, d->id,
+                     o->status == OUTCOME_OK && !o->served_uid);
+    }
+    return OK;
 }
 
 enum err engine_prepare_report(struct engine_worker *w, const struct report_in *in,

@@ -1,4 +1,4 @@
-#include "server/engine/engine_parts.h"
+#include "server/engine/adapters_parts.h"
 
 #include "state/base/hash.h"
 #include "state/base/rng.h"
@@ -25,7 +25,10 @@ struct routing {
     enum router_mode mode;
     uint32_t policy_arm_uid; /* Of an apprentice: what the policy chose. */
     bool all_cooling;
-    bool relaxed; /* Only predictions keep the limits. */
+    bool relaxed;              /* Only predictions keep the limits. */
+    struct resident *resident; /* The router's adapters; NULL: its arms are none. */
+    const struct board *board; /* How they stand; NULL as long as nobody knows. */
+    bool explores;             /* `forced` is not on probe: the slow loop wants it tried. */
     bool counted; /* The request is, and its side: a choice made again is not another one. */
     uint64_t seed;
     double answer_share;
@@ -67,6 +70,12 @@ static enum err mark_candidates(struct routing *t, struct err_detail *detail)
     return OK;
 }
 
+static float arm_charge(const struct routing *t, uint32_t uid)
+{
+    const struct board_arm *a = t->board ? board_find(t->board, uid) : NULL;
+    return a ? a->charge : 0;
+}
+
 static void add_arm(struct routing *t, uint32_t index)
 {
     const struct arm_view *arm = t->router->arms[index];
@@ -76,6 +85,7 @@ static void add_arm(struct routing *t, uint32_t index)
         .index = index,
         .issued = issued,
         .pending = issued > learned ? issued - learned : 0,
+        .charge = arm_charge(t, arm->uid),
     };
 }
 
@@ -96,6 +106,24 @@ static void try_probe(struct routing *t, uint32_t index)
     bool online = t->mode == MODE_ONLINE && !holds_arm(t) && !t->in->defer;
     if (online && !t->in->dry_run && c && t->forced < 0 && live_probe(c, t->now_us, interval_us))
         t->forced = (int)index;
+}
+
+/* [Polar26] POLAR+ explores by force, as often as the slow loop says: the first request that may
+ * takes it. Never one whose caller waits for every millisecond. */
+static void try_forced(struct routing *t)
+{
+    if (!t->resident || t->forced >= 0 || t->in->latency_critical || t->in->dry_run ||
+        t->mode != MODE_ONLINE || holds_arm(t))
+        return;
+    uint32_t uid = atomic_load_explicit(&t->resident->forced, memory_order_relaxed);
+    int k = uid ? router_view_arm_uid(t->router, uid) : -1;
+    if (k < 0 || t->w->marks[k] != ELIGIBLE)
+        return;
+    if (atomic_compare_exchange_strong_explicit(&t->resident->forced, &uid, 0, memory_order_relaxed,
+                                                memory_order_relaxed)) {
+        t->forced = k;
+        t->explores = true;
+    }
 }
 
 static const char *mode_name(enum router_mode mode)
@@ -198,8 +226,10 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
     add_eligible(t);
     if (t->arms_n == 0 && relax_limits(t))
         add_eligible(t);
-    if (t->arms_n > 0)
+    if (t->arms_n > 0) {
+        try_forced(t);
         return OK;
+    }
     if (t->cooling_n == 0)
         return engine_session_over(t->w, r) ? engine_session_exhausted(t->w, r, detail)
                                             : engine_say_no_arm(t->w, r, detail);
@@ -304,7 +334,7 @@ static void choose_probe(struct routing *t)
     t->result.left_out = 0;
     t->result.policy = policy_of(&t->router->config->settings);
     t->result.chosen = 0;
-    t->result.reason = REASON_COOLDOWN_PROBE;
+    t->result.reason = t->explores ? REASON_ADAPTER_PROBE : REASON_COOLDOWN_PROBE;
     t->result.evaluable = false;
     t->result.propensity = 1;
 }
@@ -663,6 +693,41 @@ static void count_served(struct routing *t, const struct arm_view *arm)
     charge(t);
 }
 
+/* Where the chosen arm's weights are, and which replica has them. */
+static void show_adapter(const struct routing *t, uint32_t uid, struct shown_adapter *ret)
+{
+    const struct board *b = t->board;
+    const struct board_arm *a = b ? board_find(b, uid) : NULL;
+    memset(ret, 0, sizeof *ret);
+    ret->replica = ret->slot = -1;
+    if (!a)
+        return;
+    ret->shown = true;
+    ret->is_adapter = a->adapter;
+    ret->residence = a->residence;
+    ret->load_ms = a->residence == RESIDENCE_RESIDENT ? 0 : a->load_ms;
+    ret->replica = board_replica(b, a, t->seed, &ret->slot);
+    if (ret->replica >= 0)
+        memcpy(ret->url, b->url[ret->replica], sizeof ret->url);
+}
+
+/* The slow loop plans by what was asked, and engines are drained by what is in flight. */
+static void tell_slow_loop(struct routing *t, const struct shown_adapter *shown)
+{
+    const struct router_config *c = t->router->config;
+    struct engine_worker *w = t->w;
+    double weights[MAX_METRICS];
+    if (!t->resident || !shown->shown)
+        return;
+    for (uint32_t m = 0; m < c->metrics_n; m++)
+        weights[m] = t->overrides ? t->overrides[m] : c->metrics[m].weight;
+    (void)pulls_put(t->resident->pulls, w->decision.arm_uid, shown->residence == RESIDENCE_RESIDENT,
+                    w->decision.x, t->router->d, weights);
+    if (shown->replica >= 0)
+        flights_depart(w->engine->adapters->flights, w->decision.id, w->decision.arm_uid,
+                       (uint32_t)shown->replica, clock_mono_ns() / 1000);
+}
+
 static enum err answer(struct routing *t, struct route_out *out, struct err_detail *detail)
 {
     struct engine_worker *w = t->w;
@@ -675,6 +740,7 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
     out->token_len = 0;
     out->decision_id[0] = '\0';
     rank(t, out);
+    show_adapter(t, arm->uid, &out->adapter);
     if (t->in->dry_run)
         return OK;
     fill_decision(t);
@@ -683,8 +749,10 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
     if (e != OK)
         return err_say(detail, e, "the decision could not be sealed");
     id_format(t->id, out->decision_id);
-    if (!t->in->defer)
+    if (!t->in->defer) {
         count_served(t, arm);
+        tell_slow_loop(t, &out->adapter);
+    }
     audit(t);
     return OK;
 }
@@ -706,6 +774,7 @@ static enum err choose_payable(struct routing *t, struct err_detail *detail)
         t->arms_n = t->trials = t->cooling_n = 0;
         t->all_cooling = t->relaxed = false;
         t->forced = -1;
+        t->explores = false;
         TRY(find_eligible(t, detail));
         hold_newcomers_back(t);
         TRY(pace(t, detail));
@@ -749,12 +818,22 @@ static void show_more(const struct routing *t, struct route_out *out)
     out->budget.charged = (double)t->w->costs[chosen];
 }
 
+static void find_board(struct routing *t)
+{
+    if (!t->router->config->settings.residency.policy[0])
+        return;
+    t->resident = adapters_find(t->w->engine->adapters, t->router->uid);
+    if (t->resident)
+        t->board = atomic_load_explicit(&t->resident->board, memory_order_acquire);
+}
+
 static enum err route_once(struct routing *t, struct route_out *out, struct err_detail *detail)
 {
     if (t->in->max_ranked > MAX_RANKED)
         return err_say(detail, ERR_OUT_OF_RANGE, "max_ranked is at most %d", MAX_RANKED);
     TRY(engine_find_router(t->snapshot, t->in->router, &t->router, detail));
     t->mode = t->router->config->settings.mode;
+    find_board(t);
     TRY(engine_session_enter(t->w, t->router, t->in, t->now_us, detail));
     if (t->in->defer && t->w->session.view.strict)
         return err_say(detail, ERR_INVALID,
@@ -803,6 +882,7 @@ static void write_answer(struct engine_worker *w, const struct route_out *o)
     buf_put_u8(b, o->strict);
     buf_put_f64(b, o->reserved);
     buf_put_f64(b, o->left);
+    buf_put(b, &o->adapter, sizeof o->adapter);
 }
 
 static void remember_answer(struct engine_worker *w, const uint8_t id[ID_BYTES],
@@ -849,6 +929,7 @@ static enum err recall_answer(struct engine_worker *w, const uint8_t id[ID_BYTES
     o->strict = reader_u8(&r) != 0;
     o->reserved = reader_f64(&r);
     o->left = reader_f64(&r);
+    reader_copy(&r, &o->adapter, sizeof o->adapter);
     return r.failed ? err_say(detail, ERR_INTERNAL, "a remembered answer is damaged") : OK;
 }
 

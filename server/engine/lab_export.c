@@ -69,6 +69,8 @@ static const char *reason_name(enum reason reason)
         return "REASON_SESSION_MOVED";
     case REASON_PROBE:
         return "REASON_PROBE";
+    case REASON_ADAPTER_PROBE:
+        return "REASON_ADAPTER_PROBE";
     }
     return NULL;
 }

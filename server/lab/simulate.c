@@ -1,6 +1,7 @@
 #include "server/lab/simulate.h"
 
 #include "server/adapters/controller.h"
+#include "server/lab/plain.h"
 #include "server/route/decide.h"
 #include "server/route/score_window.h"
 #include "state/base/mem.h"
@@ -23,6 +24,7 @@ void simulate_defaults(struct simulate_settings *ret_settings)
     ret_settings->alpha = 1.25;
     ret_settings->ridge_bias = 1;
     ret_settings->ridge_context = .05;
+    ret_settings->plain_alpha = .9; /* As the design had it: README of server/adapters. */
     ret_settings->request_ms = 100;
 }
 
@@ -44,6 +46,7 @@ struct game {
     uint32_t router_uid, *uid;     /* (n) */
     uint64_t *issued, *loads;      /* (n) */
     struct controller *controller; /* NULL: the oracle plays. */
+    struct plain *plain;           /* NULL: our learner plays. */
     struct eligible *arms;         /* (n) */
     struct decide_scratch *scratch;
     float *pmf, *x;
@@ -192,12 +195,17 @@ static enum err open_game(struct game *g, const char *policy)
         g->price[i] = g->w->bytes[i] ? price_of(g->s, g->w->load_ms[i]) : 0;
     TRY(find_truth(g));
     TRY(open_model(g));
+    if (strcmp(policy, "plain") == 0) {
+        TRY(plain_new(g->w->n, g->w->d, g->s->plain_alpha, &g->plain));
+        policy = cache_oblivious.name;
+    }
     return strcmp(policy, "oracle") == 0 ? OK : open_controller(g, policy);
 }
 
 static void close_game(struct game *g)
 {
     controller_free(g->controller);
+    plain_free(g->plain);
     snapshot_free(g->snapshot);
     model_free(g->model);
     mem_free(g->uid);
@@ -275,6 +283,7 @@ static double serve(struct game *g, uint64_t t, uint32_t i, bool resident)
     memcpy(wait->decision.id, &t, sizeof t);
     wait->decision.router_uid = g->router_uid;
     wait->decision.arm_uid = g->uid[i];
+    wait->arm = i;
     wait->decision.spec_hash = g->snapshot->routers[0]->hash;
     wait->decision.propensity = 1;
     wait->decision.issued_us = (int64_t)t + 1;
@@ -295,6 +304,11 @@ static enum err learn(struct game *g, uint64_t t)
     struct fold_result r;
     if (wait->lost)
         return OK;
+    if (g->plain) {
+        g->answered++;
+        plain_learn(g->plain, wait->arm, wait->decision.x + 1, wait->reward);
+        return OK;
+    }
     g->event.kind = EVENT_OUTCOME;
     g->event.at_us = (int64_t)t + 2;
     o->decision = wait->decision;
@@ -355,7 +369,7 @@ static enum err step(struct game *g, uint64_t t)
     const uint8_t *best = g->best + (size_t)workload_phase(g->w, t) * g->w->n;
     bool resident = best[i] || g->w->bytes[i] == 0;
     if (g->controller) {
-        i = choose(g, t);
+        i = g->plain ? plain_choose(g->plain, g->x + 1) : choose(g, t);
         resident = controller_look(g->controller, g->uid[i]).resident;
     }
     double paid = serve(g, t, i, resident);
@@ -381,7 +395,10 @@ enum err simulate_run(const struct workload *w, const struct simulate_settings *
     g->s = s;
     enum err e = open_game(g, policy);
     for (uint64_t t = 0; e == OK && t < w->horizon; t++) {
-        e = step(g, t);
+        if (t % 1024 == 0 && s->cancelled && s->cancelled(s->arg))
+            e = ERR_CANCELLED;
+        else
+            e = step(g, t);
         for (uint32_t k = 0; k < SIMULATE_POINTS; k++)
             if (t + 1 == w->horizon >> (SIMULATE_POINTS - 1 - k))
                 g->run.curve[k] = g->run.regret;

@@ -17,9 +17,13 @@ enum { SIMULATE_POINTS = 8, SIMULATE_POLICIES_MAX = 16 };
 struct simulate_settings {
     struct residency_settings residency;     /* policy is each run's own. */
     double alpha, ridge_bias, ridge_context; /* Of the router. */
+    double plain_alpha;                      /* Of "plain" (plain.h), in utility. */
     uint32_t delay;                          /* Requests until a reward comes. */
     double missing;                          /* Share of rewards that never come. */
     double request_ms;                       /* Time between two requests. */
+    /* Asked every thousand requests; ERR_CANCELLED when it says so. NULL: never. */
+    bool (*cancelled)(void *arg);
+    void *arg;
 };
 
 struct simulate_run {
@@ -51,23 +55,22 @@ struct simulate_table {
 /* The router of the design: weak ridges, since adapters are specialists; no floor, no forced
  * newcomers, no slopes shared between arms. */
 void simulate_defaults(struct simulate_settings *ret_settings);
-/* `policy` is one of cache_policy.h, or "oracle". ERR_INVALID, ERR_NOMEM. */
+/* `policy` is one of cache_policy.h, or "plain": LRU and plain LinUCB, oblivious of the cache, in
+ * place of our learner; or "oracle". ERR_INVALID, ERR_NOMEM, ERR_CANCELLED. */
 MUST_USE enum err simulate_run(const struct workload *w, const struct simulate_settings *s,
                                const char *policy, struct simulate_run *ret_run);
 
 /* Every policy on the same `seeds` workloads; a trace (not NULL) is played once a seed, which then
- * only moves draws of the policies. cancelled may be NULL; ERR_CANCELLED when it says so. */
+ * only moves draws of the policies. ERR_CANCELLED when settings.cancelled says so. */
 struct simulate_job {
     struct workload_spec spec;
     const struct workload *trace;
     struct simulate_settings settings;
     const char *const *policies; /* NULL: all, and the oracle. */
     uint32_t policies_n, seeds;
-    bool (*cancelled)(void *arg);
-    void *arg;
 };
 MUST_USE enum err simulate_table(const struct simulate_job *job, struct simulate_table *ret_table);
-/* "polar", ..., "oracle"; NULL at the end. */
+/* "polar", ..., "plain", "oracle"; NULL at the end. */
 const char *simulate_policy(uint32_t index);
 
 /* policy,seeds,T,regret_mean,... one line a policy; then, for plotting, curve lines. Check

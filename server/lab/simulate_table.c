@@ -14,7 +14,9 @@ const char *simulate_policy(uint32_t index)
     const struct cache_policy_ops *ops = cache_policy_at(index);
     if (ops)
         return ops->name;
-    return index > 0 && cache_policy_at(index - 1) ? "oracle" : NULL;
+    if (index > 0 && cache_policy_at(index - 1))
+        return "plain";
+    return index > 1 && cache_policy_at(index - 2) ? "oracle" : NULL;
 }
 
 /* Least squares of log regret on log T over the last points; NaN where a regret is not positive. */
@@ -77,10 +79,7 @@ static enum err play_seed(const struct simulate_job *job, uint64_t seed, struct 
     enum err e = OK;
     for (uint32_t k = 0; e == OK && k < t->rows_n; k++) {
         struct simulate_run run;
-        if (job->cancelled && job->cancelled(job->arg))
-            e = ERR_CANCELLED;
-        else
-            e = simulate_run(w, &job->settings, t->rows[k].policy, &run);
+        e = simulate_run(w, &job->settings, t->rows[k].policy, &run);
         if (e == OK)
             add_run(&t->rows[k], &run, t->seeds + 1);
     }

@@ -130,6 +130,7 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
         .session_amount = m->session_budget ? m->session_budget->amount : 0,
         .decision_id = text_slice(m->decision_id),
         .body = body,
+        .latency_critical = m->has_latency_critical && m->latency_critical,
         .dry_run = m->has_dry_run && m->dry_run,
         .defer = m->has_defer_activation && m->defer_activation && !(m->has_dry_run && m->dry_run),
         .max_ranked = max_ranked,
@@ -242,6 +243,30 @@ static enum err put_excluded(const struct route_out *out, struct arena *arena,
     return OK;
 }
 
+static enum err put_adapter(const struct route_out *out, struct arena *arena,
+                            Shunt__V1__AdapterUse **ret, struct err_detail *detail)
+{
+    const struct shown_adapter *a = &out->adapter;
+    Shunt__V1__AdapterUse *m = arena_alloc(arena, sizeof *m);
+    if (!m)
+        return arena_error(arena, detail);
+    shunt__v1__adapter_use__init(m);
+    if (a->is_adapter)
+        m->adapter = unconst(out->arm);
+    m->has_residence = m->has_expected_load_ms = true;
+    m->residence = (Shunt__V1__Residence)a->residence;
+    m->expected_load_ms = (double)a->load_ms;
+    if (a->replica >= 0) {
+        m->replica = unconst(a->url);
+        m->has_replica_index = true;
+        m->replica_index = (uint32_t)a->replica;
+    }
+    m->has_engine_slot = a->slot >= 0;
+    m->engine_slot = m->has_engine_slot ? (uint32_t)a->slot : 0;
+    *ret = m;
+    return OK;
+}
+
 enum err codec_route_out(const struct route_out *out, bool explain, struct arena *arena,
                          Shunt__V1__RouteResponse **ret_message, struct err_detail *detail)
 {
@@ -268,6 +293,8 @@ enum err codec_route_out(const struct route_out *out, bool explain, struct arena
     r->has_session_reserved = r->has_session_left = out->strict;
     r->session_reserved = out->reserved;
     r->session_left = out->left;
+    if (out->adapter.shown)
+        TRY(put_adapter(out, arena, &r->adapter, detail));
     if (out->ranked_n)
         TRY(put_ranking(out, explain, arena, r, detail));
     if (out->shows_excluded) {

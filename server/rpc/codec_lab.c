@@ -1,5 +1,6 @@
 #include "server/rpc/codec_lab.h"
 
+#include "server/rpc/codec_adapters.h"
 #include "server/rpc/codec_spec.h"
 
 #include <math.h>
@@ -15,11 +16,11 @@ static struct slice router_slice(const char *s)
 enum err codec_lab_router(const Shunt__V1__StartJobRequest *m, struct slice *ret_router,
                           struct err_detail *detail)
 {
-    if (!!m->evaluate + !!m->what_if + !!m->sweep + !!m->export != 1)
+    if (!!m->evaluate + !!m->what_if + !!m->sweep + !!m->export + !!m->simulate != 1)
         return err_say(detail, ERR_INVALID,
-                       "set exactly one of evaluate, what_if, sweep and export");
+                       "set exactly one of evaluate, what_if, sweep, export and simulate");
     const Shunt__V1__EvaluateJob *e = m->evaluate;
-    if (e && e->data && e->data[0] && !(e->router && e->router[0]))
+    if (m->simulate || (e && e->data && e->data[0] && !(e->router && e->router[0])))
         *ret_router = (struct slice){"", 0};
     else
         *ret_router = router_slice(e            ? e->router
@@ -68,6 +69,16 @@ static void take_weights(struct lab_request *q, size_t n)
         q->config.metrics[i].weight = 0;
 }
 
+static enum err path_in(const char *path, struct lab_request *q, struct err_detail *detail)
+{
+    if (path && strlen(path) >= sizeof q->data)
+        return err_say(detail, ERR_TOO_LARGE, "data: a path has less than %zu bytes",
+                       sizeof q->data);
+    if (path)
+        memcpy(q->data, path, strlen(path) + 1);
+    return OK;
+}
+
 static enum err evaluate_in(const Shunt__V1__EvaluateJob *m, struct lab_request *q,
                             struct err_detail *detail)
 {
@@ -77,11 +88,7 @@ static enum err evaluate_in(const Shunt__V1__EvaluateJob *m, struct lab_request 
     for (size_t i = 0; i < m->n_weights; i++)
         TRY(weight_in(m->weights[i]->key ? m->weights[i]->key : "", m->weights[i]->has_value,
                       m->weights[i]->value, &q->config, detail));
-    if (m->data && strlen(m->data) >= sizeof q->data)
-        return err_say(detail, ERR_TOO_LARGE, "data: a path has less than %zu bytes",
-                       sizeof q->data);
-    if (m->data)
-        memcpy(q->data, m->data, strlen(m->data) + 1);
+    TRY(path_in(m->data, q, detail));
     q->since_us = m->since_us;
     q->until_us = m->until_us;
     q->frozen = m->frozen;
@@ -127,6 +134,32 @@ static enum err sweep_in(const Shunt__V1__SweepJob *m, struct lab_request *q,
     return OK;
 }
 
+static enum err simulate_in(const Shunt__V1__SimulateJob *m, struct lab_request *q,
+                            struct err_detail *detail)
+{
+    struct simulate_job *j = &q->simulate;
+    struct router_settings cache = {.explore_floor = 0};
+    q->kind = LAB_SIMULATE;
+    workload_defaults(&j->spec);
+    simulate_defaults(&j->settings);
+    j->seeds = m->has_seeds ? m->seeds : 10;
+    if (m->has_horizon)
+        j->spec.horizon = m->horizon;
+    if (m->has_adapters)
+        j->spec.adapters = m->adapters;
+    if (m->has_tasks)
+        j->spec.tasks = m->tasks;
+    j->spec.rotations = m->rotations;
+    j->settings.delay = m->delay;
+    j->settings.missing = m->missing;
+    if (m->has_plain_alpha)
+        j->settings.plain_alpha = m->plain_alpha;
+    cache.residency = j->settings.residency;
+    TRY(codec_residency_in(m->residency, &cache, detail));
+    j->settings.residency = cache.residency;
+    return path_in(m->data, q, detail);
+}
+
 enum err codec_lab_in(const Shunt__V1__StartJobRequest *m, const struct router_config *config,
                       struct lab_request *ret_request, struct err_detail *detail)
 {
@@ -142,6 +175,8 @@ enum err codec_lab_in(const Shunt__V1__StartJobRequest *m, const struct router_c
         return what_if_in(m->what_if, q, detail);
     if (m->sweep)
         return sweep_in(m->sweep, q, detail);
+    if (m->simulate)
+        return simulate_in(m->simulate, q, detail);
     q->kind = LAB_EXPORT;
     q->since_us = m->export->since_us;
     q->until_us = m->export->until_us;
@@ -462,6 +497,48 @@ static Shunt__V1__Export *export_out(const struct lab_result *r, struct arena *a
     return m;
 }
 
+static bool policy_out(const struct simulate_row *r, struct arena *arena,
+                       Shunt__V1__SimulatedPolicy *m)
+{
+    shunt__v1__simulated_policy__init(m);
+    m->policy = copy(arena, r->policy);
+    m->curve = arena_array(arena, SIMULATE_POINTS, sizeof *m->curve);
+    if (!m->policy || !m->curve)
+        return false;
+    COUNT(m, regret_mean, r->regret.mean);
+    COUNT(m, regret_sd, r->regret.sd);
+    COUNT(m, utility_mean, r->utility.mean);
+    COUNT(m, utility_sd, r->utility.sd);
+    COUNT(m, miss_rate, r->miss_rate);
+    COUNT(m, planned_loads, r->planned_loads);
+    COUNT(m, forced, r->forced);
+    m->has_slope = isfinite(r->slope);
+    m->slope = m->has_slope ? r->slope : 0;
+    m->n_curve = SIMULATE_POINTS;
+    memcpy(m->curve, r->curve, sizeof r->curve);
+    return true;
+}
+
+static Shunt__V1__Simulation *simulation_out(const struct simulate_table *t, struct arena *arena)
+{
+    Shunt__V1__Simulation *m = arena_alloc(arena, sizeof *m);
+    Shunt__V1__SimulatedPolicy *rows = arena_array(arena, t->rows_n, sizeof *rows);
+    if (!m || !rows)
+        return NULL;
+    shunt__v1__simulation__init(m);
+    m->policies = arena_array(arena, t->rows_n, sizeof *m->policies);
+    if (!m->policies)
+        return NULL;
+    COUNT(m, seeds, t->seeds);
+    COUNT(m, horizon, t->horizon);
+    for (uint32_t i = 0; i < t->rows_n; i++) {
+        if (!policy_out(&t->rows[i], arena, &rows[i]))
+            return NULL;
+        m->policies[m->n_policies++] = &rows[i];
+    }
+    return m;
+}
+
 enum err codec_lab_result(const struct lab_result *result, enum lab_kind kind, struct arena *arena,
                           Shunt__V1__JobInfo *message, struct err_detail *detail)
 {
@@ -478,6 +555,10 @@ enum err codec_lab_result(const struct lab_result *result, enum lab_kind kind, s
     case LAB_SWEEP:
         message->sweep = sweep_out(result, arena);
         ok = ok && message->sweep;
+        break;
+    case LAB_SIMULATE:
+        message->simulation = simulation_out(&result->simulation, arena);
+        ok = ok && message->simulation;
         break;
     case LAB_EXPORT:
         message->export = export_out(result, arena);

@@ -1,6 +1,7 @@
 #include "server/rpc/codec_spec.h"
 
 #include "server/ops/utf8.h"
+#include "server/rpc/codec_adapters.h"
 #include "server/rpc/codec_capability.h"
 #include "server/rpc/codec_session.h"
 #include "server/rpc/codec_sources.h"
@@ -144,6 +145,7 @@ enum err codec_settings_in(const Shunt__V1__RouterSettings *m, struct router_set
     TRY(settings_names_in(m, settings, detail));
     TRY(codec_stages_in(m, &settings->stages, detail));
     TRY(codec_sources_in(m, &settings->sources, detail));
+    TRY(codec_residency_in(m->residency, settings, detail));
 #define X(wire, own)                                                                               \
     if (m->has_##wire)                                                                             \
         settings->own = m->wire;
@@ -255,6 +257,8 @@ enum err codec_spec_in(const Shunt__V1__RouterSpec *m, struct router_config *ret
     ret_config->ephemeral = m->has_ephemeral && m->ephemeral;
     TRY(metrics_in(m, ret_config, detail));
     TRY(context_in(m, ret_config, detail));
+    if (m->settings && m->settings->residency)
+        settings_for_adapters(&ret_config->settings);
     TRY(codec_settings_in(m->settings, &ret_config->settings, detail));
     return settings_check(ret_config, detail);
 }
@@ -320,6 +324,7 @@ enum err codec_arm_in(const Shunt__V1__ArmSpec *m, const struct router_config *c
     TRY(descriptors_in(m, ret_arm, detail));
     TRY(codec_caps_in(m, config, ret_arm, detail));
     TRY(codec_capability_in(m, ret_arm, detail));
+    TRY(codec_adapter_in(m->adapter, &ret_arm->adapter, detail));
     return settings_check_arm(ret_arm, detail);
 }
 
@@ -352,6 +357,8 @@ static Shunt__V1__RouterSettings *settings_out(const struct router_settings *s, 
     m->budget_metric = arena_text(arena, s->budget_metric, strlen(s->budget_metric));
     m->newcomer_metric = arena_text(arena, s->newcomer_metric, strlen(s->newcomer_metric));
     bool split = m->split_policy && m->split_fixed_arm;
+    if (s->residency.policy[0] && !(m->residency = codec_residency_out(s, arena)))
+        return NULL;
     if (!codec_stages_out(&s->stages, arena, m) || !codec_sources_out(&s->sources, arena, m) ||
         !defaults_out(&s->defaults, arena, m) || !m->newcomer_metric)
         return NULL;
@@ -476,6 +483,8 @@ Shunt__V1__ArmSpec *codec_arm_out(const struct arm_config *arm, const struct rou
     if (!m->family || !codec_capability_out(arm, arena, m))
         return NULL;
     if (!codec_caps_out(arm, config, arena, m))
+        return NULL;
+    if (arm->adapter.bytes && !(m->adapter = codec_adapter_out(&arm->adapter, arena)))
         return NULL;
     return arm->prior_mask && !priors_out(arm, config, arena, m) ? NULL : m;
 }

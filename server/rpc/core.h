@@ -95,6 +95,8 @@ enum err unknown_post(struct queue *q);
 
 /* stream.c: Watch and reflection. */
 void stream_post(struct queue *q, uint32_t method);
+/* What is desired or resident changed somewhere: watchers hear it. On the slow loop's thread. */
+void streams_residency(void *rpc_server, struct engine_worker *w);
 /* Tells watchers that the server drains, and ends every stream. */
 void stream_drain(struct rpc_server *s);
 

@@ -36,6 +36,9 @@ handler_run handle_reload_arm;
 handler_run handle_export_arm;
 handler_run handle_import_arm;
 handler_run handle_list_alarms;
+handler_run handle_list_adapters;
+handler_run handle_get_plan;
+handler_run handle_pin_adapter;
 handler_run handle_remove_arm;
 handler_run handle_explain;
 handler_run handle_stats;
@@ -58,6 +61,9 @@ handler_run handle_read_job_output;
 /* grpc.health.v1. */
 handler_run handle_health_check;
 
+/* The whole state of a router's adapters, for WatchResidency and ListAdapters. */
+MUST_USE enum err answer_residency(struct engine_worker *w, const char *router, struct arena *arena,
+                                   ProtobufCMessage **ret_response, struct err_detail *detail);
 /* Creates a router with its arms, or nothing: also what bootstrap does. */
 MUST_USE enum err create_router(struct engine_worker *w, const Shunt__V1__RouterSpec *spec,
                                 struct err_detail *detail);

@@ -35,14 +35,15 @@ struct handler {
 };
 
 enum method_kind {
-    METHOD_INLINE,   /* Answers at once, on the queue's thread. */
-    METHOD_BLOCKING, /* May wait, or has much to say: on a thread of the pool. */
-    METHOD_LONG,     /* Takes seconds: on a thread of its own, one at a time. */
-    METHOD_DEFERRED, /* Answered by the writer's thread, after the commit. */
-    METHOD_BATCH,    /* RouteBatch: as INLINE, and some of its parts may wait for the writer. */
-    METHOD_ROUTES,   /* RouteStream. */
-    METHOD_WATCH,    /* Health.Watch. */
-    METHOD_REFLECT,  /* ServerReflection. */
+    METHOD_INLINE,    /* Answers at once, on the queue's thread. */
+    METHOD_BLOCKING,  /* May wait, or has much to say: on a thread of the pool. */
+    METHOD_LONG,      /* Takes seconds: on a thread of its own, one at a time. */
+    METHOD_DEFERRED,  /* Answered by the writer's thread, after the commit. */
+    METHOD_BATCH,     /* RouteBatch: as INLINE, and some of its parts may wait for the writer. */
+    METHOD_ROUTES,    /* RouteStream. */
+    METHOD_WATCH,     /* Health.Watch. */
+    METHOD_RESIDENCY, /* WatchResidency. */
+    METHOD_REFLECT,   /* ServerReflection. */
 };
 
 struct method {

@@ -1,3 +1,4 @@
+#include "server/engine/engine_adapters.h"
 #include "server/rpc/core.h"
 #include "state/base/mem.h"
 
@@ -54,7 +55,8 @@ static bool register_methods(struct rpc_server *s)
         if (!methods[i].on[s->options.service])
             continue;
         enum method_kind kind = methods[i].kind;
-        bool stream = kind == METHOD_WATCH || kind == METHOD_REFLECT || kind == METHOD_ROUTES;
+        bool stream = kind == METHOD_WATCH || kind == METHOD_REFLECT || kind == METHOD_ROUTES ||
+                      kind == METHOD_RESIDENCY;
         s->handles[i] = grpc_server_register_method(
             s->grpc, methods[i].path, NULL,
             stream ? GRPC_SRM_PAYLOAD_NONE : GRPC_SRM_PAYLOAD_READ_INITIAL_BYTE_BUFFER, 0);
@@ -106,7 +108,8 @@ static enum err post_all(struct queue *q)
     for (uint32_t m = 0; m < methods_n; m++) {
         if (!s->handles[m])
             continue;
-        if (methods[m].kind == METHOD_WATCH || methods[m].kind == METHOD_REFLECT)
+        if (methods[m].kind == METHOD_WATCH || methods[m].kind == METHOD_REFLECT ||
+            methods[m].kind == METHOD_RESIDENCY)
             stream_post(q, m);
         else if (methods[m].kind == METHOD_ROUTES)
             route_stream_post(q, m);
@@ -138,6 +141,8 @@ static enum err open_parts(struct rpc_server *s, struct err_detail *detail)
     grpc_server_start(s->grpc);
     for (uint32_t i = 0; i < s->queues_n; i++)
         TRY(post_all(&s->queues[i]));
+    if (has_kind(s->options.service, METHOD_RESIDENCY))
+        engine_on_residency(loop->engine, streams_residency, s);
     return OK;
 }
 
@@ -161,6 +166,8 @@ const char *rpc_server_address(const struct rpc_server *s, size_t i)
 void rpc_server_stop_begin(struct rpc_server *s)
 {
     atomic_store(&s->draining, true);
+    if (has_kind(s->options.service, METHOD_RESIDENCY))
+        engine_on_residency(s->options.loop->options.engine, NULL, NULL);
     grpc_server_shutdown_and_notify(s->grpc, s->queues[0].on->cq, &s->stopped);
     stream_drain(s);
     route_streams_drain(s);

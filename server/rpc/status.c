@@ -34,6 +34,7 @@ grpc_status_code status_of(enum err e)
     case ERR_DECISION_LATE:
     case ERR_NO_ELIGIBLE_ARM:
     case ERR_BASELINE_REQUIRED:
+    case ERR_NO_ADAPTERS:
     case ERR_LOG_REQUIRED:
     case ERR_FORGET_PARTIAL:
     case ERR_FIXED_AT_CREATION:

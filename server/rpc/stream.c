@@ -1,16 +1,19 @@
-/* stream.c - the two streams of the standard services: Health.Watch and ServerReflectionInfo.
- * Both read a message, answer it, and then wait: reflection for the next question, a watcher for
- * the drain. Everything of a stream happens under the server's mutex: they are few and rare, and
- * the drain comes from another thread. Each stream has at most one batch out beside its recv-close.
+/* stream.c - the two streams of the standard services, Health.Watch and ServerReflectionInfo, and
+ * WatchResidency. All read a message, answer it, and then wait: reflection for the next question,
+ * a watcher of health for the drain, one of residency for the slow loop. Everything of a stream
+ * happens under the server's mutex: they are few and rare, and the drain comes from another thread.
+ * Each stream has at most one batch out beside its recv-close.
  */
 #include "grpc/health/v1/health.pb-c.h"
 #include "server/ops/ready.h"
 #include "server/rpc/core.h"
+#include "server/rpc/handlers.h"
 #include "server/rpc/message.h"
 #include "server/rpc/reflect.h"
 #include "state/base/mem.h"
 
 #include <grpc/byte_buffer.h>
+#include <stdio.h>
 #include <string.h>
 
 enum { STREAMS_MAX = 64 };
@@ -29,6 +32,8 @@ struct stream {
     grpc_byte_buffer *request, *response;
     struct failure failure;
     bool failed, ending, listed, watching, known;
+    bool residency, behind; /* It watches a router's adapters; something changed while it wrote. */
+    char router[NAME_CAP];
     int cancelled;
     unsigned tags_left;
     struct stream *next;
@@ -96,6 +101,25 @@ static void send(struct stream *s, const ProtobufCMessage *m)
     start(s, &op, 1, &s->written);
 }
 
+enum { RESIDENCY_BYTES = 32 << 20 }; /* Of 10,000 adapters, with what it is made from. */
+
+/* The whole state, or the end of the stream: its router is gone, or has no adapters any more. */
+static void send_residency(struct stream *s, struct engine_worker *w)
+{
+    struct err_detail detail;
+    ProtobufCMessage *m;
+    struct arena arena;
+    detail.text[0] = '\0';
+    arena_init(&arena, RESIDENCY_BYTES);
+    enum err e = answer_residency(w, s->router, &arena, &m, &detail);
+    s->behind = false;
+    if (e == OK)
+        send(s, m);
+    else if (e != ERR_OVERLOADED) /* The slow loop comes to it, and then something changed. */
+        finish(s, e, &detail);
+    arena_done(&arena);
+}
+
 static void send_state(struct stream *s)
 {
     Grpc__Health__V1__HealthCheckResponse m = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
@@ -126,7 +150,12 @@ static enum err answer(struct stream *s, struct err_detail *detail)
     enum err e = payload_view(s->request, &hold, &h->body, detail);
     if (e == OK)
         e = message_unpack(m->request, h->body, &h->arena, &request, detail);
-    if (e == OK && m->kind == METHOD_WATCH) {
+    if (e == OK && m->kind == METHOD_RESIDENCY) {
+        const char *router = ((Shunt__V1__WatchResidencyRequest *)request)->router;
+        (void)snprintf(s->router, sizeof s->router, "%s", router ? router : "");
+        s->watching = s->residency = true;
+        send_residency(s, h->worker);
+    } else if (e == OK && m->kind == METHOD_WATCH) {
         const char *name = ((Grpc__Health__V1__HealthCheckRequest *)request)->service;
         s->known = !name || !name[0] || strcmp(name, h->service) == 0;
         s->watching = true;
@@ -184,6 +213,8 @@ static void on_written(struct tag *tag, bool ok)
     if (enter(s, ok)) {
         if (atomic_load(&s->queue->server->draining))
             finish(s, ERR_SHUTTING_DOWN, NULL);
+        else if (s->behind)
+            send_residency(s, s->queue->on->handler->worker);
         else if (!s->watching)
             read_next(s);
     }
@@ -267,10 +298,27 @@ void stream_drain(struct rpc_server *server)
             continue;
         /* A parked watcher hears the new state, and on_written ends it. Whoever is in the middle of
          * writing is ended there too. A question not yet asked will not be. */
-        if (s->watching && s->tags_left == 1)
+        if (s->watching && !s->residency && s->tags_left == 1)
             send_state(s);
+        else if (s->residency && s->tags_left == 1)
+            finish(s, ERR_SHUTTING_DOWN, NULL);
         else if (!s->watching)
             finish(s, ERR_SHUTTING_DOWN, NULL);
+    }
+    (void)pthread_mutex_unlock(&server->mutex);
+}
+
+void streams_residency(void *rpc_server, struct engine_worker *w)
+{
+    struct rpc_server *server = rpc_server;
+    (void)pthread_mutex_lock(&server->mutex);
+    for (struct stream *s = server->streams; s; s = s->next) {
+        if (s->ending || !s->residency || atomic_load(&server->draining))
+            continue;
+        if (s->tags_left == 1) /* Parked: only its recv-close is out. */
+            send_residency(s, w);
+        else
+            s->behind = true;
     }
     (void)pthread_mutex_unlock(&server->mutex);
 }

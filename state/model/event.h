@@ -52,6 +52,7 @@ enum reason {
     REASON_SESSION = 9,
     REASON_SESSION_MOVED = 10,
     REASON_PROBE = 11,
+    REASON_ADAPTER_PROBE = 12,
 };
 
 /* Which policy of a split decided; none: no split was in force, or no policy decided. */

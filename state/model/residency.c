@@ -83,7 +83,7 @@ const char *residency_engine_name(enum residency_engine engine)
     return "?";
 }
 
-/* Printable, a scheme and a host; what it names is libcurl's to find out. Credentials would be
+/* A scheme and a host, printable; what it names is libcurl's to find out. Credentials would be
  * shown by ListRouters and kept in the journal. */
 static enum err check_url(const char *url, struct err_detail *detail)
 {
@@ -93,18 +93,18 @@ static enum err check_url(const char *url, struct err_detail *detail)
         host = url + 7;
     else if (strncmp(url, "https://", 8) == 0)
         host = url + 8;
-    if (len == REPLICA_URL_CAP || !host || !*host || *host == '/')
-        return err_say(detail, ERR_INVALID,
-                       "residency.replicas holds URLs of at most %d bytes: http://HOST:PORT",
-                       REPLICA_URL_CAP - 1);
-    for (size_t i = 0; i < len; i++)
-        if (url[i] <= ' ' || url[i] >= 0x7f)
-            return err_say(detail, ERR_INVALID,
-                           "residency.replicas holds a URL with a blank or a byte beyond ASCII");
-    if (memchr(host, '@', strcspn(host, "/")))
+    bool plain = len < REPLICA_URL_CAP && host && *host;
+    for (size_t i = 0; plain && i < len; i++)
+        plain = url[i] > ' ' && url[i] < 0x7f;
+    if (plain && strchr(host, '@'))
         return err_say(detail, ERR_INVALID,
                        "residency.replicas holds a URL with credentials; they would be shown and "
-                       "journalled: give the engine's key in the server's configuration");
+                       "journalled: give the server a token file instead");
+    if (!plain || strpbrk(host, "/?#\\"))
+        return err_say(detail, ERR_INVALID,
+                       "residency.replicas holds URLs of at most %d bytes, http://HOST:PORT or "
+                       "https://HOST:PORT, without a path",
+                       REPLICA_URL_CAP - 1);
     return OK;
 }
 
@@ -120,6 +120,9 @@ enum err residency_check_target(const struct residency_target *t, struct err_det
         return err_say(detail, ERR_INVALID,
                        "residency.engine %s needs residency.replicas, the URL of each",
                        residency_engine_name(t->engine));
+    if (t->tick_ms && (t->tick_ms < 10 || t->tick_ms > 600000))
+        return err_say(detail, ERR_OUT_OF_RANGE,
+                       "residency.tick_ms is %u; it must lie in [10, 600000]", t->tick_ms);
     for (uint32_t i = 0; i < t->replicas_n; i++) {
         TRY(check_url(t->replicas[i], detail));
         for (uint32_t k = 0; k < i; k++)
@@ -146,7 +149,7 @@ enum err adapter_check(const struct adapter_config *a, struct err_detail *detail
     if (!name_valid(a->base, strnlen(a->base, NAME_CAP)))
         return err_say(
             detail, ERR_BAD_NAME,
-            "adapter.base must name the base model it belongs to: 1 to 64 of A-Z a-z 0-9 "
+            "adapter.base_model must name the base model it belongs to: 1 to 64 of A-Z a-z 0-9 "
             ". _ / -");
     size_t len = strnlen(a->path, ADAPTER_PATH_CAP);
     if (len == ADAPTER_PATH_CAP)

@@ -47,8 +47,9 @@ enum { RESIDENCY_ENGINES = 4, REPLICAS_MAX = 16, REPLICA_URL_CAP = 257 };
  */
 struct residency_target {
     enum residency_engine engine;
+    uint32_t tick_ms;    /* How often each replica is looked at, [10, 600000]; 0: the default. */
     uint32_t replicas_n; /* 0 for RESIDENCY_ENGINE_NONE, else at least 1. */
-    char replicas[REPLICAS_MAX][REPLICA_URL_CAP]; /* http:// or https://, without credentials. */
+    char replicas[REPLICAS_MAX][REPLICA_URL_CAP]; /* http://HOST:PORT or https://HOST:PORT. */
 };
 
 /* How the slow loop of one router works. residency_defaults says the values; README of

@@ -318,6 +318,7 @@ void residency_put_target(const struct residency_target *t, struct buf *out)
     buf_put_u8(out, (uint8_t)t->engine);
     if (t->engine == RESIDENCY_ENGINE_NONE)
         return;
+    buf_put_u32(out, t->tick_ms);
     buf_put_u8(out, (uint8_t)t->replicas_n);
     for (uint32_t i = 0; i < t->replicas_n; i++)
         buf_put_str(out, t->replicas[i]);
@@ -332,6 +333,7 @@ enum err residency_get_target(struct reader *r, struct residency_target *ret)
     if (r->failed || engine == RESIDENCY_ENGINE_NONE)
         return outcome_of(r);
     ret->engine = (enum residency_engine)engine;
+    ret->tick_ms = reader_u32(r);
     uint8_t n = reader_u8(r);
     if (n == 0 || n > REPLICAS_MAX)
         r->failed = true;

@@ -51,6 +51,7 @@ static void set(struct simulate_settings *s, const char *pair)
         uint32_t *whole;
     } fields[] = {
         {"alpha", &s->alpha, NULL},
+        {"plain_alpha", &s->plain_alpha, NULL},
         {"ridge_bias", &s->ridge_bias, NULL},
         {"ridge_context", &s->ridge_context, NULL},
         {"request_ms", &s->request_ms, NULL},
@@ -207,7 +208,8 @@ static int check(struct options *o)
     failed += claim("T=20k: polar over lru", ratio(&t, "lru"), .5);
     failed += claim("T=20k: polar over lfu", ratio(&t, "lfu"), 1);
     failed += claim("T=20k: polar over top_k", ratio(&t, "top_k"), 1);
-    failed += claim("T=20k: polar over oblivious", ratio(&t, "oblivious"), .5);
+    failed += claim("T=20k: polar over oblivious, the same learner", ratio(&t, "oblivious"), .5);
+    failed += claim("T=20k: polar over plain oblivious LinUCB", ratio(&t, "plain"), .25);
     failed += claim("T=20k: polar over static", ratio(&t, "static"), .08);
     play(o, 80000, 0, &t);
     failed += claim("T=80k: regret of polar", row_of(&t, "polar")->regret.mean, 111);

@@ -312,9 +312,36 @@ static void a_failed_allocation_is_an_error_and_leaks_nothing(void **state)
     assert_int_equal(e, OK);
 }
 
+/* Against the definition: V without one of the set, V with one more. */
+static void gains_are_differences_of_the_value(void **state)
+{
+    (void)state;
+    static struct instance p;
+    double gain[N_MAX];
+    for (uint64_t seed = 0; seed < 50; seed++) {
+        make(&p, seed, 12, 4);
+        p.s.load_share = 0;
+        p.flags[5] = SOLVE_ALWAYS;
+        assert_int_equal(solve_cache(&p.s, p.in, &p.r), OK);
+        solve_gains(&p.s, p.in, gain);
+        double v = value_of(&p, p.in);
+        for (uint32_t i = 0; i < p.s.n; i++) {
+            if (i == 5) {
+                assert_true(gain[i] == 0);
+                continue;
+            }
+            p.in[i] ^= 1;
+            double other = value_of(&p, p.in);
+            p.in[i] ^= 1;
+            assert_true(fabs(fabs(v - other) - gain[i]) < 1e-12 && gain[i] >= 0);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gains_are_differences_of_the_value),
         cmocka_unit_test(enumeration_finds_the_best_set_there_is),
         cmocka_unit_test(enumeration_keeps_pins_and_the_cap_on_evictions),
         cmocka_unit_test(greedy_with_swaps_is_close_to_the_best),

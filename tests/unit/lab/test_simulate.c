@@ -169,7 +169,7 @@ static void a_table_has_a_row_for_every_policy_in_json_and_csv(void **state)
     simulate_defaults(&job.settings);
     job.spec.horizon = 1024;
     assert_int_equal(simulate_table(&job, &t), OK);
-    assert_int_equal(t.rows_n, 9);
+    assert_int_equal(t.rows_n, 10);
     buf_init(&json);
     buf_init(&csv);
     simulate_json(&t, &json);
@@ -178,14 +178,14 @@ static void a_table_has_a_row_for_every_policy_in_json_and_csv(void **state)
     buf_put_u8(&csv, 0);
     assert_int_equal(buf_error(&json), OK);
     static const char *const names[] = {"polar",     "polar_plus", "lru",    "lfu",   "top_k",
-                                        "oblivious", "static",     "random", "oracle"};
-    for (size_t k = 0; k < 9; k++) {
+                                        "oblivious", "static",     "random", "plain", "oracle"};
+    for (size_t k = 0; k < 10; k++) {
         char key[32];
         (void)snprintf(key, sizeof key, "\"%s\":{\"regret\"", names[k]);
         assert_non_null(strstr((const char *)json.data, key));
         (void)snprintf(key, sizeof key, "\n%s,2,1024,", names[k]);
         assert_non_null(strstr((const char *)csv.data, key));
-        assert_true(k == 8 || t.rows[k].regret.sd > 0);
+        assert_true(k == 9 || t.rows[k].regret.sd > 0);
     }
     buf_done(&json);
     buf_done(&csv);
@@ -200,12 +200,15 @@ static void a_job_stops_when_it_is_told_to(void **state)
 {
     (void)state;
     int runs = 3;
-    struct simulate_job job = {.seeds = 1000, .cancelled = at_once, .arg = &runs};
+    struct simulate_job job = {.seeds = 1000};
     struct simulate_table t;
     workload_defaults(&job.spec);
     simulate_defaults(&job.settings);
-    job.spec.horizon = 500;
+    job.spec.horizon = 5000;
+    job.settings.cancelled = at_once;
+    job.settings.arg = &runs;
     assert_int_equal(simulate_table(&job, &t), ERR_CANCELLED);
+    assert_int_equal(runs, -1); /* Within the first run. */
 }
 
 static void a_policy_that_does_not_exist_is_refused(void **state)

@@ -179,12 +179,15 @@ static void a_record_that_is_cut_or_longer_is_refused(void **state)
 static void a_target_is_the_same_after_its_byte_form_and_checked(void **state)
 {
     (void)state;
-    static struct residency_target t = {.engine = RESIDENCY_ENGINE_SGLANG, .replicas_n = 2}, back;
+    static struct residency_target t = {.engine = RESIDENCY_ENGINE_SGLANG,
+                                        .tick_ms = 50,
+                                        .replicas_n = 2},
+                                   back;
     struct err_detail d;
     struct buf b;
     struct reader in;
     strcpy(t.replicas[0], "http://10.0.0.1:8000");
-    strcpy(t.replicas[1], "https://gpu/sg");
+    strcpy(t.replicas[1], "https://gpu");
     assert_int_equal(residency_check_target(&t, &d), OK);
     buf_init(&b);
     residency_put_target(&t, &b);
@@ -196,8 +199,8 @@ static void a_target_is_the_same_after_its_byte_form_and_checked(void **state)
         assert_int_equal(residency_get_target(&in, &back), ERR_CORRUPT);
     }
     buf_done(&b);
-    static const char *const bad[] = {"",           "gpu:8000", "http://",       "http:///x",
-                                      "http://a b", "ftp://a",  "http://u:p@gpu"};
+    static const char *const bad[] = {"",           "gpu:8000", "http://",        "http:///x",
+                                      "http://a b", "ftp://a",  "http://u:p@gpu", "http://gpu/v1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         strcpy(t.replicas[1], bad[i]);
         assert_int_equal(residency_check_target(&t, &d), ERR_INVALID);

@@ -49,6 +49,53 @@ static void an_empty_spec_is_what_the_contract_promises(void **state)
     assert_true(c.metrics[0].weight == 1);
 }
 
+/* Specialists: what an operator does not say is what was measured for them. */
+static void a_router_of_adapters_has_the_defaults_of_adapters_unless_it_says_otherwise(void **state)
+{
+    (void)state;
+    Shunt__V1__RouterSpec m = SHUNT__V1__ROUTER_SPEC__INIT;
+    Shunt__V1__RouterSettings s = SHUNT__V1__ROUTER_SETTINGS__INIT;
+    Shunt__V1__Residency r = SHUNT__V1__RESIDENCY__INIT;
+    struct router_config c;
+    struct err_detail detail;
+    char lru[] = "lru", bad[] = "fifo", none[] = "none", url[] = "http://gpu:8000";
+    char *urls[] = {url, url};
+    m.name = name;
+    m.settings = &s;
+    s.residency = &r;
+    s.has_explore_floor = 1;
+    s.explore_floor = .02;
+    assert_int_equal(decode(&m, &c, &detail), OK);
+    assert_true(c.settings.alpha == 1.25 && c.settings.explore_floor == .02);
+    assert_true(c.settings.ridge[METRIC_RATED][0] == 1 && c.settings.ridge[METRIC_RATED][1] == .05);
+    assert_int_equal(c.settings.newcomer_pulls, 0);
+    assert_false(c.settings.pooled_slopes);
+    assert_string_equal(c.settings.residency.policy, "polar");
+    assert_int_equal(c.settings.residency.slots, 4);
+    r.policy = lru;
+    r.has_bytes = 1;
+    r.bytes = 1 << 30;
+    assert_int_equal(decode(&m, &c, &detail), OK);
+    assert_int_equal(c.settings.residency.slots, 0);
+    assert_true(c.settings.residency.bytes == 1 << 30);
+    r.policy = bad;
+    assert_int_equal(decode(&m, &c, &detail), ERR_INVALID);
+    r.policy = NULL;
+    r.n_replicas = 1;
+    r.replicas = urls;
+    assert_int_equal(decode(&m, &c, &detail), ERR_INVALID); /* Of which engine? */
+    r.has_engine = 1;
+    r.engine = SHUNT__V1__RESIDENCY_ENGINE__RESIDENCY_ENGINE_VLLM;
+    assert_int_equal(decode(&m, &c, &detail), OK);
+    assert_string_equal(c.settings.target.replicas[0], url);
+    r.n_replicas = 2;
+    assert_int_equal(decode(&m, &c, &detail), ERR_INVALID);
+    r.policy = none;
+    assert_int_equal(codec_settings_in(&s, &c.settings, &detail), OK);
+    assert_int_equal(c.settings.residency.policy[0], 0);
+    assert_int_equal(c.settings.target.replicas_n, 0);
+}
+
 static void absent_fields_of_a_metric_have_their_defaults(void **state)
 {
     (void)state;
@@ -308,6 +355,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_empty_spec_is_what_the_contract_promises),
         cmocka_unit_test(absent_fields_of_a_metric_have_their_defaults),
+        cmocka_unit_test(
+            a_router_of_adapters_has_the_defaults_of_adapters_unless_it_says_otherwise),
         cmocka_unit_test(a_spec_shown_and_declared_again_is_the_same),
         cmocka_unit_test(fields_too_wide_for_us_are_refused_and_not_cut),
         cmocka_unit_test(the_layout_of_the_context_is_asked_for_by_name),

@@ -1,0 +1,167 @@
+/* adapters_info.c - what is shown of a router's adapters, and pins. */
+#include "server/engine/adapters_parts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static void say_why(const struct resident *r, const struct controller_arm_view *v,
+                    struct adapter_info *ret)
+{
+    const struct cache_policy_ops *ops = controller_policy(r->controller);
+    const struct residency *state = controller_state(r->controller);
+    size_t cap = sizeof ret->why;
+    if (!v->adapter)
+        (void)snprintf(ret->why, cap, "a base model: always there");
+    else if (v->pinned)
+        (void)snprintf(ret->why, cap, "pinned");
+    else if (ret->paused)
+        (void)snprintf(ret->why, cap, "paused: nobody is sent to it");
+    else if (v->owed)
+        (void)snprintf(ret->why, cap, "missed %u times in a row: it has a slot for an epoch",
+                       r->settings.starve_requests);
+    else if (ops->keep)
+        (void)snprintf(ret->why, cap, "%s: %s", ops->name,
+                       v->desired ? "of those used last it is kept" : "others are kept");
+    else if (state->epoch == 0)
+        (void)snprintf(ret->why, cap, "no plan yet: the first epoch takes %llu requests",
+                       (unsigned long long)state->length);
+    else if (!ops->values || !r->planned)
+        (void)snprintf(ret->why, cap, "%s, plan %llu", ops->name, (unsigned long long)state->epoch);
+    else if (v->desired)
+        (void)snprintf(ret->why, cap, "without it a request would be worth %.4f less", v->value);
+    else
+        (void)snprintf(ret->why, cap, "a slot would gain %.4f a request: less than the others do",
+                       v->value);
+}
+
+static void fill_adapter(const struct resident *r, const struct arm_view *arm,
+                         struct adapter_info *ret)
+{
+    struct controller_arm_view v = controller_look(r->controller, arm->uid);
+    const struct board *b = atomic_load_explicit(&r->board, memory_order_relaxed);
+    const struct board_arm *shown = b ? board_find(b, arm->uid) : NULL;
+    memset(ret, 0, sizeof *ret);
+    memcpy(ret->name, arm->config->name, NAME_CAP);
+    ret->version = arm->version;
+    ret->config = arm->config->adapter;
+    ret->paused = arm->paused;
+    ret->desired = v.desired;
+    ret->owed = v.owed;
+    ret->residence = shown ? shown->residence : RESIDENCE_COLD;
+    ret->held = shown ? shown->held : 0;
+    ret->load_ms = v.load_ms;
+    ret->price = v.price;
+    ret->rate = v.rate;
+    ret->value = v.value;
+    ret->loads = v.loads;
+    ret->pulls = v.pulls;
+    ret->misses = v.misses;
+    ret->waiting = v.waiting;
+    say_why(r, &v, ret);
+}
+
+static void fill_replicas(const struct resident *r, struct adapter_plan *ret)
+{
+    ret->engine = r->target.engine;
+    ret->replicas_n = r->target.replicas_n;
+    memcpy(ret->url, r->target.replicas, sizeof ret->url);
+    for (uint32_t i = 0; r->replicas && i < ret->replicas_n; i++)
+        (void)reconciler_replica(replicas_status(r->replicas), i, &ret->replicas[i]);
+    (void)snprintf(ret->error, sizeof ret->error, "%.*s", (int)sizeof ret->error - 1,
+                   r->error.text);
+}
+
+static void fill_plan(const struct resident *r, struct adapter_plan *ret)
+{
+    const struct residency *state = controller_state(r->controller);
+    memset(ret, 0, sizeof *ret);
+    memcpy(ret->router, r->view->config->name, NAME_CAP);
+    memcpy(ret->policy, r->settings.policy, NAME_CAP);
+    ret->epoch = state->epoch;
+    ret->requests = controller_asked(r->controller);
+    ret->length = state->length;
+    ret->begun_us = state->begun_us;
+    ret->slots = r->settings.slots;
+    ret->bytes = r->settings.bytes;
+    ret->value = state->value;
+    ret->uncached = state->uncached;
+    ret->planned = r->planned;
+    ret->how = r->plan.solve.how;
+    ret->loads = r->plan.loads;
+    ret->evictions = r->plan.evictions;
+    ret->load_price = r->plan.load_price;
+    ret->dropped = pulls_dropped(r->pulls);
+    ret->journalled = !r->to_journal;
+    for (uint32_t i = 0; i < state->arms_n; i++) {
+        struct controller_arm_view v = controller_look(r->controller, state->arms[i].uid);
+        ret->adapters += v.adapter;
+        ret->desired += v.adapter && v.desired;
+        ret->resident += v.adapter && v.resident;
+    }
+    fill_replicas(r, ret);
+}
+
+static enum err look_up(struct engine_worker *w, struct slice router, uint32_t *ret_uid,
+                        struct err_detail *detail)
+{
+    const struct router_view *r;
+    enum err e = engine_find_router(engine_snapshot_acquire(w), router, &r, detail);
+    if (e == OK) {
+        *ret_uid = r->uid;
+        if (!r->config->settings.residency.policy[0])
+            e = err_say(detail, ERR_NO_ADAPTERS, "router `%s` declares no settings.residency",
+                        r->config->name);
+    }
+    engine_snapshot_release(w);
+    return e;
+}
+
+enum err engine_adapters(struct engine_worker *w, struct slice router,
+                         struct adapter_info *ret_adapters, uint32_t max, uint32_t *ret_n,
+                         uint32_t *ret_total, struct adapter_plan *ret_plan,
+                         struct err_detail *detail)
+{
+    struct adapters *a = w->engine->adapters;
+    uint32_t uid, n = 0;
+    TRY(look_up(w, router, &uid, detail));
+    pthread_mutex_lock(&a->lock);
+    const struct resident *r = adapters_find(a, uid);
+    bool known = r && r->view;
+    if (known) {
+        for (uint32_t i = 0; ret_adapters && i < r->view->arms_n && n < max; i++)
+            fill_adapter(r, r->view->arms[i], &ret_adapters[n++]);
+        *ret_total = r->view->arms_n;
+        *ret_n = n;
+        fill_plan(r, ret_plan);
+    }
+    pthread_mutex_unlock(&a->lock);
+    return known ? OK
+                 : err_say(detail, ERR_OVERLOADED,
+                           "the slow loop has not come to this router yet; retry");
+}
+
+enum err engine_adapter_pin(struct engine_worker *w, struct slice router, struct slice arm,
+                            bool pinned, struct err_detail *detail)
+{
+    struct arm_config config;
+    const struct router_view *r;
+    char name[NAME_CAP];
+    TRY(engine_name(arm, "the arm", name, detail));
+    enum err e = engine_find_router(engine_snapshot_acquire(w), router, &r, detail);
+    int k = e == OK ? router_view_arm(r, arm.data, arm.len) : -1;
+    if (e == OK && k < 0)
+        e = err_say(detail, ERR_ARM_NOT_FOUND, "router `%s` has no arm `%s`", r->config->name,
+                    name);
+    if (e == OK && r->arms[k]->config->adapter.bytes == 0)
+        e = err_say(detail, ERR_NO_ADAPTERS, "arm `%s` of router `%s` is no adapter", name,
+                    r->config->name);
+    if (e == OK)
+        config = *r->arms[k]->config;
+    engine_snapshot_release(w);
+    if (e != OK)
+        return e;
+    if (config.adapter.pinned == pinned)
+        return OK;
+    config.adapter.pinned = pinned;
+    return engine_arm_update(w, router, &config, detail);
+}

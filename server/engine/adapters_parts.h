@@ -1,0 +1,74 @@
+/* adapters_parts.h - what the files of the slow loop share. Private to this room. */
+#pragma once
+
+#include "server/adapters/controller.h"
+#include "server/adapters/pulls.h"
+#include "server/engine/engine_adapters.h"
+#include "server/engine/engine_parts.h"
+#include "server/engine/replicas.h"
+
+/* One router whose arms are adapters. */
+struct resident {
+    uint32_t uid; /* The router's. */
+    /* Requests read and write these, while they hold a snapshot. */
+    _Atomic(struct board *) board;
+    struct pulls *pulls;
+    _Atomic uint32_t forced; /* Arm that the next request should try; 0: none. */
+    /* The slow loop's, under adapters.lock. */
+    struct router_view *view; /* Held. */
+    struct controller *controller;
+    struct residency_settings settings; /* In force: slots and bytes of all replicas together. */
+    struct residency_target target;
+    uint32_t slots; /* Of one replica, as `replicas` was told. */
+    uint64_t bytes;
+    struct replicas *replicas; /* NULL: nobody's engine is driven. */
+    struct err_detail error;   /* Why not, or what it would not take; empty: nothing is wrong. */
+    uint64_t seen;             /* reconciler_version, as the board shows it. */
+    struct engine_row *rows;   /* (rows_cap) */
+    size_t rows_cap;
+    uint64_t wish;     /* Hash of what the replicas were last told. */
+    struct buf update; /* Of the last plan, until it is durable. */
+    bool to_journal;   /* update is not. */
+    bool planned;
+    struct controller_plan plan; /* Without its update, which the controller's next call takes. */
+    uint64_t shown;              /* Hash of what is desired and resident, as of the last board. */
+    bool stale;                  /* The board may be. */
+    bool kept;                   /* In this round: its router still has adapters. */
+};
+
+struct residents {
+    uint32_t n;
+    struct resident *rows[]; /* In order of uid. */
+};
+
+struct adapters {
+    struct engine *engine;
+    struct engine_worker *worker;
+    struct flights *flights;
+    _Atomic(struct residents *) table; /* Requests read it while they hold a snapshot. */
+    pthread_t thread;
+    bool started;
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool stop;
+    _Atomic uint64_t version;
+    pthread_mutex_t hook; /* Held while it is called. */
+    void (*on_change)(void *ctx, struct engine_worker *w);
+    void *on_change_ctx;
+    struct board *retired; /* Waiting for their readers. */
+    struct resident *retired_rows[MAX_ROUTERS];
+    uint32_t retired_n;
+    int64_t expired_us;
+};
+
+/* NULL: the router has none. The caller holds a snapshot, or adapters.lock. */
+struct resident *adapters_find(struct adapters *a, uint32_t router_uid);
+/* state: as folded so far; NULL: none yet. */
+MUST_USE enum err resident_new(const struct router_config *config, uint32_t router_uid, uint32_t d,
+                               const struct residency *state, struct resident **ret_resident);
+void resident_free(struct resident *r);
+/* Brings it up to the router's settings and arms. Takes the view, on an error too. */
+MUST_USE enum err resident_sync(struct adapters *a, struct resident *r, struct router_view *view);
+/* One round: loads, facts, pulls, the epoch's end, what the engine is told. The board that requests
+ * should now see, when it is another one: *ret_board, else NULL. */
+MUST_USE enum err resident_round(struct resident *r, int64_t now_us, struct board **ret_board);
