@@ -10,7 +10,7 @@ Prints "port N" and serves until it is killed or its parent ends. Standard libra
 
 Kept: paths, request and answer shapes, status codes, and what is evicted when.
   vllm      --slots is --max-loras: LRU slots, filled by requests; --cpu-slots keeps copies that come
-            back in a tenth of the time. --load-at-register: POST /v1/load_lora_adapter loads too, as
+            back in a tenth of the time (--cold-reloads: in all of it). --load-at-register: POST /v1/load_lora_adapter loads too, as
             newer builds do. --loaded-metric: vllm:lora_adapter_loaded. --no-metrics: 404.
   sglang    --slots is --max-loras-per-batch: at most slots - 1 pinned. --no-listing: GET /v1/models
             names no adapters, as older builds do.
@@ -94,7 +94,7 @@ class Vllm(Engine):
             self.slots.remove(name)
             self.slots.append(name)
             return self.spend(self.args.touch_ms)
-        self.spend(self.load_ms(path) * (.1 if name in self.cpu else 1) + self.args.touch_ms)
+        self.spend(self.load_ms(path) * (.1 if name in self.cpu and not self.args.cold_reloads else 1) + self.args.touch_ms)
         self.loads += 1
         if name in self.cpu:
             self.cpu.remove(name)
@@ -462,6 +462,7 @@ def arguments():
     p.add_argument("--port", type=int, default=0)
     p.add_argument("--slots", type=int, default=3)
     p.add_argument("--cpu-slots", type=int, default=0)
+    p.add_argument("--cold-reloads", action="store_true")
     p.add_argument("--load-ms", type=float, default=0)
     p.add_argument("--touch-ms", type=float, default=0)
     p.add_argument("--base", default="base")
