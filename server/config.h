@@ -75,6 +75,9 @@ struct config {
         char dir[CONFIG_PATH_CAP]; /* "": none. */
     } projection;
     struct {
+        char token_file[CONFIG_PATH_CAP], ca_file[CONFIG_PATH_CAP]; /* "": none. */
+    } engines;
+    struct {
         char cert[CONFIG_PATH_CAP], key[CONFIG_PATH_CAP], client_ca[CONFIG_PATH_CAP]; /* "": off. */
     } tls;
 

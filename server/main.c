@@ -1,6 +1,7 @@
 /* main.c - shuntd: builds the parts, joins them, takes them down in reverse.
  * Order of building: signals, configuration, log, metrics, readiness, http, engine, bootstrap, data
  * plane, control plane. Nothing here decides anything about requests. */
+#include "server/adapters/engine.h"
 #include "server/bootstrap.h"
 #include "server/config.h"
 #include "server/engine/engine.h"
@@ -50,6 +51,7 @@ struct app {
     struct http *http;
     struct engine *engine;
     struct projections projections;
+    char engine_token[ENGINE_TOKEN_CAP];
     struct gauges gauges;
     struct rpc_loop *loop;
     struct rpc_server *servers[RPC_SERVICES];
@@ -105,6 +107,8 @@ static struct engine_options engine_options_of(struct app *a)
         .decisions_keep_us = c->decision_log.keep_us,
         .decisions_max_bytes = (uint64_t)c->decision_log.max_bytes,
         .decisions_ring_bytes = (uint64_t)c->decision_log.ring_bytes,
+        .engine_token = a->engine_token[0] ? a->engine_token : NULL,
+        .engine_ca_file = c->engines.ca_file[0] ? c->engines.ca_file : NULL,
         .projections = &a->projections,
         .log = a->log,
         .fatal = stop_at_once,
@@ -192,6 +196,28 @@ static enum err train_classifier(struct app *a, struct engine_worker *w, struct 
     return OK;
 }
 
+/* The first line; never shown, never logged. */
+static enum err load_engine_token(struct app *a, struct err_detail *detail)
+{
+    const char *path = a->config->engines.token_file;
+    struct err_detail why = {{'\0'}};
+    struct buf text;
+    if (!path[0])
+        return OK;
+    buf_init(&text);
+    enum err e = read_file(path, sizeof a->engine_token - 1, &text, &why);
+    if (e == OK) {
+        memcpy(a->engine_token, text.data, text.len);
+        a->engine_token[strcspn(a->engine_token, "\r\n")] = '\0';
+    }
+    if (text.data)
+        explicit_bzero(text.data, text.len);
+    buf_done(&text);
+    if (e == OK && !a->engine_token[0])
+        e = err_say(&why, ERR_INVALID, "its first line is empty");
+    return e == OK ? OK : err_say(detail, e, "engines.token_file: %.512s: %.400s", path, why.text);
+}
+
 static enum err load_projection(struct app *a, const char *file, struct err_detail *detail)
 {
     char path[CONFIG_PATH_CAP + NAME_CAP + 8], name[NAME_CAP];
@@ -237,9 +263,10 @@ static enum err load_projections(struct app *a, struct err_detail *detail)
 
 static enum err open_engine(struct app *a, struct err_detail *detail)
 {
-    struct engine_options o = engine_options_of(a);
     struct engine_worker *w = NULL;
     TRY(load_projections(a, detail));
+    TRY(load_engine_token(a, detail));
+    struct engine_options o = engine_options_of(a);
     TRY(engine_open(&o, &a->engine, detail));
     TRY(gauges_init(&a->gauges, a->engine, a->log, a->metrics));
     TRY(engine_worker_new(a->engine, &w));

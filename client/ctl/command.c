@@ -84,7 +84,7 @@ enum ctl_exit command_setting(ProtobufCMessage *message, const char *settings, c
         return ctl_fail(CTL_USAGE, "--set: '%.64s' is not KEY=VALUE", text);
     snprintf(key, sizeof key, "%.*s", (int)(eq - text), text);
     const ProtobufCMessageDescriptor *around = message_at(message->descriptor, spec);
-    if (form_field_find(&shunt__v1__router_settings__descriptor, key, strlen(key)))
+    if (form_field_find(&shunt__v1__router_settings__descriptor, key, strcspn(key, ".[")))
         snprintf(path, sizeof path, "%s.%s", settings, key);
     else if (around && !form_field_find(around, key, strcspn(key, ".[")))
         return no_setting(key);

@@ -99,7 +99,7 @@ static enum err check_url(const char *url, struct err_detail *detail)
     if (plain && strchr(host, '@'))
         return err_say(detail, ERR_INVALID,
                        "residency.replicas holds a URL with credentials; they would be shown and "
-                       "journalled: give the server a token file instead");
+                       "journalled: the server has engines.token_file for them");
     if (!plain || strpbrk(host, "/?#\\"))
         return err_say(detail, ERR_INVALID,
                        "residency.replicas holds URLs of at most %d bytes, http://HOST:PORT or "

@@ -94,7 +94,8 @@ class Vllm(Engine):
             self.slots.remove(name)
             self.slots.append(name)
             return self.spend(self.args.touch_ms)
-        self.spend(self.load_ms(path) * (.1 if name in self.cpu and not self.args.cold_reloads else 1) + self.args.touch_ms)
+        warm = name in self.cpu and not self.args.cold_reloads
+        self.spend(self.load_ms(path) * (.1 if warm else 1) + self.args.touch_ms)
         self.loads += 1
         if name in self.cpu:
             self.cpu.remove(name)
