@@ -16,14 +16,14 @@ struct cell {
 };
 
 struct pulls {
+    _Alignas(64) _Atomic uint64_t head; /* Next to write. */
+    _Alignas(64) uint64_t tail;         /* Next to read. */
     uint32_t row_n;
     uint64_t cells_n; /* A power of two. */
     struct cell *cells;
     float *rows; /* (cells_n, row_n) */
     float *taken;
     _Atomic uint64_t dropped;
-    _Alignas(64) _Atomic uint64_t head; /* Next to write. */
-    _Alignas(64) uint64_t tail;         /* Next to read. */
 };
 
 enum err pulls_new(uint32_t row_n, struct pulls **ret_pulls)

@@ -31,13 +31,25 @@ static void whole_memory(const struct resident *r, struct residency_settings *s)
     s->slots = s->slots == 0 ? 0 : slots > MAX_ARMS ? MAX_ARMS : (uint32_t)slots;
 }
 
+static bool same_settings(const struct residency_settings *a, const struct residency_settings *b)
+{
+    return strcmp(a->policy, b->policy) == 0 && a->slots == b->slots && a->bytes == b->bytes &&
+           a->load_weight == b->load_weight && a->load_ref_ms == b->load_ref_ms &&
+           a->bytes_per_ms == b->bytes_per_ms && a->kappa == b->kappa &&
+           a->epoch_requests == b->epoch_requests && a->epoch_max == b->epoch_max &&
+           a->epoch_loads == b->epoch_loads && a->optimism == b->optimism &&
+           a->hysteresis == b->hysteresis && a->evictions_max == b->evictions_max &&
+           a->starve_requests == b->starve_requests && a->force_share == b->force_share &&
+           a->force_width == b->force_width && a->seed == b->seed;
+}
+
 static enum err sync_settings(struct resident *r, const struct router_settings *declared)
 {
     struct residency_settings s = declared->residency;
     if (s.seed == 0)
         s.seed = rng_mix(declared->seed, SEED_CACHE);
     whole_memory(r, &s);
-    if (memcmp(&s, &r->settings, sizeof s) == 0)
+    if (same_settings(&s, &r->settings))
         return OK;
     TRY(controller_set(r->controller, &s));
     r->settings = s;
