@@ -16,8 +16,9 @@ struct cell {
 };
 
 struct pulls {
-    _Alignas(64) _Atomic uint64_t head; /* Next to write. */
-    _Alignas(64) uint64_t tail;         /* Next to read. */
+    _Atomic uint64_t head; /* Next to write. */
+    uint8_t apart[56];     /* Those who write and the one who reads: a cache line each. */
+    uint64_t tail;         /* Next to read. */
     uint32_t row_n;
     uint64_t cells_n; /* A power of two. */
     struct cell *cells;

@@ -198,7 +198,7 @@ enum err answer_residency(struct engine_worker *w, const char *router, struct ar
     struct adapter_plan *plan = arena_alloc(arena, sizeof *plan);
     struct adapter_info *list = NULL;
     Shunt__V1__ResidencyState *m = NULL;
-    uint32_t n;
+    uint32_t n = 0;
     if (!plan)
         return arena_error(arena, detail);
     TRY(fetch(w, router_slice(router), &list, &n, plan, detail));
@@ -221,13 +221,13 @@ enum err handle_get_plan(struct handler *h, const ProtobufCMessage *request,
 {
     const Shunt__V1__GetPlanRequest *m = (const Shunt__V1__GetPlanRequest *)request;
     struct adapter_plan *plan = arena_alloc(&h->arena, sizeof *plan);
-    Shunt__V1__AdapterPlan *r;
+    Shunt__V1__AdapterPlan *r = NULL;
     uint32_t n, total;
     if (!plan)
         return arena_error(&h->arena, detail);
     TRY(engine_adapters(h->worker, router_slice(m->router), NULL, 0, &n, &total, plan, detail));
     TRY(plan_out(plan, &h->arena, &r, detail));
-    *ret_response = &r->base;
+    *ret_response = r ? &r->base : NULL;
     return OK;
 }
 
@@ -237,11 +237,11 @@ enum err handle_pin_adapter(struct handler *h, const ProtobufCMessage *request,
     const Shunt__V1__PinAdapterRequest *m = (const Shunt__V1__PinAdapterRequest *)request;
     struct slice router = router_slice(m->router);
     bool pinned = !m->has_pinned || m->pinned;
-    ProtobufCMessage *state;
+    ProtobufCMessage *state = NULL;
     TRY(engine_adapter_pin(h->worker, router, text_slice(m->arm_id), pinned, detail));
     TRY(answer_residency(h->worker, m->router, &h->arena, &state, detail));
     const Shunt__V1__ResidencyState *s = (const Shunt__V1__ResidencyState *)state;
-    for (size_t i = 0; i < s->n_adapters; i++)
+    for (size_t i = 0; s && i < s->n_adapters; i++)
         if (strcmp(s->adapters[i]->arm_id, m->arm_id) == 0) {
             if (s->adapters[i]->adapter) /* The slow loop may not have come to it yet. */
                 s->adapters[i]->adapter->pinned = pinned;
