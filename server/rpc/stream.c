@@ -298,11 +298,10 @@ void stream_drain(struct rpc_server *server)
             continue;
         /* A parked watcher hears the new state, and on_written ends it. Whoever is in the middle of
          * writing is ended there too. A question not yet asked will not be. */
-        if (s->watching && !s->residency && s->tags_left == 1)
+        bool parked = s->tags_left == 1;
+        if (parked && s->watching && !s->residency)
             send_state(s);
-        else if (s->residency && s->tags_left == 1)
-            finish(s, ERR_SHUTTING_DOWN, NULL);
-        else if (!s->watching)
+        else if (!s->watching || (parked && s->residency))
             finish(s, ERR_SHUTTING_DOWN, NULL);
     }
     (void)pthread_mutex_unlock(&server->mutex);

@@ -685,11 +685,32 @@ static void get_forget(struct reader *r, struct event_forget *ret)
         r->failed = true;
 }
 
-void event_encode(const struct event *event, struct buf *out)
+static void get_declared(struct reader *r, enum event_kind kind, struct event_arm *ret)
 {
-    buf_put_u8(out, EVENT_VERSION);
-    buf_put_u8(out, (uint8_t)event->kind);
-    buf_put_u64(out, (uint64_t)event->at_us);
+    ret->router_uid = reader_u32(r);
+    if (event_get_arm(r, &ret->config) != OK)
+        r->failed = true;
+    get_beginning(r, kind, ret);
+}
+
+static void put_sweep(const struct event_sweep *s, struct buf *out)
+{
+    buf_put_u32(out, s->router_uid);
+    buf_put_u64(out, (uint64_t)s->until_us);
+    buf_put_u64(out, s->found);
+    buf_put_u64(out, s->lost);
+}
+
+static void get_sweep(struct reader *r, struct event_sweep *ret)
+{
+    ret->router_uid = reader_u32(r);
+    ret->until_us = (int64_t)reader_u64(r);
+    ret->found = reader_u64(r);
+    ret->lost = reader_u64(r);
+}
+
+static void put_body(const struct event *event, struct buf *out)
+{
     switch (event->kind) {
     case EVENT_OUTCOME:
         put_outcome(&event->u.outcome, out);
@@ -740,10 +761,7 @@ void event_encode(const struct event *event, struct buf *out)
         session_event_encode(&event->u.session, out);
         return;
     case EVENT_SWEEP:
-        buf_put_u32(out, event->u.sweep.router_uid);
-        buf_put_u64(out, (uint64_t)event->u.sweep.until_us);
-        buf_put_u64(out, event->u.sweep.found);
-        buf_put_u64(out, event->u.sweep.lost);
+        put_sweep(&event->u.sweep, out);
         return;
     case EVENT_RESIDENCY:
         buf_put_u32(out, event->u.residency.router_uid);
@@ -761,6 +779,14 @@ void event_encode(const struct event *event, struct buf *out)
         return;
     }
     assert(0 && "an event of no kind");
+}
+
+void event_encode(const struct event *event, struct buf *out)
+{
+    buf_put_u8(out, EVENT_VERSION);
+    buf_put_u8(out, (uint8_t)event->kind);
+    buf_put_u64(out, (uint64_t)event->at_us);
+    put_body(event, out);
 }
 
 /* Which member of the union is alive follows from the kind, which is set before. */
@@ -790,10 +816,7 @@ static void get_body(struct reader *r, struct event *ret)
         return;
     case EVENT_ARM_ADD:
     case EVENT_ARM_UPDATE:
-        ret->u.arm.router_uid = reader_u32(r);
-        if (event_get_arm(r, &ret->u.arm.config) != OK)
-            r->failed = true;
-        get_beginning(r, ret->kind, &ret->u.arm);
+        get_declared(r, ret->kind, &ret->u.arm);
         return;
     case EVENT_ARM_PRICE:
         get_price(r, &ret->u.price);
@@ -818,10 +841,7 @@ static void get_body(struct reader *r, struct event *ret)
         session_event_decode(r, &ret->u.session);
         return;
     case EVENT_SWEEP:
-        ret->u.sweep.router_uid = reader_u32(r);
-        ret->u.sweep.until_us = (int64_t)reader_u64(r);
-        ret->u.sweep.found = reader_u64(r);
-        ret->u.sweep.lost = reader_u64(r);
+        get_sweep(r, &ret->u.sweep);
         return;
     case EVENT_RESIDENCY:
         get_residency(r, &ret->u.residency);

@@ -232,6 +232,15 @@ uint64_t transfer_metrics_hash(const struct router_config *router)
     return hash;
 }
 
+static bool same_ridges(const struct router_settings *a, const struct router_settings *b)
+{
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        for (int k = 0; k < 2; k++)
+            if (a->ridge[g][k] != b->ridge[g][k])
+                return false;
+    return true;
+}
+
 enum err transfer_check_layout(const struct transfer *t, const struct router_config *router,
                                struct err_detail *detail)
 {
@@ -248,7 +257,7 @@ enum err transfer_check_layout(const struct transfer *t, const struct router_con
                        "the statistics are of a metric table with hash %016" PRIx64
                        ", that of router `%s` has %016" PRIx64,
                        theirs, router->name, ours);
-    if (memcmp(t->from.settings.ridge, router->settings.ridge, sizeof router->settings.ridge) != 0)
+    if (!same_ridges(&t->from.settings, &router->settings))
         return err_say(detail, ERR_SPEC_MISMATCH,
                        "the statistics were learned with other ridges than those of router `%s`",
                        router->name);
@@ -323,7 +332,7 @@ static void move_vector(double *v, const uint32_t *to, uint32_t d, double *scrat
 
 enum err transfer_relabel(struct transfer *t, const struct router_config *router)
 {
-    uint32_t d = spec_d(&router->spec), to[MAX_D];
+    uint32_t d = spec_d(&router->spec), to[MAX_D] = {0};
     double *scratch = mem_alloc(packed_n(d) * sizeof *scratch);
     if (!scratch)
         return ERR_NOMEM;
