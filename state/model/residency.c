@@ -7,7 +7,7 @@
 
 void residency_defaults(struct residency_settings *ret_settings)
 {
-    *ret_settings = (struct residency_settings){
+    static const struct residency_settings defaults = {
         .policy = "polar",
         .slots = 4,
         .load_weight = .3,
@@ -24,6 +24,7 @@ void residency_defaults(struct residency_settings *ret_settings)
         .force_share = .05,
         .force_width = .1,
     };
+    *ret_settings = defaults;
 }
 
 struct range {

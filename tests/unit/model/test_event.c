@@ -57,8 +57,11 @@ static void fill_arm(struct arm_config *a)
                                  DECLARED_YES, DECLARED_NO};
     a->cap_mask = 4;
     a->cap_raw[2] = .25;
-    a->adapter = (struct adapter_config){
-        .base = "qwen", .path = "/models/a1", .rank = 16, .bytes = 50 << 20, .pinned = true};
+    strcpy(a->adapter.base, "qwen");
+    strcpy(a->adapter.path, "/models/a1");
+    a->adapter.rank = 16;
+    a->adapter.bytes = 50 << 20;
+    a->adapter.pinned = true;
 }
 
 /* An update of one arm and one sample of two numbers. */
@@ -185,10 +188,9 @@ static void fill_event(struct event *e, enum event_kind kind)
             defaults_put(&e->u.router.settings.defaults, (struct slice){"quality", 7}, .25, NULL),
             OK);
         residency_defaults(&e->u.router.settings.residency);
-        e->u.router.settings.target =
-            (struct residency_target){.engine = RESIDENCY_ENGINE_VLLM,
-                                      .replicas_n = 1,
-                                      .replicas = {"http://127.0.0.1:8000"}};
+        e->u.router.settings.target.engine = RESIDENCY_ENGINE_VLLM;
+        e->u.router.settings.target.replicas_n = 1;
+        strcpy(e->u.router.settings.target.replicas[0], "http://127.0.0.1:8000");
         assert_int_equal(sources_put(&e->u.router.settings.sources, (struct slice){"judge", 5},
                                      (struct slice){"log_only max_per_s=9", 20}, NULL),
                          OK);
