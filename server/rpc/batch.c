@@ -34,30 +34,19 @@ struct batch {
     uint32_t ends[BATCH_MAX], n; /* Where each result ends in `packed`. */
 };
 
-static void put_varint(struct buf *b, uint64_t v)
-{
-    for (; v >= 0x80; v >>= 7)
-        buf_put_u8(b, (uint8_t)(v | 0x80));
-    buf_put_u8(b, (uint8_t)v);
-}
-
 /* Appends `results = r`. */
 static void put_result(struct buf *b, const struct routed *r)
 {
-    size_t len = shunt__v1__route_result__get_packed_size(&r->result);
-    buf_put_u8(b, RESULTS_TAG);
-    put_varint(b, len);
-    uint8_t *to = buf_room(b, len);
-    if (to)
-        b->len += shunt__v1__route_result__pack(&r->result, to);
+    uint8_t *to = buf_room(b, 1 + WIRE_VARINT_MAX + routed_max(r));
+    if (!to)
+        return;
+    *to++ = RESULTS_TAG;
+    b->len = (size_t)(wire_put_length(to, to + routed_pack(r, to)) - b->data);
 }
 
 static grpc_byte_buffer *to_wire(struct slice bytes)
 {
-    grpc_slice slice = grpc_slice_from_copied_buffer(bytes.data, bytes.len);
-    grpc_byte_buffer *b = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_slice_unref(slice);
-    return b;
+    return payload_take(grpc_slice_from_copied_buffer(bytes.data, bytes.len));
 }
 
 /* ---- items that wait ---- */

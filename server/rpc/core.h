@@ -129,6 +129,7 @@ MUST_USE enum err payload_view(grpc_byte_buffer *b, grpc_slice *ret_hold, struct
                                struct err_detail *detail);
 /* A message as one slice. */
 grpc_byte_buffer *payload_pack(const ProtobufCMessage *m);
+grpc_byte_buffer *payload_take(grpc_slice bytes);
 
 /* What is said when a call fails: kept in the call, because the core borrows it. */
 struct failure {

@@ -1,3 +1,4 @@
+#include "server/rpc/codec_plain.h"
 #include "server/rpc/handlers.h"
 
 enum err handle_route_request(struct handler *h, const ProtobufCMessage *request,
@@ -8,9 +9,12 @@ enum err handle_route_request(struct handler *h, const ProtobufCMessage *request
     TRY(codec_route_in((const Shunt__V1__RouteRequest *)request, h->body, &h->route_lists, &in,
                        detail));
     TRY(engine_route(h->worker, &in, &h->route_out, detail));
-    TRY(codec_route_out(&h->route_out, in.explain, &h->arena, &response, detail));
+    *ret_response = NULL;
+    if (!codec_plain_is(&h->route_out)) {
+        TRY(codec_route_out(&h->route_out, in.explain, &h->arena, &response, detail));
+        *ret_response = &response->base;
+    }
     h->waits = h->route_out.waits;
-    *ret_response = &response->base;
     return OK;
 }
 

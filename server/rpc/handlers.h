@@ -9,6 +9,7 @@ typedef enum err handler_run(struct handler *h, const ProtobufCMessage *request,
                              ProtobufCMessage **ret_response, struct err_detail *detail);
 
 /* Router. */
+/* *ret_response NULL: the answer is h->route_out, and plain (codec_plain.h). */
 handler_run handle_route_request;
 enum err handle_report_reward(struct handler *h, const ProtobufCMessage *request,
                               struct report_call *call, struct err_detail *detail);

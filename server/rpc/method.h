@@ -52,7 +52,8 @@ struct method {
     enum method_kind kind;
     bool standard; /* Of gRPC, not ours: neither counted in flight nor refused. */
     const ProtobufCMessageDescriptor *request;
-    /* INLINE, BLOCKING and LONG. The response lives in the arena or is constant. */
+    /* INLINE, BLOCKING and LONG. The response lives in the arena or is constant; NULL of
+     * RouteRequest: handlers.h. */
     enum err (*run)(struct handler *h, const ProtobufCMessage *request,
                     ProtobufCMessage **ret_response, struct err_detail *detail);
     /* DEFERRED: OK means that call->done is or was called. */

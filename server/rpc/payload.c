@@ -38,6 +38,11 @@ grpc_byte_buffer *payload_pack(const ProtobufCMessage *m)
 {
     grpc_slice bytes = grpc_slice_malloc(protobuf_c_message_get_packed_size(m));
     protobuf_c_message_pack(m, GRPC_SLICE_START_PTR(bytes));
+    return payload_take(bytes);
+}
+
+grpc_byte_buffer *payload_take(grpc_slice bytes)
+{
     grpc_byte_buffer *b = grpc_raw_byte_buffer_create(&bytes, 1);
     grpc_slice_unref(bytes);
     return b;

@@ -222,7 +222,9 @@ static grpc_byte_buffer *pack(struct routed *r, uint64_t tag)
 {
     r->result.has_tag = true;
     r->result.tag = tag;
-    return payload_pack(&r->result.base);
+    grpc_slice bytes = grpc_slice_malloc(routed_max(r));
+    GRPC_SLICE_SET_LENGTH(bytes, routed_pack(r, GRPC_SLICE_START_PTR(bytes)));
+    return payload_take(bytes);
 }
 
 /* On the writer's thread. */

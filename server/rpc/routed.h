@@ -11,7 +11,8 @@
 struct routed {
     Shunt__V1__RouteResult result;
     enum err err;
-    bool waits; /* Not to be sent before engine_route_wait's `done`. */
+    bool waits;                    /* Not to be sent before engine_route_wait's `done`. */
+    const struct route_out *plain; /* The response, in place of result.response; or NULL. */
     char message[STATUS_MESSAGE_CAP];
 };
 
@@ -20,3 +21,6 @@ struct routed {
 void routed_run(struct handler *h, struct slice bytes, size_t max_bytes, struct routed *ret_routed);
 /* Makes it a refusal. */
 void routed_refuse(struct routed *r, enum err e, const struct err_detail *detail);
+/* The bytes of its RouteResult: at least so many does `to` have, and how many were written. */
+size_t routed_max(const struct routed *r);
+size_t routed_pack(const struct routed *r, uint8_t *to);

@@ -5,6 +5,7 @@
  * seen, and come back with two. */
 #include "server/engine/engine_session.h"
 #include "server/ops/clock.h"
+#include "server/rpc/codec_plain.h"
 #include "server/rpc/core.h"
 #include "server/rpc/message.h"
 #include "state/base/mem.h"
@@ -234,11 +235,21 @@ static void on_reserved(struct route_wait *wait, enum err e, const struct err_de
     answer(c, true);
 }
 
+/* The answer of a handler: `response`, or without one the plain decision. */
+static grpc_byte_buffer *pack(const struct handler *h, const ProtobufCMessage *response)
+{
+    if (response)
+        return payload_pack(response);
+    grpc_slice bytes = grpc_slice_malloc(codec_plain_max(&h->route_out));
+    GRPC_SLICE_SET_LENGTH(bytes, codec_plain_pack(&h->route_out, GRPC_SLICE_START_PTR(bytes)));
+    return payload_take(bytes);
+}
+
 /* Packs the answer and hands the call to the writer; then it may be answered by now. */
 static enum err wait_for_commit(struct call *c, struct handler *h, const ProtobufCMessage *response,
                                 struct err_detail *detail)
 {
-    c->response = payload_pack(response);
+    c->response = pack(h, response);
     return engine_route_wait(h->worker, &h->route_out, &c->wait, detail);
 }
 
@@ -262,8 +273,10 @@ void unary_run(struct call *c, struct handler *h)
     h->waits = false;
     if (waits)
         e = wait_for_commit(c, h, response, &detail);
+    if (!waits && e == OK)
+        c->response = pack(h, response);
     if (!waits || e != OK)
-        conclude(c, (int)e, response, &detail);
+        settle(c, (int)e, &detail);
     arena_reset(&h->arena);
     grpc_slice_unref(hold);
     if (!waits || e != OK)

@@ -1,5 +1,7 @@
 #include "server/rpc/wire.h"
 
+#include <string.h>
+
 static bool take_varint(struct slice *in, uint64_t *ret_value)
 {
     const uint8_t *p = in->data;
@@ -47,4 +49,21 @@ bool wire_next(struct slice *in, struct wire_field *ret_field)
     default:
         return false;
     }
+}
+
+uint8_t *wire_put_varint(uint8_t *to, uint64_t value)
+{
+    for (; value >= 0x80; value >>= 7)
+        *to++ = (uint8_t)(value | 0x80);
+    *to++ = (uint8_t)value;
+    return to;
+}
+
+uint8_t *wire_put_length(uint8_t *begin, uint8_t *end)
+{
+    uint8_t length[WIRE_VARINT_MAX];
+    size_t len = (size_t)(end - begin), n = (size_t)(wire_put_varint(length, len) - length);
+    memmove(begin + n, begin, len);
+    memcpy(begin, length, n);
+    return end + n;
 }

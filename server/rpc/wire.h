@@ -1,6 +1,6 @@
 /* wire.h - the fields of a protobuf message, one after the other, without a schema.
- * Why: two readers need less than unpacking and more than bytes: the search for NULs in texts, and
- * reflection's look into descriptors.
+ * Why: some need less than a message and more than bytes: the search for NULs in texts,
+ * reflection's look into descriptors, batches taken apart and answers put together one by one.
  * Threads: pure. */
 #pragma once
 
@@ -18,3 +18,9 @@ struct wire_field {
 /* Takes the next field off `in`. False: nothing left, or the bytes are not a message (then `in` is
  * not empty). */
 bool wire_next(struct slice *in, struct wire_field *ret_field);
+
+enum { WIRE_VARINT_MAX = 10 };
+/* Both write to `to` and return where they ended. */
+uint8_t *wire_put_varint(uint8_t *to, uint64_t value);
+/* Puts the length of begin..end before it: what is there moves up by at most WIRE_VARINT_MAX. */
+uint8_t *wire_put_length(uint8_t *begin, uint8_t *end);

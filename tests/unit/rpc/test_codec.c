@@ -1,4 +1,5 @@
 #include "server/rpc/codec.h"
+#include "server/rpc/codec_plain.h"
 #include "server/rpc/message.h"
 #include "tests/unit/cmocka_all.h"
 
@@ -225,6 +226,69 @@ static void a_decision_is_encoded_whole_and_a_dry_run_has_no_token(void **state)
     free(out);
 }
 
+/* A decision whose numbers take from one byte to as many as they can. */
+static void fill_plain(struct route_out *out, uint32_t k)
+{
+    memset(out, 0, sizeof *out);
+    (void)strcpy(out->decision_id, "018f4e2a-0000-7000-8000-0123456789ab");
+    out->token_len = k % 4 ? k * 67 % sizeof out->token : 0;
+    memset(out->token, (int)k, out->token_len);
+    memset(out->arm, 'a', 1 + k % (NAME_CAP - 1));
+    out->propensity = 1 / (1 + (double)k);
+    out->reason = (int)(k % 12);
+    out->position = UINT64_MAX >> k % 64;
+    out->arm_version = UINT32_MAX >> k % 32;
+    out->strict = k & 1;
+    out->reserved = .25 * (double)k;
+    out->left = -.5;
+    out->limits_uncertain = k & 2;
+    out->ranked_n = k % 5 ? k % 5 : k % MAX_RANKED;
+    for (uint32_t i = 0; i < out->ranked_n; i++) {
+        memset(out->ranked[i].name, 'b', 1 + (k + i) % (NAME_CAP - 1));
+        out->ranked[i].mean = (double)i - 3;
+        out->ranked[i].width = .1 * (double)k;
+    }
+}
+
+static void a_plain_answer_has_the_bytes_that_protobuf_packs(void **state)
+{
+    struct wire *w = *state;
+    struct route_out *out = calloc(1, sizeof *out);
+    uint8_t *bytes = malloc(BYTES_MAX);
+    assert_true(out && bytes);
+    for (uint32_t k = 0; k < 300; k++) {
+        Shunt__V1__RouteResponse *r = NULL;
+        fill_plain(out, k);
+        assert_true(codec_plain_is(out) && codec_plain_max(out) <= BYTES_MAX);
+        assert_int_equal(codec_route_out(out, false, &w->arena, &r, &w->detail), OK);
+        w->len = shunt__v1__route_response__pack(r, w->bytes);
+        memset(bytes, 0xee, BYTES_MAX);
+        assert_int_equal(codec_plain_pack(out, bytes), w->len);
+        assert_memory_equal(bytes, w->bytes, w->len);
+        for (size_t i = codec_plain_max(out); i < BYTES_MAX; i++)
+            assert_int_equal(bytes[i], 0xee);
+        arena_reset(&w->arena);
+    }
+    free(bytes);
+    free(out);
+}
+
+static void what_plain_bytes_cannot_say_is_not_plain(void **state)
+{
+    (void)state;
+    struct route_out *out = calloc(1, sizeof *out);
+    assert_non_null(out);
+    out->shows_excluded = true;
+    assert_false(codec_plain_is(out));
+    out->shows_excluded = false;
+    out->adapter.shown = true;
+    assert_false(codec_plain_is(out));
+    free(out);
+    /* Another one: codec_plain.c writes it, or codec_plain_is says no when it is there. */
+    assert_int_equal(shunt__v1__route_response__descriptor.n_fields, 15);
+    assert_int_equal(shunt__v1__ranked_arm__descriptor.n_fields, 4);
+}
+
 static void a_status_that_does_not_exist_is_refused(void **state)
 {
     struct wire *w = *state;
@@ -256,6 +320,8 @@ int main(void)
         TEST(bytes_that_are_no_message_are_refused_wherever_they_are_cut),
         TEST(a_message_that_would_grow_too_large_is_refused),
         TEST(a_decision_is_encoded_whole_and_a_dry_run_has_no_token),
+        TEST(a_plain_answer_has_the_bytes_that_protobuf_packs),
+        TEST(what_plain_bytes_cannot_say_is_not_plain),
         TEST(a_status_that_does_not_exist_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
