@@ -150,7 +150,7 @@ static const struct command_option simulate_options[] = {
     {"delay", "D", "requests until a reward comes (default: 0)", "simulate.delay", COMMAND_SET},
     {"missing", "P", "share of rewards that never come (default: 0)", "simulate.missing",
      COMMAND_SET},
-    {"plain-alpha", "A", "alpha of policy `plain` (default: .9)", "simulate.plain_alpha",
+    {"plain-alpha", "A", "alpha of policy `oblivious` (default: .8)", "simulate.plain_alpha",
      COMMAND_SET},
     {"set", "KEY=VALUE", "a setting of residency, such as load_weight=.1; may be repeated",
      "simulate.residency", COMMAND_PAIRS},
@@ -189,7 +189,7 @@ const struct command adapters_commands[] = {
     {.words = "adapters simulate",
      .doc = "Play every cache policy through the same requests and compare what each costs.\v"
             "On a server of its own unless --admin names one. The README of server/adapters has "
-            "the form of a trace. All but `plain` share the server's learner.",
+            "the form of a trace. All but `oblivious` share the server's learner.",
      .options = simulate_options,
      .run = simulate,
      .request = &shunt__v1__start_job_request__descriptor},

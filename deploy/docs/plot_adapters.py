@@ -5,7 +5,7 @@ import csv
 import math
 import sys
 
-WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 720, 420, 60, 20, 130, 45
+WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 420, 60, 20, 170, 45
 COLOURS = ["#1b6ca8", "#5fa8d3", "#c1440e", "#e6863b", "#3f7d20", "#7a5195", "#888888", "#bbbbbb",
            "#b3003c", "#000000"]
 

@@ -24,7 +24,7 @@ void simulate_defaults(struct simulate_settings *ret_settings)
     ret_settings->alpha = 1.25;
     ret_settings->ridge_bias = 1;
     ret_settings->ridge_context = .05;
-    ret_settings->plain_alpha = .9; /* As the design had it: README of server/adapters. */
+    ret_settings->plain_alpha = .8; /* Its best at 20,000 requests: README of server/adapters. */
     ret_settings->request_ms = 100;
 }
 
@@ -195,7 +195,9 @@ static enum err open_game(struct game *g, const char *policy)
         g->price[i] = g->w->bytes[i] ? price_of(g->s, g->w->load_ms[i]) : 0;
     TRY(find_truth(g));
     TRY(open_model(g));
-    if (strcmp(policy, "plain") == 0) {
+    if (strcmp(policy, SIMULATE_SAME_LEARNER) == 0) {
+        policy = cache_oblivious.name;
+    } else if (strcmp(policy, SIMULATE_OBLIVIOUS) == 0) {
         TRY(plain_new(g->w->n, g->w->d, g->s->plain_alpha, &g->plain));
         policy = cache_oblivious.name;
     }

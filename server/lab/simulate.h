@@ -17,7 +17,7 @@ enum { SIMULATE_POINTS = 8, SIMULATE_POLICIES_MAX = 16 };
 struct simulate_settings {
     struct residency_settings residency;     /* policy is each run's own. */
     double alpha, ridge_bias, ridge_context; /* Of the router. */
-    double plain_alpha;                      /* Of "plain" (plain.h), in utility. */
+    double plain_alpha;                      /* Of "oblivious" (plain.h), in utility. */
     uint32_t delay;                          /* Requests until a reward comes. */
     double missing;                          /* Share of rewards that never come. */
     double request_ms;                       /* Time between two requests. */
@@ -55,8 +55,12 @@ struct simulate_table {
 /* The router of the design: weak ridges, since adapters are specialists; no floor, no forced
  * newcomers, no slopes shared between arms. */
 void simulate_defaults(struct simulate_settings *ret_settings);
-/* `policy` is one of cache_policy.h, or "plain": LRU and plain LinUCB, oblivious of the cache, in
- * place of our learner; or "oracle". ERR_INVALID, ERR_NOMEM, ERR_CANCELLED. */
+/* LRU and LinUCB as papers have it, oblivious of the cache: the baseline of the design. And the
+ * cache policy `oblivious`: the same, but with our learner. */
+#define SIMULATE_OBLIVIOUS "oblivious"
+#define SIMULATE_SAME_LEARNER "oblivious_same_learner"
+/* `policy` is one of cache_policy.h, or one of the two above, or "oracle". ERR_INVALID, ERR_NOMEM,
+ * ERR_CANCELLED. */
 MUST_USE enum err simulate_run(const struct workload *w, const struct simulate_settings *s,
                                const char *policy, struct simulate_run *ret_run);
 
@@ -70,7 +74,7 @@ struct simulate_job {
     uint32_t policies_n, seeds;
 };
 MUST_USE enum err simulate_table(const struct simulate_job *job, struct simulate_table *ret_table);
-/* "polar", ..., "plain", "oracle"; NULL at the end. */
+/* "polar", ..., "oblivious", "oracle"; NULL at the end. */
 const char *simulate_policy(uint32_t index);
 
 /* policy,seeds,T,regret_mean,... one line a policy; then, for plotting, curve lines. Check

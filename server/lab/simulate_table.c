@@ -13,9 +13,9 @@ const char *simulate_policy(uint32_t index)
 {
     const struct cache_policy_ops *ops = cache_policy_at(index);
     if (ops)
-        return ops->name;
+        return ops == &cache_oblivious ? SIMULATE_SAME_LEARNER : ops->name;
     if (index > 0 && cache_policy_at(index - 1))
-        return "plain";
+        return SIMULATE_OBLIVIOUS;
     return index > 1 && cache_policy_at(index - 2) ? "oracle" : NULL;
 }
 

@@ -137,11 +137,11 @@ static void read_options(struct options *o, int argc, char **argv)
 
 static void print_table(const struct simulate_table *t)
 {
-    printf("%-12s %9s %7s %10s %9s %7s %7s %7s %7s\n", "policy", "regret", "sd", "utility", "blind",
+    printf("%-22s %9s %7s %10s %9s %7s %7s %7s %7s\n", "policy", "regret", "sd", "utility", "blind",
            "miss", "loads", "forced", "slope");
     for (uint32_t k = 0; k < t->rows_n; k++) {
         const struct simulate_row *r = &t->rows[k];
-        printf("%-12s %9.1f %7.1f %10.1f %9.1f %7.4f %7.1f %7.1f %7.2f\n", r->policy,
+        printf("%-22s %9.1f %7.1f %10.1f %9.1f %7.4f %7.1f %7.1f %7.2f\n", r->policy,
                r->regret.mean, r->regret.sd, r->utility.mean, r->blind.mean, r->miss_rate,
                r->planned_loads, r->forced, r->slope);
     }
@@ -208,8 +208,9 @@ static int check(struct options *o)
     failed += claim("T=20k: polar over lru", ratio(&t, "lru"), .5);
     failed += claim("T=20k: polar over lfu", ratio(&t, "lfu"), 1);
     failed += claim("T=20k: polar over top_k", ratio(&t, "top_k"), 1);
-    failed += claim("T=20k: polar over oblivious, the same learner", ratio(&t, "oblivious"), .5);
-    failed += claim("T=20k: polar over plain oblivious LinUCB", ratio(&t, "plain"), .25);
+    failed += claim("T=20k: polar over oblivious LinUCB", ratio(&t, SIMULATE_OBLIVIOUS), .25);
+    failed += claim("T=20k: polar over oblivious with the same learner",
+                    ratio(&t, SIMULATE_SAME_LEARNER), .5);
     failed += claim("T=20k: polar over static", ratio(&t, "static"), .08);
     play(o, 80000, 0, &t);
     failed += claim("T=80k: regret of polar", row_of(&t, "polar")->regret.mean, 111);

@@ -177,10 +177,11 @@ static void a_table_has_a_row_for_every_policy_in_json_and_csv(void **state)
     buf_put_u8(&json, 0);
     buf_put_u8(&csv, 0);
     assert_int_equal(buf_error(&json), OK);
-    static const char *const names[] = {"polar",     "polar_plus", "lru",    "lfu",   "top_k",
-                                        "oblivious", "static",     "random", "plain", "oracle"};
+    static const char *const names[] = {
+        "polar",  "polar_plus", "lru",       "lfu",   "top_k", "oblivious_same_learner",
+        "static", "random",     "oblivious", "oracle"};
     for (size_t k = 0; k < 10; k++) {
-        char key[32];
+        char key[64];
         (void)snprintf(key, sizeof key, "\"%s\":{\"regret\"", names[k]);
         assert_non_null(strstr((const char *)json.data, key));
         (void)snprintf(key, sizeof key, "\n%s,2,1024,", names[k]);
