@@ -93,6 +93,7 @@ struct route_in {
     bool defer; /* It counts as served once it is activated (engine_activate) or reported. */
     uint32_t max_ranked;
     bool explain;
+    int64_t now_us; /* Unix time of the request; 0: the clock is read. */
 };
 
 /* What a mean is the sum of: contributions, silence and charge (server/route/score.h), and the

@@ -974,7 +974,7 @@ enum err engine_route(struct engine_worker *w, const struct route_in *in, struct
     t.w = w;
     t.in = in;
     t.forced = t.baseline = -1;
-    t.now_us = clock_unix_us();
+    t.now_us = in->now_us ? in->now_us : clock_unix_us();
     bool answered;
     ret_out->waits = false;
     ret_out->own_id = in->decision_id.len > 0 && !in->dry_run;

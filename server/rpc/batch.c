@@ -3,6 +3,7 @@
  * item. What reserves of a strict budget waits for the writer: then the packed results move to the
  * heap, and whoever comes back last sends them. */
 #include "server/engine/engine_session.h"
+#include "server/ops/clock.h"
 #include "server/rpc/core.h"
 #include "server/rpc/routed.h"
 #include "server/rpc/wire.h"
@@ -202,12 +203,14 @@ enum err batch_run(struct handler *h, struct slice body, size_t max_bytes, batch
     struct wire_field field;
     TRY(count_items(body, &n, detail));
     buf_reset(&h->packed);
+    h->now_us = clock_unix_us();
     while (wire_next(&body, &field)) {
         if (field.number != REQUESTS_FIELD || field.type != WIRE_BYTES)
             continue;
         run_item(h, field.bytes, max_bytes, i, &batch);
         ends[i++] = (uint32_t)h->packed.len;
     }
+    h->now_us = 0;
     *ret_answer = NULL;
     if (batch) {
         batch->done = done;

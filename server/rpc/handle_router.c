@@ -8,6 +8,7 @@ enum err handle_route_request(struct handler *h, const ProtobufCMessage *request
     Shunt__V1__RouteResponse *response = NULL;
     TRY(codec_route_in((const Shunt__V1__RouteRequest *)request, h->body, &h->route_lists, &in,
                        detail));
+    in.now_us = h->now_us;
     TRY(engine_route(h->worker, &in, &h->route_out, detail));
     *ret_response = NULL;
     if (!codec_plain_is(&h->route_out)) {

@@ -30,7 +30,8 @@ struct handler {
     const _Atomic bool *cancelled;  /* The caller went away; NULL when it cannot be known. */
     struct route_lists route_lists; /* Scratch, as all below. */
     struct route_out route_out;
-    bool waits; /* The answer of an INLINE handler: not before engine_route_wait's `done`. */
+    int64_t now_us; /* Of the batch that a request is in; 0: of no batch. */
+    bool waits;     /* The answer of an INLINE handler: not before engine_route_wait's `done`. */
     struct buf packed;
 };
 

@@ -36,5 +36,5 @@ MUST_USE enum err seal_open(struct sealer *s, const struct key_view *keys, uint3
                             struct slice token, struct decision *ret_decision);
 /* Fresh secret for a KEY_ADD event, from the kernel. */
 void seal_make_key(uint8_t ret_key[KEY_BYTES]);
-/* Random bytes for an id, buffered per sealer: no system call on most requests. */
+/* Random bytes for an id, from a stream with a fresh key of the kernel's every 8 KiB. */
 void sealer_random(struct sealer *s, uint8_t *ret_bytes, size_t len);
