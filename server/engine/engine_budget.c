@@ -28,7 +28,7 @@ enum err engine_find_budget(struct engine_worker *w, const struct router_view *r
                              own ? "tenant" : "router", own ? own->name : r->config->name);
 }
 
-enum { ASKED = 0x80 }; /* A mark of an arm that the budget is asked about. */
+enum { LEFT_OUT = 0x80 }; /* A mark of an arm whose reason is written next. */
 
 uint32_t engine_afford(struct engine_worker *w, const struct router_view *r, const struct budget *b,
                        uint32_t n, uint32_t *ret_trials)
@@ -36,16 +36,14 @@ uint32_t engine_afford(struct engine_worker *w, const struct router_view *r, con
     uint8_t metric = b->id.metric;
     w->refused_n = 0;
     pacing_costs(r, metric, w->decision.x, b->limits.per_request, w->arms, n, w->costs);
-    for (uint32_t i = 0; i < n; i++) {
-        w->refused_cost[w->arms[i].index] = w->costs[i];
-        w->marks[w->arms[i].index] |= ASKED;
-    }
     uint32_t kept = pacing_filter(r, metric, &b->terms, w->arms, w->costs, n, ret_trials);
     uint32_t stay = kept + (ret_trials ? *ret_trials : 0);
-    for (uint32_t i = 0; i < stay; i++)
-        w->marks[w->arms[i].index] &= (uint8_t)~ASKED;
-    for (uint32_t i = 0; stay < n && i < r->arms_n; i++) {
-        if (!(w->marks[i] & ASKED))
+    for (uint32_t i = stay; i < n; i++) {
+        w->refused_cost[w->arms[i].index] = w->costs[i];
+        w->marks[w->arms[i].index] = LEFT_OUT;
+    }
+    for (uint32_t i = 0; stay < n && i < r->arms_n; i++) { /* In the order of the arms. */
+        if (w->marks[i] != LEFT_OUT)
             continue;
         w->marks[i] = UNAFFORDABLE;
         if (w->refused_n < AUDIT_REFUSED_MAX)

@@ -254,7 +254,7 @@ static void afford(struct routing *t)
     t->arms_n = engine_afford(w, t->router, &t->budget, t->arms_n, may_try ? &t->trials : NULL);
     t->cheapest = (double)w->costs[0];
     for (uint32_t i = 1; i < t->arms_n; i++)
-        t->cheapest = fmin(t->cheapest, (double)w->costs[i]);
+        t->cheapest = (double)w->costs[i] < t->cheapest ? (double)w->costs[i] : t->cheapest;
     if (!probing)
         return;
     t->forced = w->arms[t->arms_n - 1].index == probe ? (int)probe : -1;

@@ -8,20 +8,24 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { SHARDS = 64, STEPS_FIRST = 4 };
+enum { SHARDS = 64, STEPS_FIRST = 4, SECOND_CHANCES = 64 };
 
+/* A session is asked for after thousands of others: what a request of one without a budget touches
+ * stands in three lines of memory, and its neighbours' stay where they are (was_used). */
 struct entry {
-    struct session_key key;
+    uint64_t hash;
+    struct entry *chain; /* Of its bucket. */
     bool strict;
+    bool was_used; /* Since it was linked. */
     uint8_t metric;
-    uint64_t budget, folded, moving; /* Known to the journal; on its way. */
     uint32_t held_arm;
     uint64_t steps;
     int64_t expires_us;
     uint8_t (*ids)[ID_BYTES]; /* A ring: step k stands at k % ids_cap once it is full. */
     uint32_t ids_n, ids_cap, ids_at;
-    struct entry *chain;          /* Of its bucket. */
-    struct entry *before, *after; /* By last use, in the shard. */
+    struct session_key key;
+    uint64_t budget, folded, moving; /* Known to the journal; on its way. */
+    struct entry *before, *after;    /* In the shard, in the order in which they were linked. */
 };
 
 struct shard {
@@ -102,7 +106,8 @@ static struct entry *find(const struct session_table *t, struct shard *s, uint64
                           const struct session_key *key)
 {
     struct entry *e = *bucket(t, s, hash);
-    while (e && (e->key.router_uid != key->router_uid || strcmp(e->key.name, key->name) != 0))
+    while (e && (e->hash != hash || e->key.router_uid != key->router_uid ||
+                 strcmp(e->key.name, key->name) != 0))
         e = e->chain;
     return e;
 }
@@ -123,7 +128,7 @@ static void link_newest(struct shard *s, struct entry *e)
 
 static void drop(struct session_table *t, struct shard *s, struct entry *e)
 {
-    struct entry **at = bucket(t, s, hash_of(t, &e->key));
+    struct entry **at = bucket(t, s, e->hash);
     while (*at != e)
         at = &(*at)->chain;
     *at = e->chain;
@@ -153,19 +158,37 @@ static void show(const struct entry *e, struct session_view *ret)
     };
 }
 
+/* The oldest gets a second chance when it was used since it was linked. To move it at every use
+ * instead would write to four more lines of cold memory in every request. */
+static void settle_oldest(struct shard *s)
+{
+    for (int i = 0; i < SECOND_CHANCES && s->oldest && s->oldest->was_used; i++) {
+        struct entry *e = s->oldest;
+        e->was_used = false;
+        unlink_use(s, e);
+        link_newest(s, e);
+    }
+}
+
 /* Expired ones go, a few at a time; in a full table the oldest without a budget does. */
 static void make_room(struct session_table *t, struct shard *s, int64_t now_us)
 {
+    settle_oldest(s);
     for (int i = 0; i < 4 && s->oldest && is_over(s->oldest, now_us); i++)
         drop(t, s, s->oldest);
     if (atomic_load(&t->n) < t->max)
         return;
+    struct entry *victim = NULL;
     int looked = 0;
-    for (struct entry *e = s->oldest; e && looked < 64; e = e->after, looked++)
-        if (is_over(e, now_us) || (!e->strict && e->moving == 0)) {
-            drop(t, s, e);
-            return;
-        }
+    for (struct entry *e = s->oldest; e && looked < 64; e = e->after, looked++) {
+        bool may_go = is_over(e, now_us) || (!e->strict && e->moving == 0);
+        if (may_go && (!victim || !e->was_used))
+            victim = e;
+        if (victim && !victim->was_used)
+            break;
+    }
+    if (victim)
+        drop(t, s, victim);
 }
 
 static enum err add(struct session_table *t, struct shard *s, uint64_t hash,
@@ -182,6 +205,7 @@ static enum err add(struct session_table *t, struct shard *s, uint64_t hash,
         return ERR_NOMEM;
     }
     e->key = *key;
+    e->hash = hash;
     struct entry **at = bucket(t, s, hash);
     e->chain = *at;
     *at = e;
@@ -203,6 +227,13 @@ static void open_as(struct entry *e, const struct session_ask *ask)
     e->expires_us = ask->now_us + ask->ttl_us;
 }
 
+/* Where its next step is written, when there is room. */
+static uint32_t next_id(const struct entry *e)
+{
+    uint32_t at = e->ids_at + (e->ids_n < e->ids_cap ? e->ids_n : 0);
+    return at < e->ids_cap ? at : at - e->ids_cap;
+}
+
 /* ---- the calls ---- */
 
 enum err session_table_enter(struct session_table *t, const struct session_ask *ask,
@@ -221,15 +252,17 @@ enum err session_table_enter(struct session_table *t, const struct session_ask *
         if (err == OK)
             open_as(e, ask);
     } else {
-        unlink_use(s, e);
-        link_newest(s, e);
+        e->was_used = true;
         if (!agrees(e, ask))
             err = ERR_SESSION_BUDGET;
         else if (!e->strict) /* With a budget it is kept by what the journal holds. */
             e->expires_us = ask->now_us + ask->ttl_us;
     }
-    if (e)
+    if (e) {
         show(e, ret_view);
+        if (e->ids) /* For session_table_step, a few microseconds from now. */
+            __builtin_prefetch(e->ids[next_id(e)], 1);
+    }
     pthread_mutex_unlock(&s->mutex);
     return err;
 }
@@ -332,12 +365,12 @@ void session_table_step(struct session_table *t, const struct session_key *key,
         e->steps++;
         if (e->ids_n == e->ids_cap)
             widen_ids(t, e);
-        if (e->ids_n < e->ids_cap) {
-            memcpy(e->ids[(e->ids_at + e->ids_n++) % e->ids_cap], id, ID_BYTES);
-        } else if (e->ids_cap) {
-            memcpy(e->ids[e->ids_at], id, ID_BYTES);
+        if (e->ids_cap)
+            memcpy(e->ids[next_id(e)], id, ID_BYTES);
+        if (e->ids_n < e->ids_cap)
+            e->ids_n++;
+        else if (e->ids_cap)
             e->ids_at = (e->ids_at + 1) % e->ids_cap;
-        }
     }
     pthread_mutex_unlock(&s->mutex);
 }

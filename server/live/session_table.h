@@ -6,8 +6,9 @@
  * used = what the journal knows (spent and reserved) + what is on its way there.
  *
  * Bounds. At most `max` sessions. A new one takes the place of one that has expired, or of the one
- * in its shard that was not used for longest if that has no budget: such a session loses the arm
- * it held, and its steps. One with a budget never goes before it expires (ERR_LIMIT). Of each
+ * in its shard that was not used for longest, about (a use is a mark, looked at when room is
+ * needed: the second chance of a clock), if that has no budget: such a session loses the arm it
+ * held, and its steps. One with a budget never goes before it expires (ERR_LIMIT). Of each
  * session the last SESSION_STEPS_MAX decisions are remembered, 16 bytes each, SESSION_STEPS_ALL
  * over all sessions: beyond that a session keeps what it has room for. Restart: sessions with a
  * budget come back (session_table_restore), the others begin anew. Owns: its entries. Threads: any;

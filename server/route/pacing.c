@@ -199,19 +199,23 @@ static bool unknown(const struct router_view *router, const struct eligible *arm
     return !(router->arms[arm->index]->seen_mask >> metric & 1);
 }
 
+/* What a step on the unit interval is in the raw unit of a metric; of a logarithmic one, in e. */
+static double span_of(const struct metric_def *m)
+{
+    return m->logarithmic ? log(m->norm_high / m->norm_low) : m->norm_high - m->norm_low;
+}
+
 /* The raw value of a prediction z; around what the arm showed lately, if it did. */
-static double raw_of(const struct metric_def *m, const struct arm_view *a, uint32_t metric,
-                     double z)
+static double raw_of(const struct metric_def *m, double span, const struct arm_view *a,
+                     uint32_t metric, double z)
 {
     double mean = a->recent_raw[metric], raw;
     bool shown = a->mean_mask >> metric & 1;
     if (m->logarithmic) {
-        double octaves = log(m->norm_high / m->norm_low);
         if (!shown)
-            return m->norm_low * exp(z * octaves);
-        raw = mean * exp((z - a->recent_z[metric]) * octaves);
+            return m->norm_low * exp(z * span);
+        raw = mean * exp((z - a->recent_z[metric]) * span);
     } else {
-        double span = m->norm_high - m->norm_low;
         raw = m->norm_low + z * span;
         if (!shown)
             return raw;
@@ -225,7 +229,7 @@ void pacing_costs(const struct router_view *router, uint32_t metric, const float
                   const struct eligible *arms, uint32_t n, float *ret_cost)
 {
     const struct metric_def *def = &router->config->metrics[metric];
-    double dearest = unknown_cost * budget;
+    double dearest = unknown_cost * budget, span = span_of(def);
     uint32_t unknown_n = 0;
     score_predict_arms(router, metric, x, arms, n, ret_cost);
     for (uint32_t i = 0; i < n; i++) {
@@ -234,8 +238,9 @@ void pacing_costs(const struct router_view *router, uint32_t metric, const float
             unknown_n++;
             continue;
         }
-        ret_cost[i] = (float)fmax(raw_of(def, a, metric, (double)ret_cost[i]), 0);
-        dearest = fmax(dearest, (double)ret_cost[i]);
+        double raw = raw_of(def, span, a, metric, (double)ret_cost[i]);
+        ret_cost[i] = raw > 0 ? (float)raw : 0; /* fmax is a call. */
+        dearest = (double)ret_cost[i] > dearest ? (double)ret_cost[i] : dearest;
     }
     if (unknown_n == n)
         dearest = 0;
@@ -274,13 +279,19 @@ uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
                        const struct pacing_terms *t, struct eligible *arms, float *cost, uint32_t n,
                        uint32_t *ret_trials)
 {
-    float cheapest = cost[0];
+    float cheapest = cost[0], dearest = cost[0];
     bool any_bearable = false;
     uint32_t kept = 0, trials = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 1; i < n; i++) {
         cheapest = cost[i] < cheapest ? cost[i] : cheapest;
-        any_bearable = any_bearable || bearable(router, &arms[i], metric, t->budget, cost[i]);
+        dearest = cost[i] > dearest ? cost[i] : dearest;
     }
+    if (ret_trials)
+        *ret_trials = 0;
+    if (!t->cheapest_only && (double)dearest <= t->affordable)
+        return n;
+    for (uint32_t i = 0; i < n && !any_bearable; i++)
+        any_bearable = bearable(router, &arms[i], metric, t->budget, cost[i]);
     for (uint32_t i = 0; i < n; i++) {
         bool trial = !any_bearable && arms[i].issued < TRIALS && unknown(router, &arms[i], metric);
         bool affordable = !t->cheapest_only && (double)cost[i] <= t->affordable;
@@ -297,73 +308,87 @@ uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
     return kept;
 }
 
-static double worth(const struct score *s, double width_share)
-{
-    return (double)s->mean + width_share * (double)s->width;
-}
+/* The arms that a menu is made of. */
+struct field {
+    double *u, *c; /* (n) */
+    uint32_t n;
+};
 
-/* Where a context starts: the cheapest arm, the best of those at the same cost. Where its steps
- * end: the best arm, the cheapest of those as good. */
-static void find_ends(const struct score *s, const float *cost, uint32_t n, double share,
-                      uint32_t *ret_first, uint32_t *ret_last)
+/* Where a context starts: the cheapest arm, the best of those at the same cost. */
+static uint32_t find_start(const struct field *f)
 {
-    *ret_first = *ret_last = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        double u = worth(&s[i], share), best = worth(&s[*ret_last], share);
-        float least = cost[*ret_first];
-        if (cost[i] < least || (cost[i] <= least && u > worth(&s[*ret_first], share)))
-            *ret_first = i;
-        if (u > best || (u >= best && cost[i] < cost[*ret_last]))
-            *ret_last = i;
-    }
-}
-
-/* Gift wrapping: from one corner of the hull to the next is the steepest rise; of equal ones the
- * longest. Rises are compared by cross products. n: there is none. */
-static uint32_t next_step(const struct score *s, const float *cost, uint32_t n, double share,
-                          uint32_t from)
-{
-    uint32_t at = n;
-    double u = worth(&s[from], share), c = (double)cost[from], du = 0, dc = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        double di = worth(&s[i], share) - u, ci = (double)cost[i] - c;
-        if (!(di > 0) || !(ci > 0))
-            continue;
-        double left = di * dc, right = du * ci;
-        if (at == n || left > right || (left >= right && ci > dc)) {
+    uint32_t at = 0;
+    for (uint32_t i = 1; i < f->n; i++)
+        if (f->c[i] < f->c[at] || (f->c[i] <= f->c[at] && f->u[i] > f->u[at]))
             at = i;
-            du = di;
-            dc = ci;
-        }
+    return at;
+}
+
+/* Where its steps end: the best arm, the cheapest of those as good. */
+static uint32_t find_end(const struct field *f)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 1; i < f->n; i++)
+        if (f->u[i] > f->u[at] || (f->u[i] >= f->u[at] && f->c[i] < f->c[at]))
+            at = i;
+    return at;
+}
+
+/* Gift wrapping: from one corner of the hull to the next is the steepest rise. Keeps the arms that
+ * are better and dearer than the corner (no other is on the hull after it) and returns which is
+ * next. No branch, and rises are compared as integers, which order floats that are not negative:
+ * which arm it is is as good as random, and each wrong guess of a CPU costs more than the rest. */
+static uint32_t climb(struct field *f, double u, double c)
+{
+    uint32_t kept = 0, at = 0;
+    int64_t steepest = -1;
+    for (uint32_t i = 0; i < f->n; i++) {
+        double ui = f->u[i], ci = f->c[i], rise = (ui - u) / (ci - c);
+        int64_t above = (ui > u) & (ci > c), order;
+        memcpy(&order, &rise, sizeof order);
+        order |= above - 1;
+        at = order > steepest ? kept : at;
+        steepest = order > steepest ? order : steepest;
+        f->u[kept] = ui;
+        f->c[kept] = ci;
+        kept += (uint32_t)above;
     }
+    f->n = kept;
     return at;
 }
 
 /* More corners than a menu holds: the last step goes straight to the end. */
-static void fill_menu(const struct score *s, const float *cost, uint32_t n, double share,
-                      struct pacing_menu *m)
+static void fill_menu(struct field *f, struct pacing_menu *m)
 {
-    uint32_t from, last;
-    find_ends(s, cost, n, share, &from, &last);
-    m->base = (double)cost[from];
+    uint32_t at = find_start(f);
+    double u = f->u[at], c = f->c[at];
+    m->base = c;
     m->n = 0;
-    while (from != last && m->n < PACING_STEPS) {
-        uint32_t to = m->n == PACING_STEPS - 1 ? last : next_step(s, cost, n, share, from);
-        if (to == n)
+    while (m->n < PACING_STEPS) {
+        at = climb(f, u, c);
+        if (f->n == 0)
             return;
-        double run = (double)cost[to] - (double)cost[from];
-        m->price[m->n] = (worth(&s[to], share) - worth(&s[from], share)) / run;
+        if (m->n == PACING_STEPS - 1)
+            at = find_end(f);
+        double run = f->c[at] - c;
+        m->price[m->n] = (f->u[at] - u) / run;
         m->cost[m->n++] = run;
-        from = to;
+        u = f->u[at];
+        c = f->c[at];
     }
 }
 
 void pacing_apply(double lambda, const float *cost, uint32_t n, double width_share,
-                  struct score *scores, struct pacing_menu *ret_menu)
+                  struct score *scores, double *work, struct pacing_menu *ret_menu)
 {
-    fill_menu(scores, cost, n, width_share, ret_menu);
-    for (uint32_t i = 0; i < n; i++)
-        scores[i].mean = (float)((double)scores[i].mean - lambda * (double)cost[i]);
+    struct field f = {.u = work, .c = work + n, .n = n};
+    for (uint32_t i = 0; i < n; i++) {
+        double mean = (double)scores[i].mean, c = (double)cost[i];
+        f.u[i] = mean + width_share * (double)scores[i].width;
+        f.c[i] = c;
+        scores[i].mean = (float)(mean - lambda * c);
+    }
+    fill_menu(&f, ret_menu);
 }
 
 static void remember(struct pacing *p, const struct pacing_menu *menu)

@@ -91,7 +91,7 @@ void score_predict_arms(const struct router_view *router, uint32_t m, const floa
             view[i] = router->arms[arms[at + i].index];
         score_pass_predict(&pass, view, k, m, ret_z + at);
         for (uint32_t i = 0; i < k; i++)
-            ret_z[at + i] = (float)score_bound(router, view[i], m, (double)ret_z[at + i]);
+            ret_z[at + i] = (float)bound(router, view[i], m, (double)ret_z[at + i]);
     }
 }
 

@@ -2,25 +2,26 @@
 
 #include <string.h>
 
+/* A product that is looked up costs what ten to fifteen of a vector do. */
+static bool pays(uint32_t n, uint32_t d)
+{
+    return n <= SCORE_SPARSE_MAX && 7 * n * (n + 1) < d * (d + 1) / 2;
+}
+
+/* As far as it pays: a dense context is known by its first numbers. */
 static void sparse_fill(struct score_sparse *s, const float *x, uint32_t d)
 {
     s->n = 0;
     for (uint32_t i = 0; i < d; i++) {
         if (x[i] == 0.0F)
             continue;
-        if (s->n < SCORE_SPARSE_MAX) {
-            s->at[s->n] = (uint16_t)i;
-            s->v[s->n] = x[i];
-        }
-        if (++s->n > SCORE_SPARSE_MAX)
+        if (!pays(s->n + 1, d)) {
+            s->n++;
             return;
+        }
+        s->at[s->n] = (uint16_t)i;
+        s->v[s->n++] = x[i];
     }
-}
-
-/* A product that is looked up costs what ten to fifteen of a vector do. */
-static bool pays(uint32_t n, uint32_t d)
-{
-    return n <= SCORE_SPARSE_MAX && 7 * n * (n + 1) < d * (d + 1) / 2;
 }
 
 /* Most of a second cache of today (1 MiB): matrices of more than that are fetched ahead. */

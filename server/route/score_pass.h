@@ -18,7 +18,7 @@ enum { SCORE_SPARSE_MAX = 24 };
 
 /* A context with its zeros left out. */
 struct score_sparse {
-    uint32_t n; /* SCORE_SPARSE_MAX + 1: more than that; the rest is not filled. */
+    uint32_t n; /* When so many do not pay, the rest is not looked at. */
     uint16_t at[SCORE_SPARSE_MAX];
     float v[SCORE_SPARSE_MAX];
 };

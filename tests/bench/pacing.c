@@ -28,6 +28,7 @@ struct bench {
     struct eligible arms[ARMS_MAX];
     struct score scores[ARMS_MAX];
     float cost[ARMS_MAX];
+    double work[2 * ARMS_MAX];
     double ns[STEPS + 1][PASSES];
 };
 
@@ -135,7 +136,7 @@ static void decide_one(struct bench *b, uint32_t i, double ns[STEPS + 1])
     at[3] = now_ns();
     n = pacing_filter(r, b->metric, &t, b->arms, b->cost, n, NULL);
     at[4] = now_ns();
-    pacing_apply(t.lambda, b->cost, n, 1, b->scores, &menu);
+    pacing_apply(t.lambda, b->cost, n, 1, b->scores, b->work, &menu);
     at[5] = now_ns();
     uint32_t best = 0;
     for (uint32_t a = 1; a < n; a++)

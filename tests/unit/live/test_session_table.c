@@ -137,6 +137,25 @@ static void a_full_table_forgets_who_has_no_budget_and_refuses_when_all_have(voi
     session_table_free(t);
 }
 
+static void a_full_table_forgets_others_before_those_that_are_used(void **unused)
+{
+    (void)unused;
+    struct session_table *t;
+    struct session_view v;
+    char name[16];
+    assert_int_equal(session_table_new(1000, &t), OK);
+    for (int i = 0; i < 4000; i++) {
+        (void)snprintf(name, sizeof name, "plain%d", i);
+        struct session_ask ask = ask_of(name, 0, 0), used = ask_of("used", 0, 0);
+        assert_int_equal(session_table_enter(t, &used, &v), OK);
+        assert_int_equal(v.steps, (uint64_t)i);
+        session_table_step(t, &used.key, (const uint8_t[ID_BYTES]){1}, 1);
+        enum err e = session_table_enter(t, &ask, &v);
+        assert_true(e == OK || e == ERR_LIMIT); /* Nobody else is in its shard. */
+    }
+    session_table_free(t);
+}
+
 static void the_last_steps_are_remembered_in_order(void **unused)
 {
     (void)unused;
@@ -244,6 +263,7 @@ int main(void)
         cmocka_unit_test(an_open_session_may_be_named_without_its_budget_but_not_with_another),
         cmocka_unit_test(a_session_expires_unless_something_of_it_is_on_its_way),
         cmocka_unit_test(a_full_table_forgets_who_has_no_budget_and_refuses_when_all_have),
+        cmocka_unit_test(a_full_table_forgets_others_before_those_that_are_used),
         cmocka_unit_test(the_last_steps_are_remembered_in_order),
         cmocka_unit_test(what_the_journal_held_is_there_after_a_start),
         cmocka_unit_test(racers_for_the_last_cent_get_no_more_than_there_is),
