@@ -12,6 +12,7 @@
 
 #define YAML_MAX (16UL * 1024 * 1024)
 #define DETAIL_CAP 256
+#define LIST_CAP 8192 /* All replicas of a router. */
 
 typedef Shunt__V1__RouterSpec spec_t;
 
@@ -154,6 +155,51 @@ static void table_compare(struct apply_plan *plan, const char *table, json_t *wa
     }
 }
 
+/* Sets `path` of the update to a scalar or a list of strings. */
+static void setting_set(struct apply_plan *plan, Shunt__V1__UpdateRouterRequest *update,
+                        const char *path, const json_t *value)
+{
+    struct form_error error;
+    char list[LIST_CAP] = "", *text = NULL;
+    size_t i, len = 0;
+    const json_t *item;
+    json_array_foreach(value, i, item)
+    {
+        int n = snprintf(list + len, sizeof list - len, "%s%s", i ? "," : "",
+                         json_is_string(item) ? json_string_value(item) : "");
+        if (n < 0 || (size_t)n >= sizeof list - len) {
+            plan->failed = true;
+            return;
+        }
+        len += (size_t)n;
+    }
+    if (!json_is_array(value) && !json_is_string(value))
+        text = form_json_print(value, 0);
+    const char *shown = json_is_array(value) ? list : text ? text : json_string_value(value);
+    if (!shown || form_set_field(&update->base, path, shown, &error) != FORM_OK)
+        plan->failed = true;
+    free(text);
+}
+
+/* Only what the file names: the rest of a residency keeps what it has. */
+static void residency_compare(struct apply_plan *plan, const char *router, json_t *want,
+                              const json_t *have, Shunt__V1__UpdateRouterRequest *update)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(want, key, value)
+    {
+        char detail[DETAIL_CAP], path[128];
+        json_t *now = json_object_get(have, key);
+        if (now && same(value, now))
+            continue;
+        snprintf(path, sizeof path, "settings.residency.%.80s", key);
+        change_text(detail, path + strlen("settings."), now, value);
+        setting_set(plan, update, path, value);
+        line_add(plan, "change", router, NULL, detail);
+    }
+}
+
 /* Settings that are there and differ go into one UpdateRouter; the ridges are part of the
  * statistics. */
 static void settings_compare(struct apply_plan *plan, const char *router, json_t *want,
@@ -167,10 +213,13 @@ static void settings_compare(struct apply_plan *plan, const char *router, json_t
     json_object_foreach(want, key, value)
     {
         char detail[DETAIL_CAP], path[128];
-        struct form_error error;
         json_t *now = json_object_get(have, key);
         if (now && same(value, now))
             continue;
+        if (strcmp(key, "residency") == 0) {
+            residency_compare(plan, router, value, now, update);
+            continue;
+        }
         change_text(detail, key, now, value);
         if (listed(key, fixed)) {
             line_add(plan, "fixed", router, NULL, detail);
@@ -194,13 +243,9 @@ static void settings_compare(struct apply_plan *plan, const char *router, json_t
             line_add(plan, "change", router, NULL, detail);
             continue;
         }
-        char *text = json_is_string(value) ? NULL : form_json_print(value, 0);
         snprintf(path, sizeof path, "settings.%s", key);
-        if (form_set_field(&update->base, path, text ? text : json_string_value(value), &error) !=
-            FORM_OK)
-            plan->failed = true;
+        setting_set(plan, update, path, value);
         line_add(plan, "change", router, NULL, detail);
-        free(text);
     }
 }
 
@@ -356,6 +401,27 @@ static void arm_change_line(struct apply_plan *plan, const char *router,
               request ? &request->base : NULL, &shunt__v1__arm_info__descriptor);
 }
 
+/* The server shows every number of an adapter, the file those that it declares. */
+static bool adapter_same(json_t *want, json_t *have)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach(want, key, value)
+    {
+        if (!same(value, json_object_get(have, key)))
+            return false;
+    }
+    json_object_foreach(have, key, value)
+    {
+        bool nothing = json_is_false(value) ||
+                       (json_is_number(value) && !(json_number_value(value) > 0)) ||
+                       (json_is_string(value) && json_string_length(value) == 0);
+        if (!nothing && !json_object_get(want, key))
+            return false;
+    }
+    return true;
+}
+
 static void arm_compare(struct apply_plan *plan, const char *router, const Shunt__V1__ArmSpec *want,
                         const json_t *have)
 {
@@ -368,9 +434,9 @@ static void arm_compare(struct apply_plan *plan, const char *router, const Shunt
     }
     json_object_foreach(wanted, key, value)
     {
-        const json_t *now = json_object_get(have, key);
+        json_t *now = json_object_get(have, key);
         char one[DETAIL_CAP];
-        if (now && same(value, now))
+        if (now && (strcmp(key, "adapter") == 0 ? adapter_same(value, now) : same(value, now)))
             continue;
         change_text(one, key, now, value);
         size_t len = strlen(detail);

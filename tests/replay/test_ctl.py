@@ -229,6 +229,23 @@ class Ctl(unittest.TestCase):
                                env=self.env(), timeout=60)
         self.assertEqual(p.returncode, 1)
 
+    def test_apply_compares_a_residency_member_by_member(self):
+        sample = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(
+            os.path.abspath(__file__)))), "deploy", "sample", "adapters.yaml")
+        with open(sample) as f:
+            text = f.read()
+        self.assertIn("+ router loras", self.run_ctl("apply", "-f", sample, "--yes"))
+        self.assertIn("nothing to change", self.run_ctl("apply", "-f", sample))
+        other = self.path("other.yaml", text.replace("slots: 4", "slots: 3").replace(
+            '"http://127.0.0.1:8000"', '"http://127.0.0.1:8000", "http://127.0.0.1:8001"').replace(
+                "rank: 16", "rank: 8"))
+        shown = self.run_ctl("apply", "-f", other, "--yes")
+        self.assertIn("residency.slots 4 -> 3", shown)
+        self.assertIn("residency.replicas", shown)
+        self.assertIn("arm math", shown)
+        self.assertIn("nothing to change", self.run_ctl("apply", "-f", other))
+        self.run_ctl("router", "remove", "loras")
+
     def test_apply_shows_changes_and_refuses_what_cannot_be(self):
         first = self.path("first.yaml", ROUTERS)
         self.run_ctl("apply", "-f", first, code=2)  # Nobody to ask.
