@@ -1,6 +1,7 @@
 /* shunt-bench - honest figures: one subcommand a question, each with its machine and its noise.
  *
  *   shunt-bench rpc         what the wire costs, against a bare echo; see rpc.h
+ *   shunt-bench engines     RouteRequest while an engine is dead, slow, lying; see engines.h
  *   shunt-bench features    a prompt's context; see features.h
  *   shunt-bench score       all arms, against the read bandwidth of the machine; see score.h
  *   shunt-bench update      learning from an outcome, and publishing; see update.h
@@ -8,6 +9,7 @@
  *   shunt-bench recover     a start; see journal.h
  *   shunt-bench memory      of an arm, of an outcome, of a server under load; see memory.h */
 #include "tests/bench/echo.h"
+#include "tests/bench/engines.h"
 #include "tests/bench/features.h"
 #include "tests/bench/journal.h"
 #include "tests/bench/memory.h"
@@ -24,7 +26,7 @@ static const struct {
     int (*run)(int argc, char **argv);
 } commands[] = {{"rpc", bench_rpc},       {"features", bench_features}, {"score", bench_score},
                 {"update", bench_update}, {"journal", bench_journal},   {"recover", bench_recover},
-                {"memory", bench_memory}};
+                {"memory", bench_memory}, {"engines", bench_engines}};
 
 int main(int argc, char **argv)
 {
