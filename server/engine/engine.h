@@ -86,7 +86,7 @@ struct route_in {
     struct slice decision_id;    /* Empty: the server makes one. */
     struct slice body;           /* The request's bytes; hashed when decision_id is given. */
     struct slice session;        /* Empty: none. */
-    struct slice session_metric; /* Of a strict budget; empty: the request brings none. */
+    struct slice session_metric; /* Of a strict budget; data NULL: the request brings none. */
     double session_amount;       /* In that metric's unit. */
     bool latency_critical;       /* Nobody explores with it by force. */
     bool dry_run;

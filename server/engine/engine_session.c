@@ -62,7 +62,9 @@ static enum err fill_ask(const struct router_view *r, struct slice session, stru
     ret->key.router_uid = r->uid;
     ret->now_us = now_us;
     ret->ttl_us = (int64_t)(r->config->settings.session_ttl_s * 1e6);
-    return metric.len ? read_budget(r->config, metric, amount, ret, detail) : OK;
+    /* A budget whose metric is empty is a mistake, never no budget: it would let everything pass.
+     */
+    return metric.data ? read_budget(r->config, metric, amount, ret, detail) : OK;
 }
 
 static enum err say_enter(enum err e, const struct session_ask *ask, const struct session_view *v,
@@ -84,7 +86,7 @@ enum err engine_session_enter(struct engine_worker *w, const struct router_view 
     s->reserved = 0;
     s->left_out = 0;
     if (!s->named)
-        return in->session_metric.len == 0
+        return !in->session_metric.data
                    ? OK
                    : err_say(detail, ERR_INVALID, "session_budget needs a session_id");
     TRY(fill_ask(r, in->session, in->session_metric, in->session_amount, now_us, &s->ask, detail));

@@ -160,6 +160,27 @@ static void a_restart_keeps_every_reservation(void **unused)
     served_close(&s);
 }
 
+static void a_budget_without_a_metric_is_refused_not_dropped(void **unused)
+{
+    (void)unused;
+    struct served s;
+    struct session_info info;
+    struct session_in by_name = {
+        .router = text("default"), .session = text("run"), .metric = text(""), .amount = 1};
+    served_open(&s);
+    served_router(&s, "default", NULL);
+    add_arm(&s, "only", .3, -1, -1);
+    struct route_in in = budgeted("run", 1);
+    in.session_metric = text("");
+    assert_int_equal(ask(&s, &in), ERR_BAD_NAME);
+    assert_non_null(strstr(s.detail.text, "session_budget.metric"));
+    assert_int_equal(engine_session_start(s.w, &by_name, &info, &s.detail), ERR_BAD_NAME);
+    assert_int_equal(ask(&s, &(struct route_in){.session_metric = text("")}), ERR_INVALID);
+    in = budgeted("run", 1); /* Nothing was opened: with its budget it is a new one. */
+    assert_int_equal(ask(&s, &in), OK);
+    served_close(&s);
+}
+
 static void a_dry_run_opens_and_reserves_nothing(void **unused)
 {
     (void)unused;
@@ -398,6 +419,7 @@ int main(void)
         cmocka_unit_test(an_arm_without_a_bound_is_not_chosen_and_the_reason_says_what_to_declare),
         cmocka_unit_test(the_budget_is_never_exceeded_and_what_is_reported_is_free_again),
         cmocka_unit_test(a_restart_keeps_every_reservation),
+        cmocka_unit_test(a_budget_without_a_metric_is_refused_not_dropped),
         cmocka_unit_test(a_dry_run_opens_and_reserves_nothing),
         cmocka_unit_test(a_session_stays_with_its_arm_until_it_may_not_serve),
         cmocka_unit_test(a_reward_for_the_session_goes_to_its_steps_by_the_rule),
