@@ -131,11 +131,30 @@ enum ctl_exit command_fill(const struct command_input *in, ProtobufCMessage *mes
     return code;
 }
 
+/* The contract's required fields that an option fills: absent, they would be sent as 0 or empty,
+ * and the server would speak of a bad name or range where something is missing. */
+static enum ctl_exit all_given(const struct command_input *in)
+{
+    const ProtobufCMessageDescriptor *type = in->command->request;
+    for (const struct command_option *o = in->command->options; o->name; o++) {
+        if (o->kind != COMMAND_SET || command_value(in, o->name))
+            continue;
+        const ProtobufCFieldDescriptor *field =
+            protobuf_c_message_descriptor_get_field_by_name(type, o->path);
+        if (field && field->label == PROTOBUF_C_LABEL_REQUIRED)
+            return ctl_fail(CTL_USAGE, "%s needs --%s %s (%s)", in->command->words, o->name, o->arg,
+                            o->doc);
+    }
+    return CTL_OK;
+}
+
 enum ctl_exit command_request(const struct command_input *in, ProtobufCMessage **ret)
 {
     const struct command *command = in->command;
     struct form_error error;
-    enum ctl_exit code = CTL_OK;
+    enum ctl_exit code = all_given(in);
+    if (code != CTL_OK)
+        return code;
     ProtobufCMessage *message = form_message_new(command->request);
     if (!message)
         return ctl_fail(CTL_REFUSED, "out of memory");

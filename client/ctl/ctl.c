@@ -171,7 +171,7 @@ static const char *hint_for(const char *code)
         {"FIXED_AT_CREATION", "add a router under another name, or remove this one first"},
         {"DECISION_NOT_FOUND",
          "a decision is known by its token, or while the decision log has it"},
-        {"NO_ELIGIBLE_ARM", "`shuntctl arm list` shows which arms are paused or in cooldown"},
+        {"NO_ELIGIBLE_ARM", "`shuntctl arm show ARM` shows what an arm declares and how it stands"},
         {"EXISTS", "name a path on the server's host that is not there yet"},
     };
     for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)

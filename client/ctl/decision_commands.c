@@ -336,6 +336,8 @@ static enum ctl_exit print_report(const struct ctl *ctl, const ProtobufCMessage 
             printf(" %s", r->counted[i]);
         puts("");
     }
+    if (r->gated)
+        puts("note: the source's rule is log_only; recorded, teaches nobody");
     if (r->unweighted)
         puts("note: none of these metrics has weight in the router's utility");
     if (r->orphaned)
@@ -511,6 +513,8 @@ static const struct command_option route_options[] = {
     {"max-ranked", "N", "show the N best arms", "max_ranked", COMMAND_SET},
     {"explain", NULL, "show the terms of each ranked arm", "explain", COMMAND_FLAG},
     {"dry-run", NULL, "decide, but count and log nothing", "dry_run", COMMAND_FLAG},
+    {"latency-critical", NULL, "explore nothing by force with it", "latency_critical",
+     COMMAND_FLAG},
     {"defer", NULL, "decide ahead: it counts once it is activated, or reported", "defer_activation",
      COMMAND_FLAG},
     END};

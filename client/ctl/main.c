@@ -163,6 +163,26 @@ static const struct command *command_find(const struct command *const *tables, i
     return NULL;
 }
 
+/* A command and what it does. argp wraps without an indent, so the lines are broken here. */
+static void help_row(FILE *out, const struct command *c)
+{
+    enum { indent = 33, width = 78 - indent };
+    int at = fprintf(out, "  %-17s %-12s", c->words, c->args ? c->args : "");
+    int end = (int)strcspn(c->doc, "\v");
+    const char *doc = c->doc;
+    for (; end > 0; at = 0) {
+        int n = end;
+        if (n > width)
+            for (n = width; n > 1 && doc[n] != ' ';)
+                n--;
+        fprintf(out, "%*s%.*s\n", at < indent ? indent - at : 1, "", n, doc);
+        while (n < end && doc[n] == ' ')
+            n++;
+        doc += n;
+        end -= n;
+    }
+}
+
 /* The text of --help: what it is, the commands, then addresses and exit codes. The caller frees. */
 static char *help_make(const struct command *const *tables)
 {
@@ -176,11 +196,27 @@ static char *help_make(const struct command *const *tables)
           out);
     for (; *tables; tables++)
         for (const struct command *c = *tables; c->words; c++)
-            fprintf(out, "  %-14s %-11s %.*s\n", c->words, c->args ? c->args : "",
-                    (int)strcspn(c->doc, "\v"), c->doc);
+            help_row(out, c);
     fputs(about_all, out);
     fclose(out);
     return text;
+}
+
+/* `shuntctl arm`, `shuntctl arm --help`: the commands that begin with the word. Whether there are.
+ */
+static bool group_show(const struct command *const *tables, int argc, char **argv)
+{
+    size_t len = strlen(argv[0]), n = 0;
+    bool help = argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-?") == 0);
+    FILE *out = help ? stdout : stderr;
+    for (; (argc == 1 || help) && *tables; tables++)
+        for (const struct command *c = *tables; c->words; c++)
+            if (strncmp(c->words, argv[0], len) == 0 && c->words[len] == ' ') {
+                if (n++ == 0)
+                    fprintf(out, "Commands that begin with %s (each has a --help):\n", argv[0]);
+                help_row(out, c);
+            }
+    return n > 0;
 }
 
 struct start {
@@ -241,6 +277,8 @@ static enum ctl_exit start_run(struct ctl *ctl, int argc, char **argv)
     free(help);
     const struct command *command =
         command_find(tables, argc - start.next, argv + start.next, &words);
+    if (!command && group_show(tables, argc - start.next, argv + start.next))
+        return argc - start.next > 1 ? CTL_OK : CTL_USAGE;
     if (!command)
         return ctl_fail(CTL_USAGE, "'%.32s%s%.32s' is no command; see shuntctl --help",
                         argv[start.next], start.next + 1 < argc ? " " : "",

@@ -519,6 +519,15 @@ static const struct command_option router_update_options[] = {
          "spec.context_window", COMMAND_SET},                                                      \
         {"max-output-tokens", "TOKENS", "most it can be asked for; 0: not declared",               \
          "spec.max_output_tokens", COMMAND_SET},                                                   \
+        {"caps", "METRIC=X,...", "most that one request can cost, for strict sessions",            \
+         "spec.caps", COMMAND_PAIRS},                                                              \
+        {"adapter-base", "MODEL", "it is an adapter of this base model",                           \
+         "spec.adapter.base_model", COMMAND_SET},                                                  \
+        {"adapter-path", "PATH", "where the engine finds its weights", "spec.adapter.path",        \
+         COMMAND_SET},                                                                             \
+        {"adapter-bytes", "N", "fast memory that it takes", "spec.adapter.size_bytes",             \
+         COMMAND_SET},                                                                             \
+        {"adapter-rank", "N", "its rank", "spec.adapter.rank", COMMAND_SET},                       \
         {"modalities", "text,image,...", "all that it takes; empty: not declared",                 \
          "spec.modalities", COMMAND_SET},                                                          \
         {"tools", "true|false", "whether it can call tools", "spec.tools", COMMAND_SET},           \

@@ -42,7 +42,7 @@
       "ask for a partial one, or restore a backup from before the source reported")                \
     X(ERR_LOG_REQUIRED, "DECISION_LOG_REQUIRED", "set decision_log to DECISION_LOG_ALL")           \
     X(ERR_SOURCE_CAP, "SOURCE_CAP", "the source has reached its cap; report the rest later")       \
-    X(ERR_NO_ELIGIBLE_ARM, "NO_ELIGIBLE_ARM", "see the reason of each arm in the message")         \
+    X(ERR_NO_ELIGIBLE_ARM, "NO_ELIGIBLE_ARM", "ask for less, or mend what keeps the arms out")     \
     X(ERR_ROUTER_EXISTS, "ROUTER_EXISTS", "update the router or choose another name")              \
     X(ERR_ARM_EXISTS, "ARM_EXISTS", "update the arm, or remove it first")                          \
     X(ERR_EXISTS, "EXISTS", "choose a path that does not exist yet")                               \

@@ -246,6 +246,42 @@ class Ctl(unittest.TestCase):
         self.assertIn("nothing to change", self.run_ctl("apply", "-f", other))
         self.run_ctl("router", "remove", "loras")
 
+    def test_the_first_word_alone_lists_its_commands(self):
+        arms = self.run_ctl("arm", "--help")
+        self.assertIn("arm drain", arms)
+        self.assertNotIn("router list", arms)
+        self.assertIn("session end", self.run_ctl("session", code=2))
+        self.assertIn("no command", self.run_ctl("arm", "nonsense", code=2))
+        for line in self.run_ctl("--help").splitlines():
+            self.assertLess(len(line), 80)
+
+    def test_what_a_command_needs_is_asked_for_by_name(self):
+        for words, option in ((("budget", "set", "acme", "--metric", "cost_usd"), "--per-request"),
+                              (("arm", "price", "x"), "--factor"), (("forget",), "--source")):
+            self.assertIn("needs " + option, self.run_ctl(*words, code=2))
+
+    def test_a_strict_session_is_served_by_arms_with_a_cap(self):
+        self.run_ctl("router", "add", "strict", "--arm", "open", "--source", "log=log_only")
+        self.run_ctl("arm", "add", "capped", "--router", "strict", "--caps", "cost_usd=.01")
+        self.run_ctl("session", "start", "s", "--router", "strict", "--amount", ".05", code=1)
+        got = self.json_of("route", "--router", "strict", "--session", "s", "--budget", ".05",
+                           "--budget-metric", "cost_usd", "--latency-critical")
+        self.assertEqual((got["arm_id"], got["session_reserved"]), ("capped", .01))
+        self.assertIn("log_only", self.run_ctl("report", got["decision_id"], "--metric", "reward=1",
+                                               "--source", "log"))
+        self.run_ctl("router", "remove", "strict")
+
+    def test_an_adapter_is_declared_with_its_arm(self):
+        self.run_ctl("router", "add", "lora", "--set", "residency.slots=2")
+        self.run_ctl("arm", "add", "a", "--router", "lora", "--adapter-base", "m",
+                     "--adapter-bytes", "1000")
+        self.run_ctl("arm", "update", "a", "--router", "lora", "--adapter-path", "/m/a",
+                     "--adapter-rank", "8")
+        adapter = self.json_of("arm", "show", "a", "--router", "lora")["spec"]["adapter"]
+        self.assertEqual((adapter["base_model"], adapter["path"], adapter["rank"],
+                          int(adapter["size_bytes"])), ("m", "/m/a", 8, 1000))
+        self.run_ctl("router", "remove", "lora")
+
     def test_apply_shows_changes_and_refuses_what_cannot_be(self):
         first = self.path("first.yaml", ROUTERS)
         self.run_ctl("apply", "-f", first, code=2)  # Nobody to ask.
