@@ -33,7 +33,7 @@ enum state { DEAD, SLOW, LYING, STATES };
 static const struct {
     const char *name, *mode; /* mode NULL: the process is killed. */
 } states[STATES] = {
-    {"dead", NULL}, {"slow", "{\"mode\":\"slow\",\"ms\":1000}"}, {"lying", "{\"mode\":\"lie\"}"}};
+    {"dead", NULL}, {"slow", "{\"mode\":\"slow\",\"ms\":300}"}, {"lying", "{\"mode\":\"lie\"}"}};
 
 /* What the server did to the engine. */
 struct asked {
