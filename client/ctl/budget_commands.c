@@ -151,7 +151,9 @@ const struct command budget_commands[] = {
      .args = "[ROUTER]",
      .doc = "Show what may be spent and what was, by router and tenant.\v`known`: requests whose "
             "true cost was reported; the others count as predicted. `rate`: what a request may "
-            "cost now on average. `price`: utility that one unit costs now. `breaker`: share of "
+            "cost now on average. `bank`: saved, or owed: after a "
+            "price change or an alarm an account begins 20 requests' budgets in debt. `price`: "
+            "utility that one unit costs now. `breaker`: share of "
             "the requests under it.",
      .options = list_options,
      .positional_max = 1,
