@@ -5,6 +5,7 @@
 #include "state/model/fold.h"
 #include "state/model/model.h"
 
+#include <stddef.h>
 #include <string.h>
 
 enum { BATCH_SHARE = 64, BATCH_MOST = 256, DEDUP_MOST = 1000 };
@@ -105,7 +106,9 @@ static enum err open_frozen(struct target *t, struct err_detail *detail)
                        "%u and %u",
                        view->d, view->config->metrics_n, spec_d(&t->config.spec),
                        t->config.metrics_n);
-    t->frozen = *view;
+    /* All but the count of its holders, which others write. */
+    const size_t skip = offsetof(struct router_view, uid);
+    memcpy((char *)&t->frozen + skip, (const char *)view + skip, sizeof t->frozen - skip);
     t->frozen.config = &t->config;
     uint32_t known = 0;
     for (uint32_t i = 0; i < t->o.arms_n; i++) {
