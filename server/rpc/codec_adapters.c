@@ -143,8 +143,8 @@ static enum err path_in(const char *path, char ret_path[ADAPTER_PATH_CAP],
         if (!n) /* Clients that check would refuse every answer that holds it. */
             return err_say(detail, ERR_INVALID, "adapter.path: byte %zu is not UTF-8", i);
     }
-    if (len)
-        memcpy(ret_path, path, len);
+    if (path)
+        memcpy(ret_path, path, len + 1);
     return OK;
 }
 

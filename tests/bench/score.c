@@ -187,6 +187,17 @@ static void kernels(struct options *o)
 
 /* ---- sparse ---- */
 
+static void few_fill(struct score_sparse *few, const float *x, uint32_t d)
+{
+    few->n = 0;
+    for (uint32_t i = 0; i < d; i++) {
+        if (!(x[i] > 0))
+            continue;
+        few->at[few->n] = (uint16_t)i;
+        few->v[few->n++] = x[i];
+    }
+}
+
 /* Both ways of a context that has `n` numbers. */
 static void sparse_point(struct options *o, struct asking *a, uint32_t n)
 {
@@ -208,8 +219,11 @@ static void sparse_point(struct options *o, struct asking *a, uint32_t n)
             double began = machine_cpu_us();
             for (int i = 0; i < 20; i++) {
                 score_pass_init(&pass, &px, 1, d, arms_n, &square);
+                /* What it would not choose itself it has not looked through to the end. */
                 pass.sparse = way == 0;
-                if (way == 1)
+                if (way == 0)
+                    few_fill(&pass.few, x, d);
+                else
                     score_square_init(&square, x, d);
                 for (uint32_t at = 0; at < arms_n; at += SCORE_BLOCK)
                     score_pass_spread(&pass, views + at,
