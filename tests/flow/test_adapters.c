@@ -152,11 +152,15 @@ static void step(struct world *g, uint64_t t)
     request.router = router_name;
     request.features = x + 1;
     request.n_features = g->w.d;
-    do
+    for (;;) {
         must(call_unary(g->router, "/shunt.v1.Router/RouteRequest", &request.base,
                         &shunt__v1__route_response__descriptor, 20, &response, &error),
              &error);
-    while (!((const Shunt__V1__RouteResponse *)response)->adapter && t == 0);
+        if (t > 0 || ((const Shunt__V1__RouteResponse *)response)->adapter)
+            break; /* Until the first board is there, nobody is an adapter. */
+        protobuf_c_message_free_unpacked(response, NULL);
+        response = NULL;
+    }
     const Shunt__V1__RouteResponse *m = (const Shunt__V1__RouteResponse *)response;
     g->utility += serve(g, m, t, x, &reward);
     memcpy(d.token, m->decision_token.data, m->decision_token.len);
