@@ -90,7 +90,8 @@ void driver_take_items(struct driver *d, struct engine_item *items, size_t n)
     assert(n <= d->cap);
     for (size_t i = 0; i < n; i++)
         d->by_name[i] = &items[i];
-    qsort(d->by_name, n, sizeof *d->by_name, by_names);
+    if (n > 1) /* With nothing in the library yet there is no array either. */
+        qsort(d->by_name, n, sizeof *d->by_name, by_names);
     d->items = items;
     d->n = n;
 }

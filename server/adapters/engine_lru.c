@@ -31,7 +31,8 @@ static int falling(const void *a, const void *b)
 
 void lru_sort(int64_t *last, size_t n)
 {
-    qsort(last, n, sizeof *last, falling);
+    if (n > 1) /* An empty library has no array. */
+        qsort(last, n, sizeof *last, falling);
 }
 
 size_t lru_rank(const int64_t *last, size_t n, const struct lru_use *u)

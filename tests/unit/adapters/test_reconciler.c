@@ -138,6 +138,24 @@ static void starts_and_stops_at_any_moment(void **state)
     }
 }
 
+/* A router is created before its first arm, and its engine is looked at from then on. */
+static void a_replica_is_looked_at_before_anything_is_wanted_of_it(void **state)
+{
+    static const enum engine_kind kinds[] = {ENGINE_VLLM, ENGINE_SGLANG, ENGINE_LLAMACPP};
+    (void)state;
+    for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+        struct reconciler_config c = planned();
+        struct reconciler *r;
+        c.kind = kinds[k];
+        assert_int_equal(reconciler_open(&c, &r, NULL), OK);
+        assert_int_equal(reconciler_tick(r, 0), ERR_ENGINE_DOWN);
+        assert_int_equal(reconciler_desire(r, NULL, 0, NULL), OK);
+        assert_int_equal(reconciler_tick(r, 1), ERR_ENGINE_DOWN);
+        assert_int_equal(reconciler_rows(r, NULL, 0), 0);
+        reconciler_close(r);
+    }
+}
+
 static enum err everything(void)
 {
     struct reconciler_config c = planned();
@@ -182,6 +200,7 @@ int main(void)
         cmocka_unit_test(refuses_a_library_that_is_not_one_and_keeps_the_former),
         cmocka_unit_test(a_plan_that_somebody_else_carries_out_counts_as_done),
         cmocka_unit_test(starts_and_stops_at_any_moment),
+        cmocka_unit_test(a_replica_is_looked_at_before_anything_is_wanted_of_it),
         cmocka_unit_test(memory_may_run_out_anywhere),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
