@@ -195,6 +195,13 @@ struct exchange {
     grpc_status_code status;
 };
 
+static void exchange_init(struct exchange *x, grpc_completion_queue *queue)
+{
+    *x = (struct exchange){.queue = queue, .details = grpc_empty_slice()};
+    grpc_metadata_array_init(&x->initial);
+    grpc_metadata_array_init(&x->trailing);
+}
+
 static bool exchange_pack(struct exchange *x, const ProtobufCMessage *request)
 {
     size_t len = protobuf_c_message_get_packed_size(request);
@@ -299,10 +306,8 @@ int call_unary(struct call_channel *channel, const char *path, const ProtobufCMe
     int status;
     if (!(timeout_s > 0)) /* gRPC would still try, and sometimes be quick enough. */
         return fail(ret_error, CALL_DEADLINE_EXCEEDED, "no time is left for the call");
-    struct exchange x = {.queue = grpc_completion_queue_create_for_pluck(NULL),
-                         .details = grpc_empty_slice()};
-    grpc_metadata_array_init(&x.initial);
-    grpc_metadata_array_init(&x.trailing);
+    struct exchange x;
+    exchange_init(&x, grpc_completion_queue_create_for_pluck(NULL));
     grpc_slice method = grpc_slice_from_copied_string(path);
     x.call = grpc_channel_create_call(channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, x.queue,
                                       method, NULL, deadline_in(timeout_s), NULL);
@@ -325,42 +330,38 @@ enum stream_tag { STREAM_STATUS = 1, STREAM_READ, STREAM_WRITTEN };
 
 struct call_stream {
     struct call_channel *channel;
-    grpc_completion_queue *queue;
-    grpc_call *call;
-    grpc_byte_buffer *request, *response;
-    grpc_metadata_array initial, trailing;
-    grpc_slice details;
-    grpc_status_code status;
+    struct exchange x;  /* request: being written; response: being read. */
     bool writing, over; /* over: the status is there. */
 };
 
 static bool stream_start(struct call_stream *s, const grpc_op *ops, size_t n, enum stream_tag tag)
 {
-    return grpc_call_start_batch(s->call, ops, n, (void *)(uintptr_t)tag, NULL) == GRPC_CALL_OK;
+    return grpc_call_start_batch(s->x.call, ops, n, (void *)(uintptr_t)tag, NULL) == GRPC_CALL_OK;
 }
 
 static void stream_read(struct call_stream *s)
 {
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE};
-    op.data.recv_message.recv_message = &s->response;
+    op.data.recv_message.recv_message = &s->x.response;
     (void)stream_start(s, &op, 1, STREAM_READ); /* If not, the status is there already. */
 }
 
 static bool stream_begin(struct call_stream *s, const char *path)
 {
     grpc_slice method = grpc_slice_from_copied_string(path);
-    s->call = grpc_channel_create_call(s->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->queue,
-                                       method, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    s->x.call =
+        grpc_channel_create_call(s->channel->channel, NULL, GRPC_PROPAGATE_DEFAULTS, s->x.queue,
+                                 method, NULL, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
     grpc_slice_unref(method);
-    if (!s->call)
+    if (!s->x.call)
         return false;
     grpc_op ops[3] = {{.op = GRPC_OP_SEND_INITIAL_METADATA},
                       {.op = GRPC_OP_RECV_INITIAL_METADATA},
                       {.op = GRPC_OP_RECV_STATUS_ON_CLIENT}};
-    ops[1].data.recv_initial_metadata.recv_initial_metadata = &s->initial;
-    ops[2].data.recv_status_on_client.trailing_metadata = &s->trailing;
-    ops[2].data.recv_status_on_client.status = &s->status;
-    ops[2].data.recv_status_on_client.status_details = &s->details;
+    ops[1].data.recv_initial_metadata.recv_initial_metadata = &s->x.initial;
+    ops[2].data.recv_status_on_client.trailing_metadata = &s->x.trailing;
+    ops[2].data.recv_status_on_client.status = &s->x.status;
+    ops[2].data.recv_status_on_client.status_details = &s->x.details;
     if (!stream_start(s, ops, 3, STREAM_STATUS))
         return false;
     stream_read(s);
@@ -373,10 +374,7 @@ struct call_stream *call_stream_open(struct call_channel *channel, const char *p
     if (!s)
         return NULL;
     s->channel = channel;
-    s->details = grpc_empty_slice();
-    grpc_metadata_array_init(&s->initial);
-    grpc_metadata_array_init(&s->trailing);
-    s->queue = grpc_completion_queue_create_for_next(NULL);
+    exchange_init(&s->x, grpc_completion_queue_create_for_next(NULL));
     s->over = !stream_begin(s, path);
     return s;
 }
@@ -385,22 +383,14 @@ void call_stream_close(struct call_stream *s)
 {
     if (!s)
         return;
-    if (s->call && !s->over)
-        (void)grpc_call_cancel(s->call, NULL);
-    grpc_completion_queue_shutdown(s->queue); /* What is open comes back first. */
-    while (grpc_completion_queue_next(s->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+    if (s->x.call && !s->over)
+        (void)grpc_call_cancel(s->x.call, NULL);
+    /* What is open comes back first. */
+    grpc_completion_queue_shutdown(s->x.queue);
+    while (grpc_completion_queue_next(s->x.queue, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
            GRPC_QUEUE_SHUTDOWN)
         ;
-    if (s->call)
-        grpc_call_unref(s->call);
-    if (s->request)
-        grpc_byte_buffer_destroy(s->request);
-    if (s->response)
-        grpc_byte_buffer_destroy(s->response);
-    grpc_metadata_array_destroy(&s->initial);
-    grpc_metadata_array_destroy(&s->trailing);
-    grpc_slice_unref(s->details);
-    grpc_completion_queue_destroy(s->queue);
+    exchange_done(&s->x);
     free(s);
 }
 
@@ -409,13 +399,13 @@ bool call_stream_write(struct call_stream *s, const void *bytes, size_t len, boo
     grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
     if (s->writing || s->over)
         return false;
-    if (s->request)
-        grpc_byte_buffer_destroy(s->request);
+    if (s->x.request)
+        grpc_byte_buffer_destroy(s->x.request);
     grpc_slice slice = grpc_slice_from_copied_buffer(bytes, len);
-    s->request = grpc_raw_byte_buffer_create(&slice, 1);
+    s->x.request = grpc_raw_byte_buffer_create(&slice, 1);
     grpc_slice_unref(slice);
     op.flags = more ? GRPC_WRITE_BUFFER_HINT : 0;
-    op.data.send_message.send_message = s->request;
+    op.data.send_message.send_message = s->x.request;
     s->writing = stream_start(s, &op, 1, STREAM_WRITTEN);
     return s->writing;
 }
@@ -427,25 +417,23 @@ bool call_stream_writing(const struct call_stream *s)
 
 static ProtobufCMessage *stream_take(struct call_stream *s, const ProtobufCMessageDescriptor *type)
 {
-    struct exchange x = {.response = s->response};
     struct call_error unreadable;
     ProtobufCMessage *message = NULL;
-    (void)exchange_unpack(&x, type, &message, &unreadable);
-    grpc_byte_buffer_destroy(s->response);
-    s->response = NULL;
+    (void)exchange_unpack(&s->x, type, &message, &unreadable);
+    grpc_byte_buffer_destroy(s->x.response);
+    s->x.response = NULL;
     return message;
 }
 
 static enum call_event stream_over(struct call_stream *s, struct call_error *error)
 {
-    const struct exchange x = {.status = s->status, .details = s->details, .trailing = s->trailing};
     s->over = true;
-    if (!s->call)
+    if (!s->x.call)
         (void)fail(error, CALL_INTERNAL, "the stream could not be started");
-    else if (s->status == GRPC_STATUS_OK)
+    else if (s->x.status == GRPC_STATUS_OK)
         (void)fail(error, CALL_UNAVAILABLE, "the server ended the stream");
     else
-        (void)exchange_failed(&x, error);
+        (void)exchange_failed(&s->x, error);
     if (error->status == CALL_UNAVAILABLE)
         keeper_wake(s->channel);
     return CALL_OVER;
@@ -459,7 +447,7 @@ enum call_event call_stream_next(struct call_stream *s, const ProtobufCMessageDe
     for (;;) {
         if (s->over)
             return stream_over(s, ret_error);
-        grpc_event ev = grpc_completion_queue_next(s->queue, until, NULL);
+        grpc_event ev = grpc_completion_queue_next(s->x.queue, until, NULL);
         if (ev.type != GRPC_OP_COMPLETE)
             return CALL_IDLE;
         switch ((enum stream_tag)(uintptr_t)ev.tag) {
@@ -469,7 +457,7 @@ enum call_event call_stream_next(struct call_stream *s, const ProtobufCMessageDe
         case STREAM_STATUS:
             return stream_over(s, ret_error);
         case STREAM_READ:
-            if (!s->response) /* The status is on its way. */
+            if (!s->x.response) /* The status is on its way. */
                 continue;
             *ret_message = stream_take(s, type);
             stream_read(s);

@@ -118,11 +118,9 @@ static bool listed(const char *key, const char *const *list)
     return false;
 }
 
-/* The file's table (stages, sources, default_rewards) is the whole table: what it lacks is taken
- * away. */
-static void table_compare(struct apply_plan *plan, const char *table, json_t *want, json_t *have,
-                          Shunt__V1__UpdateRouterRequest *update, char ***ret_remove,
-                          size_t *ret_remove_n)
+static void table_set(struct apply_plan *plan, const char *table, json_t *want, json_t *have,
+                      Shunt__V1__UpdateRouterRequest *update, char ***ret_remove,
+                      size_t *ret_remove_n)
 {
     const char *name;
     json_t *value;
@@ -153,6 +151,29 @@ static void table_compare(struct apply_plan *plan, const char *table, json_t *wa
         else
             plan->failed = true;
     }
+}
+
+/* The file's table (stages, sources, default_rewards) is the whole table: what it lacks is taken
+ * away. False: `key` is no table. */
+static bool table_compare(struct apply_plan *plan, const char *table, json_t *want, json_t *have,
+                          Shunt__V1__UpdateRouterRequest *update)
+{
+    const struct {
+        const char *key;
+        char ***remove;
+        size_t *n;
+    } tables[] = {
+        {"stages", &update->remove_stages, &update->n_remove_stages},
+        {"sources", &update->remove_sources, &update->n_remove_sources},
+        {"default_rewards", &update->remove_default_rewards, &update->n_remove_default_rewards},
+    };
+    for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+        if (strcmp(table, tables[i].key) != 0)
+            continue;
+        table_set(plan, table, want, have, update, tables[i].remove, tables[i].n);
+        return true;
+    }
+    return false;
 }
 
 /* Sets `path` of the update to a scalar or a list of strings. */
@@ -225,21 +246,7 @@ static void settings_compare(struct apply_plan *plan, const char *router, json_t
             line_add(plan, "fixed", router, NULL, detail);
             continue;
         }
-        if (strcmp(key, "stages") == 0) {
-            table_compare(plan, key, value, now, update, &update->remove_stages,
-                          &update->n_remove_stages);
-            line_add(plan, "change", router, NULL, detail);
-            continue;
-        }
-        if (strcmp(key, "sources") == 0) {
-            table_compare(plan, key, value, now, update, &update->remove_sources,
-                          &update->n_remove_sources);
-            line_add(plan, "change", router, NULL, detail);
-            continue;
-        }
-        if (strcmp(key, "default_rewards") == 0) {
-            table_compare(plan, key, value, now, update, &update->remove_default_rewards,
-                          &update->n_remove_default_rewards);
+        if (table_compare(plan, key, value, now, update)) {
             line_add(plan, "change", router, NULL, detail);
             continue;
         }

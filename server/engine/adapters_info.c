@@ -145,16 +145,11 @@ enum err engine_adapter_pin(struct engine_worker *w, struct slice router, struct
 {
     struct arm_config config;
     const struct router_view *r;
-    char name[NAME_CAP];
-    TRY(engine_name(arm, "the arm", name, detail));
-    enum err e = engine_find_router(engine_snapshot_acquire(w), router, &r, detail);
-    int k = e == OK ? router_view_arm(r, arm.data, arm.len) : -1;
-    if (e == OK && k < 0)
-        e = err_say(detail, ERR_ARM_NOT_FOUND, "router `%s` has no arm `%s`", r->config->name,
-                    name);
+    uint32_t k = 0;
+    enum err e = engine_find_arm(engine_snapshot_acquire(w), router, arm, &r, &k, detail);
     if (e == OK && r->arms[k]->config->adapter.bytes == 0)
-        e = err_say(detail, ERR_NO_ADAPTERS, "arm `%s` of router `%s` is no adapter", name,
-                    r->config->name);
+        e = err_say(detail, ERR_NO_ADAPTERS, "arm `%s` of router `%s` is no adapter",
+                    r->arms[k]->config->name, r->config->name);
     if (e == OK)
         config = *r->arms[k]->config;
     engine_snapshot_release(w);

@@ -346,6 +346,21 @@ enum err engine_find_router(const struct snapshot *s, struct slice name,
     return OK;
 }
 
+enum err engine_find_arm(const struct snapshot *s, struct slice router, struct slice arm,
+                         const struct router_view **ret_router, uint32_t *ret_arm,
+                         struct err_detail *detail)
+{
+    char name[NAME_CAP];
+    TRY(engine_name(arm, "the arm", name, detail));
+    TRY(engine_find_router(s, router, ret_router, detail));
+    int k = router_view_arm(*ret_router, arm.data, arm.len);
+    if (k < 0)
+        return err_say(detail, ERR_ARM_NOT_FOUND, "router `%s` has no arm `%s`",
+                       (*ret_router)->config->name, name);
+    *ret_arm = (uint32_t)k;
+    return OK;
+}
+
 enum err engine_unknown_decision(struct err_detail *detail)
 {
     return err_say(detail, ERR_DECISION_NOT_FOUND, "this decision is not known here");

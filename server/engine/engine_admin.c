@@ -40,8 +40,7 @@ static enum err submit(struct engine_worker *w, const char *what, const char *na
     return e == OK ? OK : err_say(detail, e, "%s `%s` %s", what, name, what_happened(e));
 }
 
-/* Copies what the caller needs of a router while the snapshot is held. */
-static enum err look_up_router(struct engine_worker *w, struct slice name, uint32_t *ret_uid,
+enum err engine_look_up_router(struct engine_worker *w, struct slice name, uint32_t *ret_uid,
                                struct router_config *ret_config, struct err_detail *detail)
 {
     const struct router_view *r;
@@ -56,24 +55,16 @@ static enum err look_up_router(struct engine_worker *w, struct slice name, uint3
     return e;
 }
 
-static enum err look_up_arm(struct engine_worker *w, struct slice router, struct slice arm,
+enum err engine_look_up_arm(struct engine_worker *w, struct slice router, struct slice arm,
                             uint32_t *ret_router_uid, uint32_t *ret_arm_uid,
                             struct err_detail *detail)
 {
     const struct router_view *r;
-    char name[NAME_CAP];
-    TRY(engine_name(arm, "the arm", name, detail));
-    const struct snapshot *s = engine_snapshot_acquire(w);
-    enum err e = engine_find_router(s, router, &r, detail);
+    uint32_t k;
+    enum err e = engine_find_arm(engine_snapshot_acquire(w), router, arm, &r, &k, detail);
     if (e == OK) {
-        int k = router_view_arm(r, arm.data, arm.len);
-        if (k < 0) {
-            e = err_say(detail, ERR_ARM_NOT_FOUND, "router `%s` has no arm `%s`", r->config->name,
-                        name);
-        } else {
-            *ret_router_uid = r->uid;
-            *ret_arm_uid = r->arms[k]->uid;
-        }
+        *ret_router_uid = r->uid;
+        *ret_arm_uid = r->arms[k]->uid;
     }
     engine_snapshot_release(w);
     return e;
@@ -229,7 +220,7 @@ enum err engine_router_update(struct engine_worker *w, const struct router_confi
     if (e == OK)
         e = selector_check_stages(&config->settings.stages, detail);
     if (e == OK)
-        e = look_up_router(w, name, &uid, old, detail);
+        e = engine_look_up_router(w, name, &uid, old, detail);
     if (e == OK)
         e = check_fixed(old, config, detail);
     if (e == OK)
@@ -257,7 +248,7 @@ enum err engine_router_remove(struct engine_worker *w, struct slice name, struct
     char text[NAME_CAP];
     uint32_t uid;
     TRY(engine_name(name, "the router", text, detail));
-    TRY(look_up_router(w, name, &uid, NULL, detail));
+    TRY(engine_look_up_router(w, name, &uid, NULL, detail));
     fresh_event(w, EVENT_ROUTER_REMOVE)->u.router_uid = uid;
     TRY(submit(w, "router", text, NULL, detail));
     pacers_drop(w->engine->pacers, uid);
@@ -271,7 +262,7 @@ static enum err put_arm(struct engine_worker *w, enum event_kind kind, struct sl
 {
     uint32_t uid;
     TRY(settings_check_arm(arm, detail));
-    TRY(look_up_router(w, router, &uid, NULL, detail));
+    TRY(engine_look_up_router(w, router, &uid, NULL, detail));
     struct event *ev = fresh_event(w, kind);
     ev->u.arm.router_uid = uid;
     ev->u.arm.config = *arm;
@@ -299,7 +290,7 @@ enum err engine_arm_pause(struct engine_worker *w, struct slice router, struct s
     uint32_t router_uid, arm_uid;
     char name[NAME_CAP];
     TRY(engine_name(arm, "the arm", name, detail));
-    TRY(look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
+    TRY(engine_look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
     fresh_event(w, EVENT_ARM_STATE)->u.state =
         (struct event_arm_state){router_uid, arm_uid, paused, false};
     return submit(w, "arm", name, NULL, detail);
@@ -311,7 +302,7 @@ enum err engine_arm_remove(struct engine_worker *w, struct slice router, struct 
     uint32_t router_uid, arm_uid;
     char name[NAME_CAP];
     TRY(engine_name(arm, "the arm", name, detail));
-    TRY(look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
+    TRY(engine_look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
     fresh_event(w, EVENT_ARM_REMOVE)->u.state =
         (struct event_arm_state){router_uid, arm_uid, false, false};
     return submit(w, "arm", name, NULL, detail);

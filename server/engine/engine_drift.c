@@ -30,13 +30,8 @@ static enum err look_up(struct engine_worker *w, struct slice router, struct sli
                         struct slice metric, struct target *ret, struct err_detail *detail)
 {
     const struct router_view *r;
-    char name[NAME_CAP];
-    TRY(engine_name(arm, "the arm", name, detail));
-    enum err e = engine_find_router(engine_snapshot_acquire(w), router, &r, detail);
-    int k = e == OK ? router_view_arm(r, arm.data, arm.len) : -1;
-    if (e == OK && k < 0)
-        e = err_say(detail, ERR_ARM_NOT_FOUND, "router `%s` has no arm `%s`", r->config->name,
-                    name);
+    uint32_t k = 0;
+    enum err e = engine_find_arm(engine_snapshot_acquire(w), router, arm, &r, &k, detail);
     if (e == OK) {
         ret->router_uid = r->uid;
         ret->arm_uid = r->arms[k]->uid;

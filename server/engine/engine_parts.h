@@ -215,6 +215,17 @@ MUST_USE enum err engine_name(struct slice s, const char *what, char ret_name[NA
 MUST_USE enum err engine_find_router(const struct snapshot *s, struct slice name,
                                      const struct router_view **ret_router,
                                      struct err_detail *detail);
+/* Router and arm by name; ret_arm: its place in the router. Snapshot must be held. */
+MUST_USE enum err engine_find_arm(const struct snapshot *s, struct slice router, struct slice arm,
+                                  const struct router_view **ret_router, uint32_t *ret_arm,
+                                  struct err_detail *detail);
+/* The same by the snapshot of now, copied out of it; ret_config may be NULL. */
+MUST_USE enum err engine_look_up_router(struct engine_worker *w, struct slice name,
+                                        uint32_t *ret_uid, struct router_config *ret_config,
+                                        struct err_detail *detail);
+MUST_USE enum err engine_look_up_arm(struct engine_worker *w, struct slice router, struct slice arm,
+                                     uint32_t *ret_router_uid, uint32_t *ret_arm_uid,
+                                     struct err_detail *detail);
 /* The writer folded an outcome that raised or ended alarms: budgets look anew, the log says so. */
 void engine_alarmed(struct engine *e, uint32_t router_uid, const struct fold_result *result);
 /* The one answer to every decision we do not know, whatever is wrong with it. */

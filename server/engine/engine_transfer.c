@@ -11,37 +11,12 @@ static const double strength_most = 1e6;
 enum err engine_arm_export(struct engine_worker *w, struct slice router, struct slice arm,
                            struct buf *out, struct err_detail *detail)
 {
-    const struct router_view *r;
-    char name[NAME_CAP];
-    uint32_t router_uid = 0, arm_uid = 0;
-    TRY(engine_name(arm, "the arm", name, detail));
-    enum err e = engine_find_router(engine_snapshot_acquire(w), router, &r, detail);
-    int k = e == OK ? router_view_arm(r, arm.data, arm.len) : -1;
-    if (e == OK && k < 0)
-        e = err_say(detail, ERR_ARM_NOT_FOUND, "router `%s` has no arm `%s`", r->config->name,
-                    name);
-    if (e == OK) {
-        router_uid = r->uid;
-        arm_uid = r->arms[k]->uid;
-    }
-    engine_snapshot_release(w);
-    if (e != OK)
-        return e;
-    e = engine_command_arm(w, router_uid, arm_uid, out);
-    return e == OK ? OK : err_say(detail, e, "arm `%s` was not exported", name);
-}
-
-static enum err read_router(struct engine_worker *w, struct slice name, uint32_t *ret_uid,
-                            struct router_config *ret_config, struct err_detail *detail)
-{
-    const struct router_view *r;
-    enum err e = engine_find_router(engine_snapshot_acquire(w), name, &r, detail);
-    if (e == OK) {
-        *ret_uid = r->uid;
-        *ret_config = *r->config;
-    }
-    engine_snapshot_release(w);
-    return e;
+    uint32_t router_uid, arm_uid;
+    TRY(engine_look_up_arm(w, router, arm, &router_uid, &arm_uid, detail));
+    enum err e = engine_command_arm(w, router_uid, arm_uid, out);
+    return e == OK ? OK
+                   : err_say(detail, e, "arm `%.*s` was not exported", (int)arm.len,
+                             (const char *)arm.data);
 }
 
 static enum err learn_labels(struct engine_worker *w, uint32_t router_uid, const struct transfer *t,
@@ -67,11 +42,11 @@ static enum err learn_labels(struct engine_worker *w, uint32_t router_uid, const
 static enum err fit(struct engine_worker *w, struct slice router, struct transfer *t,
                     uint32_t *ret_uid, struct router_config *ret_router, struct err_detail *detail)
 {
-    TRY(read_router(w, router, ret_uid, ret_router, detail));
+    TRY(engine_look_up_router(w, router, ret_uid, ret_router, detail));
     TRY(transfer_check_layout(t, ret_router, detail));
     if (!transfer_has_labels(t, ret_router)) {
         TRY(learn_labels(w, *ret_uid, t, detail));
-        TRY(read_router(w, router, ret_uid, ret_router, detail));
+        TRY(engine_look_up_router(w, router, ret_uid, ret_router, detail));
     }
     if (!transfer_has_labels(t, ret_router)) /* Removed and created again meanwhile. */
         return err_say(detail, ERR_SPEC_MISMATCH, "the router changed meanwhile; try again");

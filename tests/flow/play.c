@@ -2,13 +2,63 @@
 
 #include "tests/unit/cmocka_all.h"
 
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static void must(int status, const struct call_error *error)
 {
     if (status)
         fail_msg("%s %s: %s", call_status_name(status), error->code, error->message);
+}
+
+void played_connect(struct played *p)
+{
+    p->router = call_open(p->server.router);
+    p->admin = call_open(p->server.admin);
+}
+
+void played_leave(struct played *p)
+{
+    call_close(p->router);
+    call_close(p->admin);
+}
+
+int played_setup(void **state)
+{
+    struct played *p = calloc(1, sizeof *p);
+    if (!p)
+        return -1;
+    server_init(&p->server);
+    if (!server_start(&p->server))
+        return -1;
+    played_connect(p);
+    *state = p;
+    return 0;
+}
+
+int played_teardown(void **state)
+{
+    struct played *p = *state;
+    played_leave(p);
+    int status = server_stop(&p->server, SIGTERM);
+    server_free(&p->server);
+    free(p);
+    return status;
+}
+
+ProtobufCMessage *played_admin(struct played *p, const char *method, ProtobufCMessage *request,
+                               const ProtobufCMessageDescriptor *response, int expected)
+{
+    char path[128];
+    ProtobufCMessage *answer = NULL;
+    struct call_error error = {0};
+    (void)snprintf(path, sizeof path, "/shunt.v1.Admin/%s", method);
+    int status = call_unary(p->admin, path, request, response, 20, &answer, &error);
+    if (status != expected)
+        fail_msg("%s: %d %s %s", method, status, error.code, error.message);
+    return answer;
 }
 
 void play_router(struct call_channel *admin, const char *name)
@@ -33,6 +83,14 @@ void play_router(struct call_channel *admin, const char *name)
                     &shunt__v1__router_info__descriptor, 20, &response, &error),
          &error);
     protobuf_c_message_free_unpacked(response, NULL);
+}
+
+int played_flow_setup(void **state)
+{
+    if (played_setup(state) != 0)
+        return -1;
+    play_router(((struct played *)*state)->admin, "flow");
+    return 0;
 }
 
 void play_route(struct call_channel *router, const char *name, struct decision_kept *ret)

@@ -5,6 +5,24 @@
 #include "client/call.h"
 #include "shunt/v1/admin.pb-c.h"
 #include "shunt/v1/router.pb-c.h"
+#include "tests/flow/server.h"
+
+/* A server and a channel to each of its services. */
+struct played {
+    struct server server;
+    struct call_channel *router, *admin;
+};
+/* For cmocka: *state is a struct played, started; stopped with SIGTERM, which must end well. */
+int played_setup(void **state);
+/* With the router "flow" of play_router. */
+int played_flow_setup(void **state);
+int played_teardown(void **state);
+/* Channels to the server as it runs now, and away again. */
+void played_connect(struct played *p);
+void played_leave(struct played *p);
+/* An Admin call that must end with this status; its answer is the caller's. */
+ProtobufCMessage *played_admin(struct played *p, const char *method, ProtobufCMessage *request,
+                               const ProtobufCMessageDescriptor *response, int expected);
 
 /* A router with the arms "a" and "b", two ready features, no task slots and no scalars: d is 3. */
 void play_router(struct call_channel *admin, const char *name);

@@ -14,36 +14,20 @@
 enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, LATE = 20 };
 
 struct fixture {
-    struct server server;
-    struct call_channel *router, *admin;
+    struct played p;
     uint64_t asked;
 };
 
 static void connect_to(struct fixture *f)
 {
-    assert_true(server_start(&f->server));
-    f->router = call_open(f->server.router);
-    f->admin = call_open(f->server.admin);
+    assert_true(server_start(&f->p.server));
+    played_connect(&f->p);
 }
 
 static void leave(struct fixture *f, int signal)
 {
-    call_close(f->router);
-    call_close(f->admin);
-    (void)server_stop(&f->server, signal);
-}
-
-static ProtobufCMessage *admin(struct fixture *f, const char *method, ProtobufCMessage *request,
-                               const ProtobufCMessageDescriptor *response)
-{
-    char path[128];
-    ProtobufCMessage *answer = NULL;
-    struct call_error error;
-    (void)snprintf(path, sizeof path, "/shunt.v1.Admin/%s", method);
-    int status = call_unary(f->admin, path, request, response, 20, &answer, &error);
-    if (status)
-        fail_msg("%s: %s %s", method, error.code, error.message);
-    return answer;
+    played_leave(&f->p);
+    (void)server_stop(&f->p.server, signal);
 }
 
 /* US$ .002 a request; arm a costs .001, arm b .004: a third of b is what it buys. */
@@ -58,7 +42,7 @@ static void set_router_budget(struct fixture *f)
     request.name = name;
     request.settings = &settings;
     ProtobufCMessage *info =
-        admin(f, "UpdateRouter", &request.base, &shunt__v1__router_info__descriptor);
+        played_admin(&f->p, "UpdateRouter", &request.base, &shunt__v1__router_info__descriptor, 0);
     const Shunt__V1__RouterInfo *m = (const Shunt__V1__RouterInfo *)info;
     assert_string_equal(m->spec->settings->budget_metric, "cost_usd");
     assert_true(m->spec->settings->budget_ceiling == 2);
@@ -75,7 +59,7 @@ static int set_tenant(struct fixture *f, const char *tenant, double each, struct
     request.metric = metric;
     request.per_request = each;
     ProtobufCMessage *answer = NULL;
-    int status = call_unary(f->admin, "/shunt.v1.Admin/SetTenantBudget", &request.base,
+    int status = call_unary(f->p.admin, "/shunt.v1.Admin/SetTenantBudget", &request.base,
                             &shunt__v1__budget__descriptor, 20, &answer, error);
     if (answer)
         protobuf_c_message_free_unpacked(answer, NULL);
@@ -93,8 +77,8 @@ static struct seen account_of(struct fixture *f, const char *tenant)
     char name[] = "flow";
     Shunt__V1__ListBudgetsRequest request = SHUNT__V1__LIST_BUDGETS_REQUEST__INIT;
     request.router = name;
-    ProtobufCMessage *answer =
-        admin(f, "ListBudgets", &request.base, &shunt__v1__list_budgets_response__descriptor);
+    ProtobufCMessage *answer = played_admin(&f->p, "ListBudgets", &request.base,
+                                            &shunt__v1__list_budgets_response__descriptor, 0);
     const Shunt__V1__ListBudgetsResponse *m = (const Shunt__V1__ListBudgetsResponse *)answer;
     struct seen seen = {.per_request = -1};
     for (size_t i = 0; i < m->n_budgets; i++) {
@@ -121,7 +105,7 @@ static struct decision_kept ask(struct fixture *f, const char *tenant)
     request.tenant = who[0] ? who : NULL;
     ProtobufCMessage *response = NULL;
     struct call_error error;
-    if (call_unary(f->router, "/shunt.v1.Router/RouteRequest", &request.base,
+    if (call_unary(f->p.router, "/shunt.v1.Router/RouteRequest", &request.base,
                    &shunt__v1__route_response__descriptor, 20, &response, &error))
         fail_msg("%s %s", error.code, error.message);
     const Shunt__V1__RouteResponse *m = (const Shunt__V1__RouteResponse *)response;
@@ -138,7 +122,7 @@ static void tell(struct fixture *f, const struct decision_kept *d, const char *m
 {
     struct report_seen seen;
     struct call_error error;
-    if (play_report(f->router, d, metric, value, &seen, &error))
+    if (play_report(f->p.router, d, metric, value, &seen, &error))
         fail_msg("%s %s", error.code, error.message);
 }
 
@@ -171,16 +155,16 @@ static double play(struct fixture *f, const char *tenant, int n)
 static void start(struct fixture *f)
 {
     memset(f, 0, sizeof *f);
-    server_init(&f->server);
+    server_init(&f->p.server);
     connect_to(f);
-    play_router(f->admin, "flow");
+    play_router(f->p.admin, "flow");
     set_router_budget(f);
 }
 
 static void end(struct fixture *f)
 {
     leave(f, SIGTERM);
-    server_free(&f->server);
+    server_free(&f->p.server);
 }
 
 static void spend_converges_to_the_budget_though_costs_come_late(void **state)
@@ -195,8 +179,8 @@ static void spend_converges_to_the_budget_though_costs_come_late(void **state)
     assert_int_equal(seen.known, 1000);
     assert_true(fabs(seen.spent - (before + 500 * mean)) < 1e-6 * seen.spent);
     assert_true(seen.lambda > 0);
-    assert_true(server_metric(&f.server, "shunt_budget_price{router=\"flow\",tenant=\"\","
-                                         "metric=\"cost_usd\"}") > 0);
+    assert_true(server_metric(&f.p.server, "shunt_budget_price{router=\"flow\",tenant=\"\","
+                                           "metric=\"cost_usd\"}") > 0);
     end(&f);
 }
 
@@ -225,7 +209,7 @@ static void a_restart_keeps_the_account_and_a_kill_all_but_its_last_moment(void 
     assert_int_equal(account_of(&f, "").requests, after.requests + 10);
     Shunt__V1__VerifyRequest verify = SHUNT__V1__VERIFY_REQUEST__INIT;
     ProtobufCMessage *answer =
-        admin(&f, "Verify", &verify.base, &shunt__v1__verify_response__descriptor);
+        played_admin(&f.p, "Verify", &verify.base, &shunt__v1__verify_response__descriptor, 0);
     assert_true(((const Shunt__V1__VerifyResponse *)answer)->ok);
     protobuf_c_message_free_unpacked(answer, NULL);
     end(&f);
@@ -257,11 +241,12 @@ static void tenants_spend_from_their_own_budgets(void **state)
     Shunt__V1__RemoveTenantBudgetRequest gone = SHUNT__V1__REMOVE_TENANT_BUDGET_REQUEST__INIT;
     gone.router = name;
     gone.tenant = who;
-    protobuf_c_message_free_unpacked(admin(&f, "RemoveTenantBudget", &gone.base,
-                                           &shunt__v1__remove_tenant_budget_response__descriptor),
-                                     NULL);
+    protobuf_c_message_free_unpacked(
+        played_admin(&f.p, "RemoveTenantBudget", &gone.base,
+                     &shunt__v1__remove_tenant_budget_response__descriptor, 0),
+        NULL);
     ProtobufCMessage *answer = NULL;
-    assert_int_equal(call_unary(f.admin, "/shunt.v1.Admin/RemoveTenantBudget", &gone.base,
+    assert_int_equal(call_unary(f.p.admin, "/shunt.v1.Admin/RemoveTenantBudget", &gone.base,
                                 &shunt__v1__remove_tenant_budget_response__descriptor, 20, &answer,
                                 &error),
                      NOT_FOUND);

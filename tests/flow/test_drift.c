@@ -1,59 +1,15 @@
 /* Arms that change, over the wire: the alarm that can be read, what each policy makes of it, a
  * price that is announced, a new version behind an old name. */
 #include "tests/flow/play.h"
-#include "tests/flow/server.h"
 #include "tests/unit/cmocka_all.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5 };
 
-struct fixture {
-    struct server server;
-    struct call_channel *router, *admin;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    server_init(&f->server);
-    if (!server_start(&f->server))
-        return 1;
-    f->router = call_open(f->server.router);
-    f->admin = call_open(f->server.admin);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    call_close(f->router);
-    call_close(f->admin);
-    int status = server_stop(&f->server, SIGTERM);
-    server_free(&f->server);
-    free(f);
-    return status;
-}
-
-static ProtobufCMessage *admin(struct fixture *f, const char *method, ProtobufCMessage *request,
-                               const ProtobufCMessageDescriptor *response, int expected)
-{
-    char path[128];
-    ProtobufCMessage *answer = NULL;
-    struct call_error error = {0};
-    (void)snprintf(path, sizeof path, "/shunt.v1.Admin/%s", method);
-    int status = call_unary(f->admin, path, request, response, 20, &answer, &error);
-    if (status != expected)
-        fail_msg("%s: %d %s %s", method, status, error.code, error.message);
-    return answer;
-}
-
 /* A router whose arm b is paused: a has every request, so that its change is met in order. */
-static void open_router(struct fixture *f, const char *name, Shunt__V1__DriftPolicy policy)
+static void open_router(struct played *f, const char *name, Shunt__V1__DriftPolicy policy)
 {
     char text[64], b[] = "b";
     (void)snprintf(text, sizeof text, "%s", name);
@@ -65,16 +21,17 @@ static void open_router(struct fixture *f, const char *name, Shunt__V1__DriftPol
     update.name = text;
     update.settings = &settings;
     protobuf_c_message_free_unpacked(
-        admin(f, "UpdateRouter", &update.base, &shunt__v1__router_info__descriptor, 0), NULL);
+        played_admin(f, "UpdateRouter", &update.base, &shunt__v1__router_info__descriptor, 0),
+        NULL);
     Shunt__V1__SetArmStateRequest pause = SHUNT__V1__SET_ARM_STATE_REQUEST__INIT;
     pause.router = text;
     pause.name = b;
     pause.state = SHUNT__V1__ARM_STATE__ARM_PAUSED;
     protobuf_c_message_free_unpacked(
-        admin(f, "SetArmState", &pause.base, &shunt__v1__arm_info__descriptor, 0), NULL);
+        played_admin(f, "SetArmState", &pause.base, &shunt__v1__arm_info__descriptor, 0), NULL);
 }
 
-static void outcomes(struct fixture *f, const char *router, int n, double reward)
+static void outcomes(struct played *f, const char *router, int n, double reward)
 {
     for (int i = 0; i < n; i++) {
         struct decision_kept d;
@@ -87,18 +44,18 @@ static void outcomes(struct fixture *f, const char *router, int n, double reward
     }
 }
 
-static Shunt__V1__ListAlarmsResponse *alarms(struct fixture *f, const char *router, int expected)
+static Shunt__V1__ListAlarmsResponse *alarms(struct played *f, const char *router, int expected)
 {
     char name[64];
     (void)snprintf(name, sizeof name, "%s", router);
     Shunt__V1__ListAlarmsRequest request = SHUNT__V1__LIST_ALARMS_REQUEST__INIT;
     request.router = name;
-    return (Shunt__V1__ListAlarmsResponse *)admin(
+    return (Shunt__V1__ListAlarmsResponse *)played_admin(
         f, "ListAlarms", &request.base, &shunt__v1__list_alarms_response__descriptor, expected);
 }
 
 /* The rated outcomes that a's statistics are worth, as an export of them says. */
-static double worth(struct fixture *f, const char *router)
+static double worth(struct played *f, const char *router)
 {
     char name[64], a[] = "a";
     (void)snprintf(name, sizeof name, "%s", router);
@@ -106,7 +63,7 @@ static double worth(struct fixture *f, const char *router)
     request.router = name;
     request.name = a;
     ProtobufCMessage *answer =
-        admin(f, "ExportArm", &request.base, &shunt__v1__arm_statistics__descriptor, 0);
+        played_admin(f, "ExportArm", &request.base, &shunt__v1__arm_statistics__descriptor, 0);
     const Shunt__V1__ArmStatistics *m = (const Shunt__V1__ArmStatistics *)answer;
     assert_true(m->has_statistics && m->statistics.len > 100);
     double outcomes = m->rated_outcomes;
@@ -116,7 +73,7 @@ static double worth(struct fixture *f, const char *router)
 
 static void an_arm_that_becomes_worse_raises_an_alarm_and_the_policy_acts(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     static const struct {
         const char *router;
         Shunt__V1__DriftPolicy policy;
@@ -155,7 +112,7 @@ static void an_arm_that_becomes_worse_raises_an_alarm_and_the_policy_acts(void *
 
 static void prices_and_versions_change_over_the_wire(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     char name[] = "prices", a[] = "a", rated[] = "reward";
     open_router(f, name, SHUNT__V1__DRIFT_POLICY__DRIFT_NOTHING);
     outcomes(f, name, 10, .5);
@@ -164,16 +121,17 @@ static void prices_and_versions_change_over_the_wire(void **state)
     price.name = a;
     price.factor = .5;
     protobuf_c_message_free_unpacked(
-        admin(f, "SetArmPrice", &price.base, &shunt__v1__arm_info__descriptor, 0), NULL);
+        played_admin(f, "SetArmPrice", &price.base, &shunt__v1__arm_info__descriptor, 0), NULL);
     price.metric = rated;
-    (void)admin(f, "SetArmPrice", &price.base, &shunt__v1__arm_info__descriptor, INVALID_ARGUMENT);
+    (void)played_admin(f, "SetArmPrice", &price.base, &shunt__v1__arm_info__descriptor,
+                       INVALID_ARGUMENT);
     Shunt__V1__ReloadArmRequest reload = SHUNT__V1__RELOAD_ARM_REQUEST__INIT;
     reload.router = name;
     reload.name = a;
     reload.has_strength = 1;
     reload.strength = 4;
     ProtobufCMessage *info =
-        admin(f, "ReloadArm", &reload.base, &shunt__v1__arm_info__descriptor, 0);
+        played_admin(f, "ReloadArm", &reload.base, &shunt__v1__arm_info__descriptor, 0);
     assert_int_equal(((const Shunt__V1__ArmInfo *)info)->version, 2);
     protobuf_c_message_free_unpacked(info, NULL);
     double kept = worth(f, name);
@@ -184,8 +142,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
-            an_arm_that_becomes_worse_raises_an_alarm_and_the_policy_acts, setup, teardown),
-        cmocka_unit_test_setup_teardown(prices_and_versions_change_over_the_wire, setup, teardown),
+            an_arm_that_becomes_worse_raises_an_alarm_and_the_policy_acts, played_setup,
+            played_teardown),
+        cmocka_unit_test_setup_teardown(prices_and_versions_change_over_the_wire, played_setup,
+                                        played_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,37 +1,13 @@
 /* Decisions made ahead, and a source that is forgotten, over the wire. */
 #include "tests/flow/play.h"
-#include "tests/flow/server.h"
 #include "tests/unit/cmocka_all.h"
 
-#include <signal.h>
 #include <string.h>
 
 enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5 };
 
-struct fixture {
-    struct server server;
-    struct call_channel *router, *admin;
-};
-
-static void open_flow(struct fixture *f)
-{
-    server_init(&f->server);
-    assert_true(server_start(&f->server));
-    f->router = call_open(f->server.router);
-    f->admin = call_open(f->server.admin);
-    play_router(f->admin, "flow");
-}
-
-static void close_flow(struct fixture *f)
-{
-    call_close(f->router);
-    call_close(f->admin);
-    assert_int_equal(server_stop(&f->server, SIGTERM), 0);
-    server_free(&f->server);
-}
-
 /* gRPC's status. */
-static int activate(struct fixture *f, const struct decision_kept *d, bool *ret_already)
+static int activate(struct played *f, const struct decision_kept *d, bool *ret_already)
 {
     Shunt__V1__ActivateDecisionRequest request = SHUNT__V1__ACTIVATE_DECISION_REQUEST__INIT;
     unsigned char token[sizeof d->token];
@@ -50,7 +26,7 @@ static int activate(struct fixture *f, const struct decision_kept *d, bool *ret_
     return status;
 }
 
-static void route_ahead(struct fixture *f, struct decision_kept *ret)
+static void route_ahead(struct played *f, struct decision_kept *ret)
 {
     Shunt__V1__RouteRequest request = SHUNT__V1__ROUTE_REQUEST__INIT;
     char name[] = "flow";
@@ -73,22 +49,19 @@ static void route_ahead(struct fixture *f, struct decision_kept *ret)
 
 static void a_deferred_decision_is_activated_once(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct played *f = *state;
     struct decision_kept d;
     bool already = true;
-    open_flow(&f);
-    route_ahead(&f, &d);
-    assert_int_equal(activate(&f, &d, &already), 0);
+    route_ahead(f, &d);
+    assert_int_equal(activate(f, &d, &already), 0);
     assert_false(already);
-    assert_int_equal(activate(&f, &d, &already), 0);
+    assert_int_equal(activate(f, &d, &already), 0);
     assert_true(already);
     d.token[d.token_len / 2] ^= 1;
-    assert_int_equal(activate(&f, &d, &already), NOT_FOUND);
-    close_flow(&f);
+    assert_int_equal(activate(f, &d, &already), NOT_FOUND);
 }
 
-static void report_as(struct fixture *f, const struct decision_kept *d, char *source)
+static void report_as(struct played *f, const struct decision_kept *d, char *source)
 {
     Shunt__V1__ReportRewardRequest__MetricsEntry entry =
         SHUNT__V1__REPORT_REWARD_REQUEST__METRICS_ENTRY__INIT;
@@ -116,7 +89,7 @@ static void report_as(struct fixture *f, const struct decision_kept *d, char *so
 }
 
 /* gRPC's status. */
-static int forget(struct fixture *f, char *source, bool dry_run, uint64_t *ret_taken)
+static int forget(struct played *f, char *source, bool dry_run, uint64_t *ret_taken)
 {
     Shunt__V1__ForgetSourceRequest request = SHUNT__V1__FORGET_SOURCE_REQUEST__INIT;
     struct call_error error;
@@ -137,29 +110,27 @@ static int forget(struct fixture *f, char *source, bool dry_run, uint64_t *ret_t
 
 static void a_source_is_forgotten_and_counted(void **state)
 {
-    (void)state;
-    struct fixture f;
+    struct played *f = *state;
     struct decision_kept d;
     char judge[] = "judge", human[] = "human", own[] = "default";
     uint64_t taken = 0;
-    open_flow(&f);
     for (int i = 0; i < 6; i++) {
-        play_route(f.router, "flow", &d);
-        report_as(&f, &d, i % 3 ? human : judge);
+        play_route(f->router, "flow", &d);
+        report_as(f, &d, i % 3 ? human : judge);
     }
-    assert_int_equal(forget(&f, own, false, &taken), INVALID_ARGUMENT);
-    assert_int_equal(forget(&f, judge, true, &taken), 0);
+    assert_int_equal(forget(f, own, false, &taken), INVALID_ARGUMENT);
+    assert_int_equal(forget(f, judge, true, &taken), 0);
     assert_int_equal(taken, 2);
-    assert_int_equal(forget(&f, judge, false, &taken), 0);
+    assert_int_equal(forget(f, judge, false, &taken), 0);
     assert_int_equal(taken, 2);
-    assert_int_equal(forget(&f, judge, false, &taken), 0);
+    assert_int_equal(forget(f, judge, false, &taken), 0);
     assert_int_equal(taken, 0);
     Shunt__V1__GetRouterRequest request = SHUNT__V1__GET_ROUTER_REQUEST__INIT;
     char name[] = "flow";
     struct call_error error;
     ProtobufCMessage *answer = NULL;
     request.name = name;
-    assert_int_equal(call_unary(f.admin, "/shunt.v1.Admin/GetRouter", &request.base,
+    assert_int_equal(call_unary(f->admin, "/shunt.v1.Admin/GetRouter", &request.base,
                                 &shunt__v1__router_info__descriptor, 20, &answer, &error),
                      0);
     const Shunt__V1__RouterInfo *r = (const void *)answer;
@@ -170,14 +141,15 @@ static void a_source_is_forgotten_and_counted(void **state)
     assert_int_equal(r->sources[0]->folded, 0);
     assert_int_equal(r->sources[1]->folded, 4);
     protobuf_c_message_free_unpacked(answer, NULL);
-    close_flow(&f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_deferred_decision_is_activated_once),
-        cmocka_unit_test(a_source_is_forgotten_and_counted),
+        cmocka_unit_test_setup_teardown(a_deferred_decision_is_activated_once, played_flow_setup,
+                                        played_teardown),
+        cmocka_unit_test_setup_teardown(a_source_is_forgotten_and_counted, played_flow_setup,
+                                        played_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,48 +1,16 @@
 /* Reports and decisions that are wrong in value, not in form; and the same one many times. */
 #include "tests/flow/play.h"
-#include "tests/flow/server.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <math.h>
 #include <pthread.h>
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5 };
 
-struct fixture {
-    struct server server;
-    struct call_channel *router, *admin;
-};
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    server_init(&f->server);
-    if (!server_start(&f->server))
-        return -1;
-    f->router = call_open(f->server.router);
-    f->admin = call_open(f->server.admin);
-    play_router(f->admin, "flow");
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    call_close(f->router);
-    call_close(f->admin);
-    int status = server_stop(&f->server, SIGTERM);
-    server_free(&f->server);
-    free(f);
-    return status;
-}
-
 static void values_that_are_no_outcome_are_refused_and_teach_nothing(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     const struct {
         const char *metric, *code;
         double value;
@@ -71,7 +39,7 @@ static void values_that_are_no_outcome_are_refused_and_teach_nothing(void **stat
 
 static void features_that_do_not_fit_are_refused(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     const struct {
         float value;
         size_t n;
@@ -102,7 +70,7 @@ static void features_that_do_not_fit_are_refused(void **state)
 
 static void a_forged_and_an_unknown_decision_get_the_same_answer(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     struct decision_kept d, forged, unknown;
     struct report_seen seen;
     struct call_error first, second, third;
@@ -126,7 +94,7 @@ static void a_forged_and_an_unknown_decision_get_the_same_answer(void **state)
 
 static void a_report_without_a_token_is_joined_through_the_decision_log(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     struct decision_kept d;
     struct report_seen seen;
     struct call_error error;
@@ -138,7 +106,7 @@ static void a_report_without_a_token_is_joined_through_the_decision_log(void **s
 
 static void many_reports_in_one_call_have_an_answer_each(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     enum { N = 3 };
     struct decision_kept d[N];
     Shunt__V1__ReportRewardsRequest request = SHUNT__V1__REPORT_REWARDS_REQUEST__INIT;
@@ -213,7 +181,7 @@ static void *report_often(void *arg)
 
 static void of_a_hundred_equal_reports_at_once_exactly_one_counts(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     struct decision_kept d;
     pthread_t threads[THREADS];
     struct crowd crowds[THREADS], all = {0};
@@ -235,7 +203,7 @@ static void of_a_hundred_equal_reports_at_once_exactly_one_counts(void **state)
 
 static void an_outcome_of_a_removed_arm_is_orphaned_and_teaches_nobody(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     struct decision_kept d;
     struct report_seen seen;
     struct call_error error;
@@ -274,5 +242,5 @@ int main(void)
         cmocka_unit_test(of_a_hundred_equal_reports_at_once_exactly_one_counts),
         cmocka_unit_test(an_outcome_of_a_removed_arm_is_orphaned_and_teaches_nobody),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, played_flow_setup, played_teardown);
 }

@@ -1,18 +1,10 @@
 /* Sessions over the wire: opened, spent from, listed, ended. */
 #include "tests/flow/play.h"
-#include "tests/flow/server.h"
 #include "tests/unit/cmocka_all.h"
 
-#include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { NOT_FOUND = 5, FAILED_PRECONDITION = 9, INVALID_ARGUMENT = 3 };
-
-struct fixture {
-    struct server server;
-    struct call_channel *router, *admin;
-};
 
 static void add_capped(struct call_channel *admin, char *name, double cap)
 {
@@ -45,31 +37,14 @@ static void add_capped(struct call_channel *admin, char *name, double cap)
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof *f);
     char name[] = "capped";
-    server_init(&f->server);
-    if (!server_start(&f->server))
+    if (played_flow_setup(state) != 0)
         return -1;
-    f->router = call_open(f->server.router);
-    f->admin = call_open(f->server.admin);
-    play_router(f->admin, "flow");
-    add_capped(f->admin, name, .25);
-    *state = f;
+    add_capped(((struct played *)*state)->admin, name, .25);
     return 0;
 }
 
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-    call_close(f->router);
-    call_close(f->admin);
-    int status = server_stop(&f->server, SIGTERM);
-    server_free(&f->server);
-    free(f);
-    return status;
-}
-
-static int start(struct fixture *f, double amount, Shunt__V1__SessionInfo **ret,
+static int start(struct played *f, double amount, Shunt__V1__SessionInfo **ret,
                  struct call_error *error)
 {
     char router[] = "flow", name[] = "run-17", metric[] = "cost_usd";
@@ -89,7 +64,7 @@ static int start(struct fixture *f, double amount, Shunt__V1__SessionInfo **ret,
     return status;
 }
 
-static int step(struct fixture *f, Shunt__V1__RouteResponse **ret, struct call_error *error)
+static int step(struct played *f, Shunt__V1__RouteResponse **ret, struct call_error *error)
 {
     char router[] = "flow", name[] = "run-17";
     Shunt__V1__RouteRequest m;
@@ -103,7 +78,7 @@ static int step(struct fixture *f, Shunt__V1__RouteResponse **ret, struct call_e
     return status;
 }
 
-static int end(struct fixture *f, double reward, Shunt__V1__EndSessionResponse **ret,
+static int end(struct played *f, double reward, Shunt__V1__EndSessionResponse **ret,
                struct call_error *error)
 {
     char router[] = "flow", name[] = "run-17", metric[] = "reward";
@@ -125,7 +100,7 @@ static int end(struct fixture *f, double reward, Shunt__V1__EndSessionResponse *
     return status;
 }
 
-static size_t listed(struct fixture *f)
+static size_t listed(struct played *f)
 {
     char router[] = "flow";
     Shunt__V1__ListSessionsRequest m;
@@ -146,7 +121,7 @@ static size_t listed(struct fixture *f)
 
 static void a_budget_is_spent_step_by_step_and_given_up_at_the_end(void **state)
 {
-    struct fixture *f = *state;
+    struct played *f = *state;
     Shunt__V1__SessionInfo *info;
     Shunt__V1__RouteResponse *answer;
     Shunt__V1__EndSessionResponse *ended;
@@ -186,7 +161,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_budget_is_spent_step_by_step_and_given_up_at_the_end,
-                                        setup, teardown),
+                                        setup, played_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
