@@ -1,8 +1,13 @@
 /* llama.cpp: llama-server --lora a.gguf --lora b.gguf --lora-init-without-apply --parallel of one
  * more than the residents. It holds all its adapters always; what a miss costs is that a slot whose
  * LoRA set changes loses its prompt cache. So a resident is an adapter with a slot of its own,
- * which callers name as id_slot; the last slot is the scratch, for everything else. A scale that a
- * request leaves out is a default's, so every request here sends the full list. */
+ * which callers name as id_slot; the last slot is the scratch, for everything else. A request
+ * without a list of scales, or with an empty one, runs the default scales and keeps what another
+ * adapter left in the slot's cache, so every request here sends the full list.
+ * What a slot last ran is asked of GET /slots: a process that restarted has run nothing, and a
+ * client that named no slot may have taken any. Where that is turned off (--no-slots) what we sent
+ * is all that is known. An id_slot that is too large wraps around to a resident's slot: how many
+ * there are is asked too. */
 #include "server/adapters/driver.h"
 #include "server/adapters/engine_answer.h"
 #include "server/ops/clock.h"
@@ -22,8 +27,12 @@ static void llamacpp_doubt(struct driver *d)
 
 static void llamacpp_settle(struct driver *d)
 {
-    for (size_t i = 0; i < d->n; i++)
-        d->items[i].resident = d->items[i].offered && d->items[i].slot >= 0;
+    for (size_t i = 0; i < d->n; i++) {
+        struct engine_item *it = &d->items[i];
+        if (it->slot >= (int32_t)driver_room(d))
+            it->slot = -1;
+        it->resident = it->offered && it->slot >= 0;
+    }
 }
 
 static const char *file_of(const char *path)
@@ -84,6 +93,83 @@ static enum err send(struct driver *d, const char *path, json_t *root, uint32_t 
     return e;
 }
 
+/* Of each slot, what it ran last. */
+struct ran {
+    int32_t lora[ENGINE_SLOTS_MAX];
+    uint32_t total;
+};
+
+static void saw_slot(void *ctx, uint32_t id, int32_t lora)
+{
+    struct ran *r = ctx;
+    if (id < ENGINE_SLOTS_MAX)
+        r->lora[id] = lora;
+    r->total = id + 1;
+}
+
+static struct engine_item *in_slot(struct driver *d, uint32_t slot)
+{
+    for (size_t i = 0; i < d->n; i++)
+        if (d->items[i].slot == (int32_t)slot)
+            return &d->items[i];
+    return NULL;
+}
+
+/* A wanted adapter that has no slot, and ran last in one that nobody has: of before we started. */
+static void adopt_slot(struct driver *d, uint32_t slot, int32_t lora)
+{
+    for (size_t i = 0; i < d->n; i++) {
+        struct engine_item *it = &d->items[i];
+        if (it->number == lora && it->slot < 0 && it->wanted && !it->gone) {
+            it->slot = (int32_t)slot;
+            return;
+        }
+    }
+}
+
+static void believe_slots(struct driver *d, const struct ran *r)
+{
+    uint32_t room = driver_room(d);
+    for (uint32_t s = 0; s < room; s++) {
+        struct engine_item *it = in_slot(d, s);
+        if (it && it->number != r->lora[s]) {
+            it->denied = true; /* Where it was claimed just now. */
+            it->slot = -1;
+            it = NULL;
+        }
+        if (!it && r->lora[s] >= 0)
+            adopt_slot(d, s, r->lora[s]);
+    }
+}
+
+/* The last slot is the scratch. */
+static void has_slots(struct driver *d, uint32_t total)
+{
+    d->room = total - 1;
+}
+
+/* An engine that will not tell, or says more than we read, is no worse for it. */
+static enum err ask_slots(struct driver *d, struct err_detail *detail)
+{
+    struct engine_reply reply;
+    struct ran ran = {.total = 0};
+    uint32_t total = 0;
+    d->flags &= ~(uint32_t)ENGINE_RESIDENCY_METRIC;
+    enum err e = driver_call(d, "/slots", NULL, d->call_ms, &reply, detail);
+    if (e == OK && engine_slots(reply.body, saw_slot, &ran) == OK) {
+        has_slots(d, ran.total);
+        believe_slots(d, &ran);
+        d->flags |= ENGINE_RESIDENCY_METRIC;
+        return OK;
+    }
+    if (e != OK && e != ERR_ENGINE_ANSWER && e != ERR_ENGINE_REFUSED)
+        return e;
+    e = driver_call(d, "/props", NULL, d->call_ms, &reply, detail);
+    if (e == OK && engine_props(reply.body, &total) == OK)
+        has_slots(d, total);
+    return e == ERR_ENGINE_ANSWER || e == ERR_ENGINE_REFUSED ? OK : e;
+}
+
 static enum err llamacpp_list(struct driver *d, struct err_detail *detail)
 {
     struct engine_reply reply;
@@ -105,6 +191,7 @@ static enum err llamacpp_list(struct driver *d, struct err_detail *detail)
         if (it->denied)
             it->slot = -1;
     }
+    TRY(ask_slots(d, detail));
     llamacpp_settle(d);
     /* Else requests without a list of their own, those of the base model, would run them all. */
     if (!l.applied)
@@ -112,15 +199,11 @@ static enum err llamacpp_list(struct driver *d, struct err_detail *detail)
     return send(d, "/lora-adapters", scales(d, -1), d->call_ms, &reply, detail);
 }
 
-static int32_t free_slot(const struct driver *d)
+static int32_t free_slot(struct driver *d)
 {
-    for (uint32_t s = 0; s < d->slots; s++) {
-        size_t i = 0;
-        while (i < d->n && d->items[i].slot != (int32_t)s)
-            i++;
-        if (i == d->n)
+    for (uint32_t s = 0; s < driver_room(d); s++)
+        if (!in_slot(d, s))
             return (int32_t)s;
-    }
     return -1;
 }
 

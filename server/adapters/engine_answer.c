@@ -75,6 +75,61 @@ enum err engine_loras(struct slice body, engine_lora_fn *fn, void *ctx)
     return e;
 }
 
+/* False: not a list of adapters. */
+static bool only_lora(json_t *list, int32_t *ret_lora)
+{
+    size_t i, on = 0;
+    json_t *row;
+    *ret_lora = -1;
+    json_array_foreach(list, i, row)
+    {
+        json_t *id = json_object_get(row, "id"), *scale = json_object_get(row, "scale");
+        if (!json_is_integer(id) || !json_is_number(scale))
+            return false;
+        double amount = json_number_value(scale);
+        json_int_t number = json_integer_value(id);
+        if ((amount > 0 || amount < 0) && number >= 0 && number <= ENGINE_LORA_ID_MAX) {
+            *ret_lora = (int32_t)number;
+            on++;
+        }
+    }
+    if (on != 1)
+        *ret_lora = -1;
+    return json_is_array(list);
+}
+
+enum err engine_slots(struct slice body, engine_slot_fn *fn, void *ctx)
+{
+    json_t *root = parse(body);
+    enum err e = json_array_size(root) > 0 ? OK : ERR_ENGINE_ANSWER;
+    size_t i;
+    json_t *row;
+    json_array_foreach(root, i, row)
+    {
+        json_t *id = json_object_get(row, "id"), *params = json_object_get(row, "params");
+        int32_t lora = -1;
+        if (!json_is_integer(id) || json_integer_value(id) != (json_int_t)i ||
+            (params && !only_lora(json_object_get(params, "lora"), &lora)))
+            e = ERR_ENGINE_ANSWER;
+        else if (e == OK)
+            fn(ctx, (uint32_t)i, lora);
+    }
+    json_decref(root);
+    return e;
+}
+
+enum err engine_props(struct slice body, uint32_t *ret_slots)
+{
+    json_t *root = parse(body);
+    json_t *slots = json_object_get(root, "total_slots");
+    json_int_t n = json_integer_value(slots);
+    enum err e = n >= 1 && n <= UINT32_MAX ? OK : ERR_ENGINE_ANSWER;
+    if (e == OK)
+        *ret_slots = (uint32_t)n;
+    json_decref(root);
+    return e;
+}
+
 static int among(json_t *loaded, const char *name)
 {
     if (json_is_object(loaded))

@@ -23,6 +23,15 @@ typedef void engine_lora_fn(void *ctx, uint32_t id, const char *path, double sca
 enum { ENGINE_LORA_ID_MAX = 1023 };
 MUST_USE enum err engine_loras(struct slice body, engine_lora_fn *fn, void *ctx);
 
+/* One of llama.cpp's slots: the one adapter that its latest request ran, which may still run; -1:
+ * none yet, the base model alone, or several at once. */
+typedef void engine_slot_fn(void *ctx, uint32_t id, int32_t lora);
+/* [{"id","params":{"lora":[{"id","scale"}]}}] of GET /slots; a slot that never ran has no params.
+ */
+MUST_USE enum err engine_slots(struct slice body, engine_slot_fn *fn, void *ctx);
+/* {"total_slots"} of GET /props; at least 1. */
+MUST_USE enum err engine_props(struct slice body, uint32_t *ret_slots);
+
 /* SGLang's {"success","error_message","loaded_adapters"}: whether it succeeded, and whether `name`
  * is among the loaded (an object's key or an array's string; -1 when there is no such list). */
 struct engine_load_answer {

@@ -214,6 +214,8 @@ static void see_view(struct replica *r)
     bool converged = v->up;
     v->slots = driver_room(r->driver);
     v->flags = r->driver->flags;
+    if (r->driver->ops->kind == ENGINE_LLAMACPP)
+        v->scratch_slot = (int32_t)v->slots;
     v->requests = r->driver->requests;
     v->wanted = v->resident = 0;
     for (size_t i = 0; i < r->n; i++) {

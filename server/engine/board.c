@@ -95,8 +95,8 @@ int board_replica(const struct board *b, const struct board_arm *arm, uint64_t s
     if (from) {
         r = nth_bit(from,
                     (uint32_t)rng_below(seed, SEED_REPLICA, (uint64_t)__builtin_popcount(from)));
-        if (arm->adapter)
-            *ret_slot = b->slots[(size_t)(arm - b->arms) * b->replicas_n + (uint32_t)r];
+        *ret_slot = arm->adapter ? b->slots[(size_t)(arm - b->arms) * b->replicas_n + (uint32_t)r]
+                                 : b->scratch[r]; /* Anywhere else it would take a resident's. */
         return r;
     }
     r = affine(up, arm->uid);

@@ -4,7 +4,7 @@
     stub_engine.py vllm|sglang|llamacpp [--port N] [--slots N] [--cpu-slots N] [--load-ms MS]
         [--touch-ms MS] [--base NAME] [--adapter NAME=PATH[=MS]]... [--strict-paths]
         [--lora PATH]... [--token TOKEN] [--load-at-register] [--loaded-metric] [--no-metrics]
-        [--no-listing]
+        [--no-listing] [--no-slots-endpoint]
 
 Prints "port N" and serves until it is killed or its parent ends. Standard library only.
 
@@ -15,6 +15,7 @@ Kept: paths, request and answer shapes, status codes, and what is evicted when.
   sglang    --slots is --max-loras-per-batch: at most slots - 1 pinned. --no-listing: GET /v1/models
             names no adapters, as older builds do.
   llamacpp  --slots is --parallel; --lora in order of id; a slot remembers the LoRA set it last ran.
+            --no-slots-endpoint: GET /slots is turned off, as by llama-server --no-slots.
 
 Only for tests: GET /stub says what it holds and did, POST /stub {"mode": ...} makes it misbehave
 from then on: ok; slow (with "ms": every answer waits); hang (answers nothing until the mode
@@ -50,6 +51,7 @@ def numbers_of(body, field, kind=(int, float)):
 
 class Engine:
     """What the three have in common: what a load costs, and what was asked."""
+    unauthorized = {"error": "Unauthorized"}
 
     def __init__(self, args):
         self.args = args
@@ -256,44 +258,65 @@ class Sglang(Engine):
 
 class LlamaCpp(Engine):
     loads_at = {"/completion"}
+    unauthorized = {"error": {"code": 401, "message": "Invalid API Key",
+                              "type": "authentication_error"}}
 
     def __init__(self, args):
         super().__init__(args)
         self.scales = [1.0 if args.apply else 0.0] * len(args.lora)
         self.ran = [None] * args.slots  # Of each slot, the ids that it ran last.
+        self.sent = [None] * args.slots  # And the request's list.
+        self.used = [0] * args.slots
 
-    def error(self, message):
-        return Refused(400, {"error": {"code": 400, "message": message,
-                                       "type": "invalid_request_error"}})
+    def error(self, message, status=400, kind="invalid_request_error"):
+        return Refused(status, {"error": {"code": status, "message": message, "type": kind}})
 
     def list(self):
-        return [{"id": i, "path": p, "scale": self.scales[i]}
-                for i, p in enumerate(self.args.lora)]
+        return [{"id": i, "path": p, "scale": self.scales[i], "task_name": "",
+                 "prompt_prefix": ""} for i, p in enumerate(self.args.lora)]
+
+    def slots(self):
+        if self.args.no_slots_endpoint:
+            raise self.error("This server does not support slots endpoint. Start it with `--slots`",
+                             501, "not_supported_error")
+        rows = [{"id": i, "n_ctx": 256, "speculative": False, "is_processing": False}
+                for i in range(len(self.ran))]
+        for row, sent in zip(rows, self.sent):
+            if sent is not None:
+                row.update(id_task=1, n_prompt_tokens=1, params={
+                    "n_predict": 1, "lora": [{"id": i, "scale": s} for i, s in sent.items()]})
+        return rows
+
+    def props(self):
+        return {"total_slots": len(self.ran), "is_sleeping": False, "build_info": "stub"}
 
     def pairs(self, rows):
-        if not isinstance(rows, list):
-            raise self.error("Request body must be an array")
+        """Nothing in it is checked; ids that there are not do nothing."""
         got = {}
         for row in rows:
-            i = numbers_of(row, "id", int)
-            if not 0 <= i < len(self.scales):
-                raise self.error("invalid adapter id")
-            got[i] = float(numbers_of(row, "scale"))
+            i, scale = row.get("id", -1), row.get("scale", 0)
+            got[i if isinstance(i, int) else -1] = float(
+                scale if isinstance(scale, (int, float)) else 0)
         return got
 
     def apply(self, rows):
+        if not isinstance(rows, list):
+            raise self.error("Request body must be an array")
         got = self.pairs(rows)
         self.scales = [got.get(i, 0.0) for i in range(len(self.scales))]
         return {"success": True}
 
     def complete(self, body):
         slot = body.get("id_slot", -1)
-        if not isinstance(slot, int) or slot >= len(self.ran):
-            raise self.error("id_slot: no such slot")
+        if slot < 0:  # The one that is idle longest.
+            slot = min(range(len(self.ran)), key=self.used.__getitem__)
+        slot %= len(self.ran)
         got = self.pairs(body.get("lora", []))
+        # Without a list, or with an empty one, what is the default runs.
         chosen = frozenset(i for i in range(len(self.scales))
-                           if got.get(i, self.scales[i] if i not in got else 0) > 0)
-        slot = slot if slot >= 0 else 0
+                           if (got.get(i, 0.0) if got else self.scales[i]) != 0)
+        self.sent[slot] = got
+        self.used[slot] = max(self.used) + 1
         if self.ran[slot] != chosen:
             ms = max((self.load_ms(self.args.lora[i]) for i in chosen), default=0)
             self.spend(ms)
@@ -306,7 +329,8 @@ class LlamaCpp(Engine):
 
     def answer(self, method, path, body):
         if method == "GET":
-            return {"/lora-adapters": self.list}.get(path, missing)()
+            return {"/lora-adapters": self.list, "/slots": self.slots,
+                    "/props": self.props}.get(path, missing)()
         return {"/lora-adapters": self.apply, "/completion": self.complete}.get(
             path, missing)(body)
 
@@ -380,6 +404,9 @@ class Handler(BaseHTTPRequestHandler):
             if body.get("use"):  # A client's request, for the memory's sake.
                 with e.lock:
                     e.use(body["use"], e.registered[body["use"]])
+            elif body.get("complete"):  # The same, to llama.cpp, as it was sent.
+                with e.lock:
+                    e.complete(body["complete"])
             else:
                 self.mode.set(body)
         with e.lock:
@@ -415,9 +442,9 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(400, {"detail": "There was an error parsing the body"})
         if self.path == "/stub":
             return self.stub(method, body)
-        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
-            return self.reply(401, {"error": "Unauthorized"})
         e = self.engine
+        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
+            return self.reply(401, e.unauthorized)
         is_load = method == "POST" and self.path in e.loads_at
         spec = self.mode.take(is_load)
         if self.misbehave(spec):
@@ -476,6 +503,7 @@ def arguments():
     p.add_argument("--loaded-metric", action="store_true")
     p.add_argument("--no-metrics", action="store_true")
     p.add_argument("--no-listing", action="store_true")
+    p.add_argument("--no-slots-endpoint", action="store_true")
     return p.parse_args()
 
 

@@ -145,12 +145,10 @@ static void loads_again_what_a_crashed_engine_has_forgotten(void **state)
     assert_true(f->loads[1] >= 2);
 }
 
-/* A quick one: no call fell into the gap. llama.cpp says nothing that would show it. */
+/* A quick one: no call fell into the gap. */
 static void notices_a_restart_between_two_ticks(void **state)
 {
     struct fleet *f = *state;
-    if (f->kind == ENGINE_LLAMACPP)
-        skip();
     assert_int_equal(fleet_ticks(f, 2), 1);
     stub_restart(&f->stubs[0]);
     assert_in_range(fleet_ticks(f, 2), 1, 2);
@@ -196,12 +194,9 @@ static void an_engine_that_refuses_every_load_is_not_down(void **state)
     assert_string_equal(fleet_row(f, 0, 1).error, "");
 }
 
-/* llama.cpp's list would be the same: it has no loads that a list could show. */
 static void finds_out_an_engine_that_lies(void **state)
 {
     struct fleet *f = *state;
-    if (f->kind == ENGINE_LLAMACPP)
-        skip();
     const char *wanted = "01";
     if (f->kind == ENGINE_SGLANG) { /* A build that never listed an adapter is believed. */
         assert_int_equal(fleet_ticks(f, 2), 1);

@@ -25,9 +25,17 @@ static void see_lora(void *ctx, uint32_t id, const char *path, double scale)
     FUZZ_CHECK(scale == scale); /* JSON has no NaN. */
 }
 
+static void see_slot(void *ctx, uint32_t id, int32_t lora)
+{
+    struct seen *s = ctx;
+    FUZZ_CHECK(id == s->n && lora >= -1 && lora <= ENGINE_LORA_ID_MAX);
+    s->n++;
+}
+
 static void check_json(struct slice body)
 {
-    struct seen models = {0}, loras = {0};
+    struct seen models = {0}, loras = {0}, slots = {0};
+    uint32_t total = 0;
     struct engine_load_answer answer;
     enum err e = engine_models(body, see_model, &models);
     FUZZ_CHECK(e == OK || e == ERR_ENGINE_ANSWER);
@@ -35,6 +43,11 @@ static void check_json(struct slice body)
     e = engine_loras(body, see_lora, &loras);
     FUZZ_CHECK(e == OK || e == ERR_ENGINE_ANSWER);
     FUZZ_CHECK(loras.n <= ENGINE_JSON_VALUES);
+    e = engine_slots(body, see_slot, &slots);
+    FUZZ_CHECK(e == ERR_ENGINE_ANSWER || (e == OK && slots.n > 0));
+    FUZZ_CHECK(slots.n <= ENGINE_JSON_VALUES);
+    e = engine_props(body, &total);
+    FUZZ_CHECK(e == ERR_ENGINE_ANSWER || (e == OK && total > 0));
     e = engine_load(body, "a1", &answer);
     FUZZ_CHECK(e == ERR_ENGINE_ANSWER || (e == OK && answer.listed >= -1 && answer.listed <= 1));
     e = engine_completion(body);

@@ -53,6 +53,57 @@ static void reads_lists_of_loras(void **state)
     assert_string_equal(s.words, "0=a.gguf*1.0 1=b.gguf*0.5 ");
 }
 
+static void see_slot(void *ctx, uint32_t id, int32_t lora)
+{
+    struct seen *s = ctx;
+    size_t at = strlen(s->words);
+    s->n++;
+    (void)snprintf(s->words + at, sizeof s->words - at, "%u=%d ", id, (int)lora);
+}
+
+static void reads_what_each_slot_ran_last(void **state)
+{
+    static const char *const bad[] = {
+        "{}",
+        "[]",
+        "[7]",
+        "[{\"id\":1}]",
+        "[{\"id\":0,\"params\":{}}]",
+        "[{\"id\":0,\"params\":{\"lora\":{}}}]",
+        "[{\"id\":0,\"params\":{\"lora\":[{\"id\":0}]}}]",
+        "[{\"id\":0},{\"id\":0}]",
+    };
+    struct seen s = {0};
+    (void)state;
+    assert_int_equal(engine_slots(text("[{\"id\":0,\"n_ctx\":9},"
+                                       "{\"id\":1,\"params\":{\"lora\":[]}},"
+                                       "{\"id\":2,\"params\":{\"lora\":[{\"id\":0,\"scale\":0.0},"
+                                       "{\"id\":3,\"scale\":0.5}]}},"
+                                       "{\"id\":3,\"params\":{\"lora\":[{\"id\":0,\"scale\":1},"
+                                       "{\"id\":3,\"scale\":0.5}]}}]"),
+                                  see_slot, &s),
+                     OK);
+    assert_string_equal(s.words, "0=-1 1=-1 2=3 3=-1 ");
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(engine_slots(text(bad[i]), see_slot, &s), ERR_ENGINE_ANSWER);
+}
+
+static void reads_how_many_slots_there_are(void **state)
+{
+    static const char *const bad[] = {"[]",
+                                      "{}",
+                                      "{\"total_slots\":0}",
+                                      "{\"total_slots\":-3}",
+                                      "{\"total_slots\":\"4\"}",
+                                      "{\"total_slots\":4294967296}"};
+    uint32_t n = 0;
+    (void)state;
+    assert_int_equal(engine_props(text("{\"total_slots\":4,\"is_sleeping\":false}"), &n), OK);
+    assert_int_equal(n, 4);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(engine_props(text(bad[i]), &n), ERR_ENGINE_ANSWER);
+}
+
 static void refuses_what_is_no_answer_of_that_engine(void **state)
 {
     static const char *const bad[] = {
@@ -174,6 +225,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_lists_of_models),
         cmocka_unit_test(reads_lists_of_loras),
+        cmocka_unit_test(reads_what_each_slot_ran_last),
+        cmocka_unit_test(reads_how_many_slots_there_are),
         cmocka_unit_test(refuses_what_is_no_answer_of_that_engine),
         cmocka_unit_test(refuses_what_is_too_deep_or_has_too_many_values),
         cmocka_unit_test(knows_whether_a_load_is_among_the_loaded),
