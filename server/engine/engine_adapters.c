@@ -103,8 +103,8 @@ static void free_retired(struct adapters *a)
         resident_free(a->retired_rows[--a->retired_n]);
 }
 
-/* New routers get a row; rows of those that are gone are retired. */
-static enum err sync_table(struct adapters *a)
+/* New routers get a row; rows of those that are gone are retired, which is a change. */
+static enum err sync_table(struct adapters *a, bool *ret_changed)
 {
     struct residents *t = atomic_load_explicit(&a->table, memory_order_relaxed);
     struct router_view *view;
@@ -117,6 +117,7 @@ static enum err sync_table(struct adapters *a)
     t = atomic_load_explicit(&a->table, memory_order_relaxed);
     for (uint32_t i = 0; t && i < t->n; i++)
         gone += !t->rows[i]->kept;
+    *ret_changed |= gone > 0;
     return gone ? renew_table(a, NULL) : OK;
 }
 
@@ -158,7 +159,7 @@ static bool rounds(struct adapters *a, int64_t now_us)
     bool changed = false;
     struct board *next;
     pthread_mutex_lock(&a->lock);
-    enum err e = sync_table(a);
+    enum err e = sync_table(a, &changed);
     if (e != OK)
         say_failed(a, 0, e);
     const struct residents *t = atomic_load_explicit(&a->table, memory_order_relaxed);

@@ -22,6 +22,7 @@ struct call;
 struct stream;
 struct route_stream;
 struct pool;
+struct watchers;
 
 struct loop_thread {
     struct rpc_loop *loop;
@@ -61,8 +62,9 @@ struct rpc_server {
     char bound[RPC_ADDRESSES_MAX][LISTEN_ADDRESS_CAP];
     struct queue queues[RPC_THREADS_MAX];
     uint32_t queues_n;
-    struct pool *pool;  /* NULL when no method may wait. */
-    struct pool *quiet; /* For those that take seconds: one at a time. */
+    struct pool *pool;         /* NULL when no method may wait. */
+    struct pool *quiet;        /* For those that take seconds: one at a time. */
+    struct watchers *watchers; /* NULL on the data plane. */
     _Atomic uint32_t *in_flight;
     _Atomic bool draining;
     struct tag stopped;
@@ -93,12 +95,27 @@ struct call **unary_next(struct call *call); /* Where the pool links it. */
 /* unknown.c: keeps one request posted for methods that do not exist. */
 enum err unknown_post(struct queue *q);
 
-/* stream.c: Watch and reflection. */
+/* stream.c: Watch, reflection and WatchResidency. */
 void stream_post(struct queue *q, uint32_t method);
-/* What is desired or resident changed somewhere: watchers hear it. On the slow loop's thread. */
+/* What is desired or resident changed somewhere: watchers are to hear it. On the slow loop's
+ * thread; only marks them. */
 void streams_residency(void *rpc_server, struct engine_worker *w);
+/* For watchers.c, with the server's mutex. Whether a watcher is to hear something and can; begin:
+ * those are due from here on. */
+bool streams_residency_begin(struct rpc_server *s, bool begin);
+/* The router of one that is due; false: all were told. */
+bool streams_residency_next(const struct rpc_server *s, char ret_router[NAME_CAP]);
+/* Tells those of the router that are due: the bytes, which stay the caller's, or the end. */
+void streams_residency_send(struct rpc_server *s, const char *router, enum err e,
+                            grpc_byte_buffer *bytes, const struct err_detail *detail);
 /* Tells watchers that the server drains, and ends every stream. */
 void stream_drain(struct rpc_server *s);
+
+/* watchers.c: the thread that tells watchers of residency. */
+MUST_USE enum err watchers_open(struct rpc_server *s, struct watchers **ret_watchers);
+/* A watcher may be due. With the server's mutex; NULL is fine. */
+void watchers_wake(struct watchers *r);
+void watchers_close(struct watchers *r); /* Takes NULL. */
 
 /* batch.c: decides all requests of a RouteBatch. OK with *ret_answer NULL: `done` gets the answer,
  * or an error without a sentence, on the writer's thread or before this returns. */

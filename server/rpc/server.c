@@ -136,6 +136,8 @@ static enum err open_parts(struct rpc_server *s, struct err_detail *detail)
         TRY(pool_open(loop, ADMIN_ARENA, POOL_THREADS, &s->pool));
     if (has_kind(s->options.service, METHOD_LONG))
         TRY(pool_open(loop, ADMIN_ARENA, 1, &s->quiet));
+    if (has_kind(s->options.service, METHOD_RESIDENCY))
+        TRY(watchers_open(s, &s->watchers));
     for (size_t i = 0; i < s->options.addresses_n; i++)
         TRY(listen_add(s->grpc, s->options.addresses[i], &s->options.tls, s->bound[i], detail));
     grpc_server_start(s->grpc);
@@ -202,7 +204,9 @@ bool rpc_server_stop_wait(struct rpc_server *s, int64_t deadline_ns)
     }
     pool_close(s->pool);
     pool_close(s->quiet);
+    watchers_close(s->watchers);
     s->pool = s->quiet = NULL;
+    s->watchers = NULL;
     return clean;
 }
 

@@ -1,15 +1,16 @@
 /* stream.c - the two streams of the standard services, Health.Watch and ServerReflectionInfo, and
  * WatchResidency. All read a message, answer it, and then wait: reflection for the next question,
- * a watcher of health for the drain, one of residency for the slow loop. Everything of a stream
- * happens under the server's mutex: they are few and rare, and the drain comes from another thread.
+ * a watcher of health for the drain, one of residency for the next pass of the thread that tells
+ * them (watchers.c). Everything of a stream happens under the server's mutex, and nothing that
+ * waits or has much to do does: a queue's thread takes it.
  * Each stream has at most one batch out beside its recv-close.
  */
 #include "grpc/health/v1/health.pb-c.h"
 #include "server/ops/ready.h"
 #include "server/rpc/core.h"
-#include "server/rpc/handlers.h"
 #include "server/rpc/message.h"
 #include "server/rpc/reflect.h"
+#include "shunt/v1/admin.pb-c.h"
 #include "state/base/mem.h"
 
 #include <grpc/byte_buffer.h>
@@ -32,7 +33,8 @@ struct stream {
     grpc_byte_buffer *request, *response;
     struct failure failure;
     bool failed, ending, listed, watching, known;
-    bool residency, behind; /* It watches a router's adapters; something changed while it wrote. */
+    bool residency, behind, due; /* It watches a router's adapters; it has not heard the last; the
+                                    pass that runs tells it. */
     char router[NAME_CAP];
     int cancelled;
     unsigned tags_left;
@@ -91,33 +93,38 @@ static void finish(struct stream *s, enum err e, const struct err_detail *detail
     start(s, ops, n, &s->finished);
 }
 
-static void send(struct stream *s, const ProtobufCMessage *m)
+/* Takes the bytes. */
+static void send_bytes(struct stream *s, grpc_byte_buffer *bytes)
 {
     if (s->response)
         grpc_byte_buffer_destroy(s->response);
-    s->response = payload_pack(m);
+    s->response = bytes;
     grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
     op.data.send_message.send_message = s->response;
     start(s, &op, 1, &s->written);
 }
 
-enum { RESIDENCY_BYTES = 32 << 20 }; /* Of 10,000 adapters, with what it is made from. */
-
-/* The whole state, or the end of the stream: its router is gone, or has no adapters any more. */
-static void send_residency(struct stream *s, struct engine_worker *w)
+static void send(struct stream *s, const ProtobufCMessage *m)
 {
-    struct err_detail detail;
-    ProtobufCMessage *m;
-    struct arena arena;
-    detail.text[0] = '\0';
-    arena_init(&arena, RESIDENCY_BYTES);
-    enum err e = answer_residency(w, s->router, &arena, &m, &detail);
-    s->behind = false;
-    if (e == OK)
-        send(s, m);
-    else if (e != ERR_OVERLOADED) /* The slow loop comes to it, and then something changed. */
-        finish(s, e, &detail);
-    arena_done(&arena);
+    send_bytes(s, payload_pack(m));
+}
+
+/* A watcher of residency that can be sent something: only its recv-close is out. */
+static bool can_hear(const struct stream *s)
+{
+    return s->residency && !s->ending && s->tags_left == 1;
+}
+
+static enum err watch_residency(struct stream *s, const char *router, struct err_detail *detail)
+{
+    /* The default one has one name here, so that it is built once a pass. */
+    int n = snprintf(s->router, sizeof s->router, "%s", router && router[0] ? router : "default");
+    if (n >= (int)sizeof s->router)
+        return err_say(detail, ERR_BAD_NAME, "the router's name has %d bytes; at most %d", n,
+                       NAME_CAP - 1);
+    s->watching = s->residency = s->behind = true;
+    watchers_wake(s->queue->server->watchers);
+    return OK;
 }
 
 static void send_state(struct stream *s)
@@ -151,10 +158,7 @@ static enum err answer(struct stream *s, struct err_detail *detail)
     if (e == OK)
         e = message_unpack(m->request, h->body, &h->arena, &request, detail);
     if (e == OK && m->kind == METHOD_RESIDENCY) {
-        const char *router = ((Shunt__V1__WatchResidencyRequest *)request)->router;
-        (void)snprintf(s->router, sizeof s->router, "%s", router ? router : "");
-        s->watching = s->residency = true;
-        send_residency(s, h->worker);
+        e = watch_residency(s, ((Shunt__V1__WatchResidencyRequest *)request)->router, detail);
     } else if (e == OK && m->kind == METHOD_WATCH) {
         const char *name = ((Grpc__Health__V1__HealthCheckRequest *)request)->service;
         s->known = !name || !name[0] || strcmp(name, h->service) == 0;
@@ -213,8 +217,8 @@ static void on_written(struct tag *tag, bool ok)
     if (enter(s, ok)) {
         if (atomic_load(&s->queue->server->draining))
             finish(s, ERR_SHUTTING_DOWN, NULL);
-        else if (s->behind)
-            send_residency(s, s->queue->on->handler->worker);
+        else if (s->residency)
+            watchers_wake(s->queue->server->watchers); /* It may be behind by now. */
         else if (!s->watching)
             read_next(s);
     }
@@ -307,17 +311,53 @@ void stream_drain(struct rpc_server *server)
     (void)pthread_mutex_unlock(&server->mutex);
 }
 
+/* ---- watchers of residency ---- */
+
 void streams_residency(void *rpc_server, struct engine_worker *w)
 {
     struct rpc_server *server = rpc_server;
+    (void)w;
     (void)pthread_mutex_lock(&server->mutex);
-    for (struct stream *s = server->streams; s; s = s->next) {
-        if (s->ending || !s->residency || atomic_load(&server->draining))
-            continue;
-        if (s->tags_left == 1) /* Parked: only its recv-close is out. */
-            send_residency(s, w);
-        else
-            s->behind = true;
-    }
+    for (struct stream *s = server->streams; s; s = s->next)
+        s->behind = s->behind || s->residency;
+    watchers_wake(server->watchers);
     (void)pthread_mutex_unlock(&server->mutex);
+}
+
+bool streams_residency_begin(struct rpc_server *server, bool begin)
+{
+    bool any = false;
+    for (struct stream *s = server->streams; s; s = s->next) {
+        bool due = can_hear(s) && s->behind;
+        any = any || due;
+        if (begin) {
+            s->due = due;
+            s->behind = s->behind && !due; /* What changes from here on is for the next pass. */
+        }
+    }
+    return any;
+}
+
+bool streams_residency_next(const struct rpc_server *server, char ret_router[NAME_CAP])
+{
+    for (const struct stream *s = server->streams; s; s = s->next)
+        if (s->due && can_hear(s)) {
+            memcpy(ret_router, s->router, NAME_CAP);
+            return true;
+        }
+    return false;
+}
+
+void streams_residency_send(struct rpc_server *server, const char *router, enum err e,
+                            grpc_byte_buffer *bytes, const struct err_detail *detail)
+{
+    for (struct stream *s = server->streams; s; s = s->next) {
+        if (!s->due || !can_hear(s) || strcmp(s->router, router) != 0)
+            continue;
+        s->due = false;
+        if (e == OK)
+            send_bytes(s, grpc_byte_buffer_copy(bytes)); /* Its slices are shared. */
+        else if (e != ERR_OVERLOADED) /* The slow loop comes to it, and then something changed. */
+            finish(s, e, detail);
+    }
 }
