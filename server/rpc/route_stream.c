@@ -37,12 +37,13 @@ struct route_stream {
     grpc_byte_buffer *sent;    /* With the core. */
     grpc_byte_buffer *answers[STREAM_WORK];
     uint32_t first, answers_n;       /* Of the ring. */
-    size_t bytes;                    /* Of `answers`. */
     uint32_t waits_n;                /* Reservations on their way; each has a place in the ring. */
+    size_t bytes;                    /* Of `answers`, and of those that wait. */
     unsigned tags_left;              /* Of batches that are not back, and one while `held`. */
     bool reading, deciding, closing; /* closing: the client has said all. */
     bool flush;                      /* The last answer need not wait for another one. */
     bool ending, gone;               /* The status was sent; nothing can be sent. */
+    bool begun;                      /* Initial metadata is sent, or on its way. */
     bool failed, counted, listed;
     enum err refusal; /* What the stream ends with. */
     struct failure failure;
@@ -80,11 +81,11 @@ static void unlist(struct route_stream *s)
 static void drop_answers(struct route_stream *s)
 {
     while (s->answers_n) {
+        s->bytes -= grpc_byte_buffer_length(s->answers[s->first]);
         grpc_byte_buffer_destroy(s->answers[s->first]);
         s->first = (s->first + 1) % STREAM_WORK;
         s->answers_n--;
     }
-    s->bytes = 0;
 }
 
 static void stream_free(struct route_stream *s)
@@ -132,7 +133,7 @@ static void finish(struct route_stream *s, enum err e, const struct err_detail *
     if (s->ending || s->gone)
         return;
     s->ending = true;
-    if (!s->listed) /* Refused before anything was sent. */
+    if (!s->begun) /* Refused, or drained, before anything was sent. */
         ops[n++] = (grpc_op){.op = GRPC_OP_SEND_INITIAL_METADATA};
     if (e != OK) {
         failure_init(&s->failure, (int)e, detail);
@@ -232,6 +233,7 @@ static void on_reserved(struct route_wait *wait, enum err e, const struct err_de
 {
     struct parked *p = wait->ctx;
     struct route_stream *s = p->stream;
+    size_t counted = grpc_byte_buffer_length(p->answer);
     if (e != OK) {
         struct routed r;
         shunt__v1__route_result__init(&r.result);
@@ -242,6 +244,7 @@ static void on_reserved(struct route_wait *wait, enum err e, const struct err_de
     rpc_metrics_count(s->queue->server->options.metrics, s->method, (int)e, p->began_ns);
     (void)pthread_mutex_lock(&s->lock);
     s->waits_n--;
+    s->bytes -= counted;
     put_answer(s, p->answer);
     s->flush = true;
     pump(s);
@@ -267,14 +270,17 @@ static bool park(struct route_stream *s, struct handler *h, struct routed *r, ui
     p->answer = pack(r, tag);
     p->wait.done = on_reserved;
     p->wait.ctx = p;
+    size_t len = grpc_byte_buffer_length(p->answer);
     (void)pthread_mutex_lock(&s->lock);
     s->waits_n++; /* Before it can come back. */
+    s->bytes += len;
     (void)pthread_mutex_unlock(&s->lock);
     enum err e = engine_route_wait(h->worker, &h->route_out, &p->wait, &detail);
     if (e == OK)
         return true;
     (void)pthread_mutex_lock(&s->lock);
     s->waits_n--;
+    s->bytes -= len;
     (void)pthread_mutex_unlock(&s->lock);
     grpc_byte_buffer_destroy(p->answer);
     route_wait_done(&p->wait);
@@ -434,7 +440,12 @@ static void begin(struct route_stream *s)
     grpc_op op = {.op = GRPC_OP_RECV_CLOSE_ON_SERVER};
     op.data.recv_close_on_server.cancelled = &s->cancelled;
     start(s, &op, 1, &s->closed);
+    if (s->ending) { /* It was listed, so a drain came first: its status is on its way. */
+        leave(s);
+        return;
+    }
     if (e == OK) {
+        s->begun = true;
         atomic_fetch_add(&s->queue->server->options.metrics->route_streams, 1);
         grpc_op ops[2] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}, {.op = GRPC_OP_RECV_MESSAGE}};
         ops[1].data.recv_message.recv_message = &s->request;
