@@ -96,9 +96,8 @@ static const char *fallback_arm(const Shunt__V1__RouteRequest *request, const ch
     return NULL;
 }
 
-/* Whether a status speaks of the server's health and not of the request: the host still needs an
- * arm. INTERNAL, UNKNOWN and the like are what a dying server or a broken connection looks like. */
-static bool is_outage(int status)
+/* INTERNAL, UNKNOWN and the like are what a dying server or a broken connection looks like. */
+bool handle_is_outage(int status)
 {
     const int cancelled = 1, unknown = 2, aborted = 10, data_loss = 15;
     return call_status_passing(status) || status == CALL_INTERNAL || status == cancelled ||
@@ -109,7 +108,7 @@ enum shunt_result handle_refused(int status, const struct call_error *call,
                                  struct shunt_error *error)
 {
     say_call(error, call);
-    return is_outage(status) ? SHUNT_UNAVAILABLE : SHUNT_REFUSED;
+    return handle_is_outage(status) ? SHUNT_UNAVAILABLE : SHUNT_REFUSED;
 }
 
 static bool response_usable(const Shunt__V1__RouteResponse *response)
@@ -138,7 +137,7 @@ enum shunt_result handle_settle(struct shunt_client *client, const Shunt__V1__Ro
         return SHUNT_OK;
     }
     shunt__v1__route_response__free_unpacked(take, NULL);
-    if (!is_outage(call->status))
+    if (!handle_is_outage(call->status))
         return SHUNT_REFUSED;
     ret->fallback_arm =
         fallback_arm(request, default_arm ? default_arm : client->options.default_arm);
@@ -175,7 +174,7 @@ enum shunt_result handle_route(struct shunt_client *client, Shunt__V1__RouteRequ
                          ret, error);
 }
 
-static double now_s(void)
+double handle_now_s(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -221,7 +220,7 @@ enum shunt_result handle_report(struct shunt_client *client,
 {
     struct call_error call;
     ProtobufCMessage *message = NULL;
-    double begin_s = now_s();
+    double begin_s = handle_now_s();
     *ret_response = NULL;
     handle_clear(error);
     if (!later && !outbox_retrying(client->outbox)) {
@@ -235,7 +234,7 @@ enum shunt_result handle_report(struct shunt_client *client,
         if (!report_passing(&call))
             return SHUNT_REFUSED;
     }
-    return keep(client, report, timeout_s - (now_s() - begin_s), error);
+    return keep(client, report, timeout_s - (handle_now_s() - begin_s), error);
 }
 
 enum outbox_verdict handle_deliver(void *context, const ProtobufCMessage *report)

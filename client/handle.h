@@ -37,6 +37,12 @@ void handle_write(void *theirs, const void *ours, size_t our_size);
 /* *timeout_s: 0 becomes fallback_s. false: not in (0, 3600]. */
 bool handle_timeout(double *timeout_s, double fallback_s);
 
+/* On the monotonic clock. */
+double handle_now_s(void);
+/* Whether a status speaks of the server's health and not of the request: the host still needs an
+ * arm. */
+bool handle_is_outage(int status);
+
 /* protobuf-c's structs want text without const; packing only reads it. */
 static inline char *handle_text(const char *text)
 {

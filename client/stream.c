@@ -28,19 +28,13 @@ struct shunt_stream {
     struct shunt_client *client;
     struct call_stream *call; /* NULL: none is open. */
     double reopen_at_s;
-    double earliest_s; /* No deadline is before this. */
+    struct call_error over; /* How the last stream ended; status 0: an answer came since. */
+    double earliest_s;      /* No deadline is before this. */
     uint32_t slots_n, used_n;
     uint32_t free;                  /* List of free slots. */
     uint32_t send_first, send_last; /* Queue of those to be sent. */
     struct slot slots[];
 };
-
-static double now_s(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
 
 struct shunt_stream *shunt_stream_open(struct shunt_client *client, size_t in_flight,
                                        struct shunt_error *ret_error)
@@ -141,7 +135,7 @@ static enum shunt_result fill_slot(struct shunt_stream *s, uint32_t i,
         (void)shunt__v1__route_stream_request__pack(&m, slot->bytes);
         slot->tag = tag;
         slot->again = !x.m.session_id || x.m.decision_id;
-        slot->deadline_s = now_s() + x.read.timeout_s;
+        slot->deadline_s = handle_now_s() + x.read.timeout_s;
         const char *arm = x.read.default_arm ? x.read.default_arm : "";
         memcpy(slot->default_arm, arm, strlen(arm) + 1); /* It fits, or it would be refused. */
     }
@@ -151,10 +145,10 @@ static enum shunt_result fill_slot(struct shunt_stream *s, uint32_t i,
 
 static void open_call(struct shunt_stream *s)
 {
-    if (s->call || now_s() < s->reopen_at_s)
+    if (s->call || handle_now_s() < s->reopen_at_s)
         return;
     s->call = call_stream_open(s->client->channel, "/shunt.v1.Router/RouteStream");
-    s->reopen_at_s = now_s() + reopen_s;
+    s->reopen_at_s = handle_now_s() + reopen_s;
 }
 
 /* Writes what can be; the last one only if `idle`. */
@@ -226,7 +220,7 @@ static enum shunt_result answer(struct shunt_stream *s, uint32_t i, struct call_
 /* A slot whose time is over, or NONE; then earliest_s is exact. */
 static uint32_t late_slot(struct shunt_stream *s)
 {
-    double now = now_s();
+    double now = handle_now_s();
     if (now < s->earliest_s)
         return NONE;
     s->earliest_s = now + HANDLE_TIMEOUT_MAX_S;
@@ -244,19 +238,32 @@ static uint32_t late_slot(struct shunt_stream *s)
     return NONE;
 }
 
-/* The stream is over: what may be asked again is, and of the others the time is over. */
+/* Why a slot has no answer. A refusal is of those that restart() gave up, and not of what was sent
+ * after it. */
+static void say_late(const struct shunt_stream *s, const struct slot *slot, struct call_error *ret)
+{
+    bool given_up = !(slot->deadline_s > 0);
+    *ret =
+        (struct call_error){.status = CALL_DEADLINE_EXCEEDED, .message = "no answer came in time"};
+    if (s->over.status != 0 && (given_up || handle_is_outage(s->over.status)))
+        *ret = s->over;
+}
+
+/* The stream is over: what may be asked again is, and of the others the time is over. Of all, when
+ * the server refused it: another stream would be refused too. */
 static void restart(struct shunt_stream *s)
 {
+    bool refused = !handle_is_outage(s->over.status);
     call_stream_close(s->call);
     s->call = NULL;
     for (uint32_t i = 0; i < s->slots_n; i++) {
         struct slot *slot = &s->slots[i];
-        if (slot->state != SLOT_SENT)
+        if (slot->state == SLOT_FREE || (slot->state == SLOT_TO_SEND && !refused))
             continue;
-        if (slot->again)
-            to_send(s, i);
-        else
+        if (refused || !slot->again)
             slot->deadline_s = s->earliest_s = 0;
+        else
+            to_send(s, i);
     }
 }
 
@@ -269,7 +276,7 @@ static uint32_t slot_of(const struct shunt_stream *s, const Shunt__V1__RouteResu
 
 static double wait_of(const struct shunt_stream *s, double until_s)
 {
-    double now = now_s();
+    double now = handle_now_s();
     double until = s->earliest_s < until_s ? s->earliest_s : until_s;
     if (!s->call && s->reopen_at_s < until)
         until = s->reopen_at_s;
@@ -286,7 +293,6 @@ static void nap(double seconds)
 static bool step(struct shunt_stream *s, double until_s, ProtobufCMessage **ret_message,
                  uint32_t *ret_slot)
 {
-    struct call_error over;
     double wait_s = wait_of(s, until_s);
     open_call(s);
     push(s, false);
@@ -298,8 +304,9 @@ static bool step(struct shunt_stream *s, double until_s, ProtobufCMessage **ret_
     bool holds = s->send_first != NONE && !call_stream_writing(s->call);
     *ret_message = NULL;
     switch (call_stream_next(s->call, &shunt__v1__route_result__descriptor, holds ? 0 : wait_s,
-                             ret_message, &over)) {
+                             ret_message, &s->over)) {
     case CALL_MESSAGE:
+        s->over.status = 0;
         *ret_slot = *ret_message ? slot_of(s, (Shunt__V1__RouteResult *)*ret_message) : NONE;
         if (*ret_slot != NONE)
             return true;
@@ -337,19 +344,20 @@ enum shunt_result shunt_stream_next(struct shunt_stream *stream, double timeout_
     if (!stream || !ret_tag || !ret || ret->size < sizeof ret->size || !(timeout_s >= 0))
         return handle_say(ret_error, SHUNT_INVALID,
                           "a stream, a time, a tag and a decision that starts with its _INIT");
-    double until_s = now_s() + timeout_s;
+    double until_s = handle_now_s() + timeout_s;
     for (;;) {
-        struct call_error late = {.status = CALL_DEADLINE_EXCEEDED,
-                                  .message = "no answer came in time"};
+        struct call_error late;
         ProtobufCMessage *message = NULL;
         uint32_t i = late_slot(stream);
         if (stream->used_n == 0)
             return handle_say(ret_error, SHUNT_EMPTY, "everything is answered");
         if (i != NONE)
+            say_late(stream, &stream->slots[i], &late);
+        if (i != NONE)
             return answer(stream, i, &late, NULL, ret_tag, ret, ret_error);
         if (step(stream, until_s, &message, &i))
             return take_message(stream, i, message, ret_tag, ret, ret_error);
-        if (now_s() >= until_s && late_slot(stream) == NONE)
+        if (handle_now_s() >= until_s && late_slot(stream) == NONE)
             return handle_say(ret_error, SHUNT_TIMEOUT, "no answer yet");
     }
 }

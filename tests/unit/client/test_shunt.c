@@ -536,6 +536,59 @@ static void a_shorter_struct_is_read_and_written_within_its_size(void **unused)
     router_double_stop(&d);
 }
 
+/* Sends `n` requests on a stream to a server that refuses streams, and expects this of each. */
+static void expect_of_each(struct shunt_client *client, const struct shunt_request *request,
+                           uint64_t n, enum shunt_result expected, int status, const char *code)
+{
+    struct shunt_stream *stream = shunt_stream_open(client, 0, NULL);
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    struct shunt_error error;
+    uint64_t tag, tags = 0;
+    for (uint64_t i = 0; i < n; i++)
+        assert_int_equal(shunt_stream_send(stream, request, i, NULL), SHUNT_OK);
+    for (uint64_t i = 0; i < n; i++) {
+        assert_int_equal(shunt_stream_next(stream, 120, &tag, &decision, &error), expected);
+        assert_int_equal(error.status, status);
+        assert_string_equal(error.code, code);
+        assert_true(decision.fallback == (expected == SHUNT_OK));
+        tags |= UINT64_C(1) << tag;
+    }
+    assert_int_equal(tags, (UINT64_C(1) << n) - 1);
+    assert_int_equal(shunt_stream_next(stream, 0, &tag, &decision, &error), SHUNT_EMPTY);
+    shunt_stream_close(stream);
+}
+
+static void a_server_without_streams_refuses_every_request_of_one(void **unused)
+{
+    (void)unused;
+    const int unimplemented = 12;
+    struct router_double d;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.timeout_s = 3600; /* Never by the deadline. */
+    expect_of_each(client, &request, 3, SHUNT_REFUSED, unimplemented, "");
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+/* What may be asked only once is not asked on another stream, so it ends with the first one. */
+static void a_fallback_on_a_stream_says_why_the_server_would_not(void **unused)
+{
+    (void)unused;
+    const int exhausted = 8;
+    struct router_double d;
+    router_double_start(&d, 0);
+    atomic_store(&d.status, exhausted);
+    struct shunt_client *client = open_client(d.address, true);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    request.timeout_s = 3600;
+    request.session_id = "s";
+    expect_of_each(client, &request, 1, SHUNT_OK, exhausted, "TEST_CODE");
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -556,6 +609,8 @@ int main(void)
         cmocka_unit_test(a_report_that_a_draining_server_drops_is_delivered_later),
         cmocka_unit_test(a_full_queue_says_so),
         cmocka_unit_test(wrong_arguments_are_refused_before_anything_is_sent),
+        cmocka_unit_test(a_server_without_streams_refuses_every_request_of_one),
+        cmocka_unit_test(a_fallback_on_a_stream_says_why_the_server_would_not),
         cmocka_unit_test(a_shorter_struct_is_read_and_written_within_its_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
