@@ -82,7 +82,8 @@ uint32_t score_best(const struct router_view *router, const struct utility *u, c
                     struct score *ret_scores);
 /* score_arms of several contexts, to the last bit: up to SCORE_CONTEXTS of them share one pass over
  * the arms' statistics. arms: (n) of each context, the same arms in the same order; what is
- * pending and charged may differ. */
+ * pending and charged may differ. Nothing in the server calls it yet: a RouteBatch decides one
+ * request after the other. shunt-bench score has a row of it. */
 struct score_context {
     const struct utility *u;
     const float *x;              /* (d) */

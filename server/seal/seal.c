@@ -241,8 +241,8 @@ void seal_make_key(uint8_t ret_key[KEY_BYTES])
     randombytes_buf(ret_key, KEY_BYTES);
 }
 
-/* ChaCha20 under a key of the kernel's that nobody keeps: 8 KiB of the kernel's own bytes take 40
- * us of one request in 800, these 4. */
+/* ChaCha20 under a key of the kernel's that nobody keeps: it is quicker than as many bytes of the
+ * kernel's own, and one request waits for all of them. */
 static void refill_random(struct sealer *s)
 {
     uint8_t seed[randombytes_SEEDBYTES];
