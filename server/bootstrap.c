@@ -6,11 +6,6 @@
 #include <string.h>
 #include <yaml.h>
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, strlen(s)};
-}
-
 /* ---- Ephemeral routers ---- */
 
 /* Names an ephemeral router; false when there is none left. */
@@ -34,7 +29,7 @@ static enum err remove_ephemeral(struct engine_worker *w, struct log *log,
 {
     char name[NAME_CAP];
     while (find_ephemeral(w, name)) {
-        TRY(engine_router_remove(w, text_slice(name), detail));
+        TRY(engine_router_remove(w, slice_text(name), detail));
         log_event(log, LOG_INFO, "router_removed", LOG_STR("router", name),
                   LOG_STR("why", "ephemeral, of an earlier run"), LOG_END);
     }
@@ -73,7 +68,7 @@ static enum err create_absent(struct engine_worker *w, const Shunt__V1__RouterSp
         const char *arm = spec->arms[i]->name;
         if (arm_exists(w, spec->name, arm))
             continue;
-        TRY(create_arm(w, text_slice(spec->name), spec->arms[i], detail));
+        TRY(create_arm(w, slice_text(spec->name), spec->arms[i], detail));
         log_event(log, LOG_INFO, "arm_created", LOG_STR("router", spec->name), LOG_STR("arm", arm),
                   LOG_STR("why", "bootstrap"), LOG_END);
     }

@@ -5,8 +5,7 @@
  * Two ways, chosen by the context alone, so that arms that know the same score the same:
  * - dense: the kernels (score_kernel.h) over whole rows;
  * - sparse: of a context of few numbers (a task label and the bias: 3 products of 1,035) only what
- *   meets them is read. The crossing was measured: shunt-bench score --only
- *   sparse.
+ *   meets them is read. `shunt-bench score --only sparse` measures the crossing.
  * Borrows the rows of x until its last use. Threads: pure; no allocation. */
 #pragma once
 

@@ -8,18 +8,13 @@
 
 enum { TEXT_FIELD = 2 }; /* RouteRequest.text */
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
 /* Puts name = value, over an earlier one of that name. */
 static enum err put_pair(struct engine_weight *pairs, size_t *n, const char *field, const char *key,
                          double value, struct err_detail *detail)
 {
     if (!key || !key[0])
         return err_say(detail, ERR_BAD_NAME, "%s: an entry without a name", field);
-    struct slice name = text_slice(key);
+    struct slice name = slice_text(key);
     for (size_t i = 0; i < *n; i++)
         if (pairs[i].name.len == name.len && memcmp(pairs[i].name.data, key, name.len) == 0) {
             pairs[i].value = value;
@@ -38,7 +33,7 @@ static enum err fill_names(char *const *names, size_t n, const char *field, stru
         return err_say(detail, ERR_OUT_OF_RANGE, "%s: %zu names; at most %d", field, n,
                        MAX_CANDIDATES);
     for (size_t i = 0; i < n; i++)
-        ret_list[i] = text_slice(names[i]);
+        ret_list[i] = slice_text(names[i]);
     return OK;
 }
 
@@ -102,10 +97,10 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
     TRY(limits_in(m, lists->limits, &limits_n, detail));
     TRY(codec_modalities_in(m->modalities, m->n_modalities, "modalities", &modalities, detail));
     *ret_in = (struct route_in){
-        .router = text_slice(m->router),
+        .router = slice_text(m->router),
         /* From the bytes: a prompt may hold a NUL, where protobuf-c's text would end. */
         .text = m->text ? message_field(body, TEXT_FIELD) : (struct slice){NULL, 0},
-        .task = text_slice(m->task),
+        .task = slice_text(m->task),
         .features = m->features,
         .features_n = m->n_features,
         .embedding = m->embedding,
@@ -117,18 +112,18 @@ enum err codec_route_in(const Shunt__V1__RouteRequest *m, struct slice body,
         .candidates_n = m->n_candidates,
         .exclude = lists->exclude,
         .exclude_n = m->n_exclude,
-        .baseline = text_slice(m->baseline_arm_id),
-        .selector = text_slice(m->selector),
-        .stage = text_slice(m->stage),
-        .tenant = text_slice(m->tenant),
+        .baseline = slice_text(m->baseline_arm_id),
+        .selector = slice_text(m->selector),
+        .stage = slice_text(m->stage),
+        .tenant = slice_text(m->tenant),
         .limits = lists->limits,
         .limits_n = limits_n,
         .input_tokens = m->input_tokens,
         .modalities = modalities,
-        .session = text_slice(m->session_id),
-        .session_metric = text_slice(m->session_budget ? m->session_budget->metric : NULL),
+        .session = slice_text(m->session_id),
+        .session_metric = slice_text(m->session_budget ? m->session_budget->metric : NULL),
         .session_amount = m->session_budget ? m->session_budget->amount : 0,
-        .decision_id = text_slice(m->decision_id),
+        .decision_id = slice_text(m->decision_id),
         .body = body,
         .latency_critical = m->has_latency_critical && m->latency_critical,
         .dry_run = m->has_dry_run && m->dry_run,
@@ -318,14 +313,14 @@ enum err codec_report_in(const Shunt__V1__ReportRewardRequest *m, struct engine_
         return err_say(detail, ERR_OUT_OF_RANGE,
                        "status: %d is none of OK, ERROR, REFUSED, TIMEOUT", status);
     *ret_in = (struct report_in){
-        .decision_id = text_slice(m->decision_id),
+        .decision_id = slice_text(m->decision_id),
         .token = {m->decision_token.data, m->has_decision_token ? m->decision_token.len : 0},
         .metrics = metrics,
         .metrics_n = n,
         .status = status,
-        .served_arm = text_slice(m->served_arm_id),
-        .piece_key = text_slice(m->idempotency_key),
-        .source = text_slice(m->source),
+        .served_arm = slice_text(m->served_arm_id),
+        .piece_key = slice_text(m->idempotency_key),
+        .source = slice_text(m->source),
     };
     return OK;
 }

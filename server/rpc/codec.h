@@ -8,6 +8,12 @@
 #include "server/rpc/arena.h"
 #include "shunt/v1/router.pb-c.h"
 
+/* The router that a message means: an absent one is the default. */
+static inline struct slice codec_router(const char *name)
+{
+    return slice_text(name && name[0] ? name : "default");
+}
+
 /* Lists that a decoded request points into. */
 struct route_lists {
     struct engine_weight weights[MAX_METRICS], limits[MAX_METRICS];

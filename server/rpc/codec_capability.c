@@ -2,9 +2,10 @@
 
 #include <string.h>
 
-static struct slice text_slice(const char *s)
+/* Of a map: one that is absent is empty. */
+static struct slice entry_text(const char *s)
 {
-    return (struct slice){s ? s : "", s ? strlen(s) : 0};
+    return slice_text(s ? s : "");
 }
 
 enum err codec_modalities_in(const Shunt__V1__Modality *list, size_t n, const char *field,
@@ -25,7 +26,7 @@ enum err codec_capability_in(const Shunt__V1__ArmSpec *m, struct arm_config *arm
                              struct err_detail *detail)
 {
     for (size_t i = 0; i < m->n_labels; i++)
-        TRY(labels_put(&arm->labels, text_slice(m->labels[i]->key), text_slice(m->labels[i]->value),
+        TRY(labels_put(&arm->labels, entry_text(m->labels[i]->key), entry_text(m->labels[i]->value),
                        detail));
     arm->can.context_window = m->has_context_window ? m->context_window : 0;
     arm->can.max_output_tokens = m->has_max_output_tokens ? m->max_output_tokens : 0;
@@ -80,7 +81,7 @@ enum err codec_stages_in(const Shunt__V1__RouterSettings *m, struct stages *stag
                          struct err_detail *detail)
 {
     for (size_t i = 0; i < m->n_stages; i++)
-        TRY(stages_put(stages, text_slice(m->stages[i]->key), text_slice(m->stages[i]->value),
+        TRY(stages_put(stages, entry_text(m->stages[i]->key), entry_text(m->stages[i]->value),
                        detail));
     return OK;
 }

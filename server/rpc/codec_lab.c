@@ -1,5 +1,6 @@
 #include "server/rpc/codec_lab.h"
 
+#include "server/rpc/codec.h"
 #include "server/rpc/codec_adapters.h"
 #include "server/rpc/codec_spec.h"
 
@@ -7,11 +8,6 @@
 #include <string.h>
 
 /* ---- what is asked ---- */
-
-static struct slice router_slice(const char *s)
-{
-    return s && s[0] ? (struct slice){s, strlen(s)} : (struct slice){"default", 7};
-}
 
 enum err codec_lab_router(const Shunt__V1__StartJobRequest *m, struct slice *ret_router,
                           struct err_detail *detail)
@@ -23,7 +19,7 @@ enum err codec_lab_router(const Shunt__V1__StartJobRequest *m, struct slice *ret
     if (m->simulate || (e && e->data && e->data[0] && !(e->router && e->router[0])))
         *ret_router = (struct slice){"", 0};
     else
-        *ret_router = router_slice(e            ? e->router
+        *ret_router = codec_router(e            ? e->router
                                    : m->what_if ? m->what_if->router
                                    : m->sweep   ? m->sweep->router
                                                 : m->export->router);

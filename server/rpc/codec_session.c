@@ -44,19 +44,14 @@ bool codec_caps_out(const struct arm_config *arm, const struct router_config *co
     return true;
 }
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
 void codec_session_in(const Shunt__V1__StartSessionRequest *m, struct session_in *ret_in)
 {
     *ret_in = (struct session_in){
-        .router = text_slice(m->router),
-        .session = text_slice(m->session_id),
+        .router = slice_text(m->router),
+        .session = slice_text(m->session_id),
     };
     if (m->budget) {
-        ret_in->metric = text_slice(m->budget->metric);
+        ret_in->metric = slice_text(m->budget->metric);
         ret_in->amount = m->budget->amount;
     }
 }
@@ -67,10 +62,10 @@ enum err codec_session_end_in(const Shunt__V1__EndSessionRequest *m, struct engi
     if (m->n_metrics > MAX_METRICS)
         return err_say(detail, ERR_OUT_OF_RANGE, "metrics: more than %d names", MAX_METRICS);
     for (size_t i = 0; i < m->n_metrics; i++)
-        metrics[i] = (struct engine_weight){text_slice(m->metrics[i]->key), m->metrics[i]->value};
+        metrics[i] = (struct engine_weight){slice_text(m->metrics[i]->key), m->metrics[i]->value};
     *ret_in = (struct session_end_in){
-        .router = text_slice(m->router),
-        .session = text_slice(m->session_id),
+        .router = slice_text(m->router),
+        .session = slice_text(m->session_id),
         .metrics = metrics,
         .metrics_n = m->n_metrics,
     };

@@ -2,18 +2,13 @@
 
 #include <string.h>
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
 enum err codec_sources_in(const Shunt__V1__RouterSettings *m, struct sources *sources,
                           struct err_detail *detail)
 {
     if (m->unknown_sources)
-        TRY(source_rule_parse(text_slice(m->unknown_sources), &sources->unknown, detail));
+        TRY(source_rule_parse(slice_text(m->unknown_sources), &sources->unknown, detail));
     for (size_t i = 0; i < m->n_sources; i++)
-        TRY(sources_put(sources, text_slice(m->sources[i]->key), text_slice(m->sources[i]->value),
+        TRY(sources_put(sources, slice_text(m->sources[i]->key), slice_text(m->sources[i]->value),
                         detail));
     return OK;
 }

@@ -6,17 +6,6 @@
 
 #include <string.h>
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
-/* An absent router is the default one. */
-static struct slice router_slice(const char *s)
-{
-    return text_slice(s && s[0] ? s : "default");
-}
-
 static bool fill_replicas_of(const struct adapter_info *a, struct arena *arena,
                              Shunt__V1__AdapterInfo *m)
 {
@@ -201,7 +190,7 @@ enum err answer_residency(struct engine_worker *w, const char *router, struct ar
     uint32_t n = 0;
     if (!plan)
         return arena_error(arena, detail);
-    TRY(fetch(w, router_slice(router), &list, &n, plan, detail));
+    TRY(fetch(w, codec_router(router), &list, &n, plan, detail));
     enum err e = state_out(list, n, plan, arena, &m, detail);
     mem_free(list);
     if (e == OK)
@@ -225,7 +214,7 @@ enum err handle_get_plan(struct handler *h, const ProtobufCMessage *request,
     uint32_t n, total;
     if (!plan)
         return arena_error(&h->arena, detail);
-    TRY(engine_adapters(h->worker, router_slice(m->router), NULL, 0, &n, &total, plan, detail));
+    TRY(engine_adapters(h->worker, codec_router(m->router), NULL, 0, &n, &total, plan, detail));
     TRY(plan_out(plan, &h->arena, &r, detail));
     *ret_response = r ? &r->base : NULL;
     return OK;
@@ -235,10 +224,10 @@ enum err handle_pin_adapter(struct handler *h, const ProtobufCMessage *request,
                             ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__PinAdapterRequest *m = (const Shunt__V1__PinAdapterRequest *)request;
-    struct slice router = router_slice(m->router);
+    struct slice router = codec_router(m->router);
     bool pinned = !m->has_pinned || m->pinned;
     ProtobufCMessage *state = NULL;
-    TRY(engine_adapter_pin(h->worker, router, text_slice(m->arm_id), pinned, detail));
+    TRY(engine_adapter_pin(h->worker, router, slice_text(m->arm_id), pinned, detail));
     TRY(answer_residency(h->worker, m->router, &h->arena, &state, detail));
     const Shunt__V1__ResidencyState *s = (const Shunt__V1__ResidencyState *)state;
     for (size_t i = 0; s && i < s->n_adapters; i++)

@@ -5,17 +5,6 @@
 
 #include <string.h>
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
-/* An absent router is the default one, as on the data plane. */
-static struct slice router_slice(const char *s)
-{
-    return text_slice(s && s[0] ? s : "default");
-}
-
 /* Between this and engine_snapshot_release nothing may wait. */
 static enum err find_router(const struct snapshot *s, struct slice name,
                             const struct router_view **ret_router, struct err_detail *detail)
@@ -94,7 +83,7 @@ enum err create_router(struct engine_worker *w, const Shunt__V1__RouterSpec *spe
                        struct err_detail *detail)
 {
     struct router_config config;
-    struct slice name = text_slice(spec->name);
+    struct slice name = slice_text(spec->name);
     bool created = false;
     TRY(codec_spec_in(spec, &config, detail));
     struct arm_config *arms = mem_calloc(spec->n_arms + 1, sizeof *arms);
@@ -119,7 +108,7 @@ enum err handle_create_router(struct handler *h, const ProtobufCMessage *request
 {
     const Shunt__V1__CreateRouterRequest *m = (const Shunt__V1__CreateRouterRequest *)request;
     TRY(create_router(h->worker, m->spec, detail));
-    return answer_router(h, text_slice(m->spec->name), ret_response, detail);
+    return answer_router(h, slice_text(m->spec->name), ret_response, detail);
 }
 
 static enum err weights_in(const Shunt__V1__UpdateRouterRequest *m, struct router_config *config,
@@ -140,7 +129,7 @@ static enum err remove_stages(const Shunt__V1__UpdateRouterRequest *m, struct st
                               struct err_detail *detail)
 {
     for (size_t i = 0; i < m->n_remove_stages; i++)
-        if (!stages_remove(stages, text_slice(m->remove_stages[i])))
+        if (!stages_remove(stages, slice_text(m->remove_stages[i])))
             return err_say(detail, ERR_STAGE_NOT_FOUND, "remove_stages: there is no stage %.64s",
                            m->remove_stages[i]);
     return OK;
@@ -150,7 +139,7 @@ static enum err remove_sources(const Shunt__V1__UpdateRouterRequest *m, struct s
                                struct err_detail *detail)
 {
     for (size_t i = 0; i < m->n_remove_sources; i++)
-        if (!sources_remove(sources, text_slice(m->remove_sources[i])))
+        if (!sources_remove(sources, slice_text(m->remove_sources[i])))
             return err_say(detail, ERR_SOURCE_NOT_FOUND, "remove_sources: there is no source %.64s",
                            m->remove_sources[i]);
     return OK;
@@ -160,7 +149,7 @@ static enum err remove_defaults(const Shunt__V1__UpdateRouterRequest *m,
                                 struct default_rewards *defaults, struct err_detail *detail)
 {
     for (size_t i = 0; i < m->n_remove_default_rewards; i++)
-        if (!defaults_remove(defaults, text_slice(m->remove_default_rewards[i])))
+        if (!defaults_remove(defaults, slice_text(m->remove_default_rewards[i])))
             return err_say(detail, ERR_METRIC_NOT_FOUND,
                            "remove_default_rewards: metric %.64s has none",
                            m->remove_default_rewards[i]);
@@ -172,14 +161,14 @@ enum err handle_update_router(struct handler *h, const ProtobufCMessage *request
 {
     const Shunt__V1__UpdateRouterRequest *m = (const Shunt__V1__UpdateRouterRequest *)request;
     struct router_config config;
-    TRY(copy_config(h->worker, text_slice(m->name), &config, detail));
+    TRY(copy_config(h->worker, slice_text(m->name), &config, detail));
     TRY(remove_stages(m, &config.settings.stages, detail));
     TRY(remove_sources(m, &config.settings.sources, detail));
     TRY(remove_defaults(m, &config.settings.defaults, detail));
     TRY(codec_settings_in(m->settings, &config.settings, detail));
     TRY(weights_in(m, &config, detail));
     TRY(engine_router_update(h->worker, &config, detail));
-    return answer_router(h, text_slice(m->name), ret_response, detail);
+    return answer_router(h, slice_text(m->name), ret_response, detail);
 }
 
 enum err handle_remove_router(struct handler *h, const ProtobufCMessage *request,
@@ -189,7 +178,7 @@ enum err handle_remove_router(struct handler *h, const ProtobufCMessage *request
     Shunt__V1__RemoveRouterResponse *r = arena_alloc(&h->arena, sizeof *r);
     if (!r)
         return arena_error(&h->arena, detail);
-    TRY(engine_router_remove(h->worker, text_slice(m->name), detail));
+    TRY(engine_router_remove(h->worker, slice_text(m->name), detail));
     shunt__v1__remove_router_response__init(r);
     *ret_response = &r->base;
     return OK;
@@ -221,7 +210,7 @@ enum err handle_get_router(struct handler *h, const ProtobufCMessage *request,
                            ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__GetRouterRequest *m = (const Shunt__V1__GetRouterRequest *)request;
-    return answer_router(h, text_slice(m->name), ret_response, detail);
+    return answer_router(h, slice_text(m->name), ret_response, detail);
 }
 
 /* ---- Arms ---- */
@@ -249,7 +238,7 @@ static enum err create_arm_like(struct engine_worker *w, struct slice router,
 {
     struct arm_config arm;
     TRY(arm_in(w, router, m->spec, &arm, detail));
-    return engine_arm_add_like(w, router, &arm, text_slice(m->like),
+    return engine_arm_add_like(w, router, &arm, slice_text(m->like),
                                m->has_strength ? m->strength : like_strength, detail);
 }
 
@@ -257,28 +246,28 @@ enum err handle_add_arm(struct handler *h, const ProtobufCMessage *request,
                         ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__AddArmRequest *m = (const Shunt__V1__AddArmRequest *)request;
-    struct slice router = router_slice(m->router);
+    struct slice router = codec_router(m->router);
     TRY(m->like ? create_arm_like(h->worker, router, m, detail)
                 : create_arm(h->worker, router, m->spec, detail));
-    return answer_arm(h, router, text_slice(m->spec->name), ret_response, detail);
+    return answer_arm(h, router, slice_text(m->spec->name), ret_response, detail);
 }
 
 enum err handle_update_arm(struct handler *h, const ProtobufCMessage *request,
                            ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__UpdateArmRequest *m = (const Shunt__V1__UpdateArmRequest *)request;
-    struct slice router = router_slice(m->router);
+    struct slice router = codec_router(m->router);
     struct arm_config arm;
     TRY(arm_in(h->worker, router, m->spec, &arm, detail));
     TRY(engine_arm_update(h->worker, router, &arm, detail));
-    return answer_arm(h, router, text_slice(m->spec->name), ret_response, detail);
+    return answer_arm(h, router, slice_text(m->spec->name), ret_response, detail);
 }
 
 enum err handle_set_arm_state(struct handler *h, const ProtobufCMessage *request,
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__SetArmStateRequest *m = (const Shunt__V1__SetArmStateRequest *)request;
-    struct slice router = router_slice(m->router), name = text_slice(m->name);
+    struct slice router = codec_router(m->router), name = slice_text(m->name);
     int state = (int)m->state;
     if (state == SHUNT__V1__ARM_STATE__ARM_DRAINING) {
         TRY(engine_arm_drain(h->worker, router, name, detail));
@@ -298,7 +287,7 @@ enum err handle_remove_arm(struct handler *h, const ProtobufCMessage *request,
     Shunt__V1__RemoveArmResponse *r = arena_alloc(&h->arena, sizeof *r);
     if (!r)
         return arena_error(&h->arena, detail);
-    TRY(engine_arm_remove(h->worker, router_slice(m->router), text_slice(m->name), detail));
+    TRY(engine_arm_remove(h->worker, codec_router(m->router), slice_text(m->name), detail));
     shunt__v1__remove_arm_response__init(r);
     *ret_response = &r->base;
     return OK;

@@ -3,20 +3,7 @@
 #include "server/rpc/handlers.h"
 #include "state/base/mem.h"
 
-#include <string.h>
-
 enum { BUDGETS_MAX = 10000, BUDGETS_SHOWN = 1000 };
-
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
-/* An absent router is the default one. */
-static struct slice router_slice(const char *s)
-{
-    return text_slice(s && s[0] ? s : "default");
-}
 
 enum err handle_set_tenant_budget(struct handler *h, const ProtobufCMessage *request,
                                   ProtobufCMessage **ret_response, struct err_detail *detail)
@@ -25,9 +12,9 @@ enum err handle_set_tenant_budget(struct handler *h, const ProtobufCMessage *req
     struct budget_info info;
     uint32_t n, total;
     Shunt__V1__Budget *budget = NULL;
-    struct slice router = router_slice(m->router), tenant = text_slice(m->tenant);
+    struct slice router = codec_router(m->router), tenant = slice_text(m->tenant);
     double ceiling = m->has_ceiling ? m->ceiling : 2;
-    TRY(engine_tenant_set(h->worker, router, tenant, text_slice(m->metric), m->per_request, ceiling,
+    TRY(engine_tenant_set(h->worker, router, tenant, slice_text(m->metric), m->per_request, ceiling,
                           detail));
     TRY(engine_budgets(h->worker, router, tenant, &info, 1, &n, &total, detail));
     if (n == 0) /* Removed by somebody else since. */
@@ -46,7 +33,7 @@ enum err handle_remove_tenant_budget(struct handler *h, const ProtobufCMessage *
     if (!r)
         return arena_error(&h->arena, detail);
     shunt__v1__remove_tenant_budget_response__init(r);
-    TRY(engine_tenant_remove(h->worker, router_slice(m->router), text_slice(m->tenant), detail));
+    TRY(engine_tenant_remove(h->worker, codec_router(m->router), slice_text(m->tenant), detail));
     *ret_response = &r->base;
     return OK;
 }
@@ -56,7 +43,7 @@ static enum err list(struct handler *h, const Shunt__V1__ListBudgetsRequest *m,
                      struct err_detail *detail)
 {
     uint32_t n = 0;
-    TRY(engine_budgets(h->worker, text_slice(m->router), text_slice(m->tenant), found, max, &n,
+    TRY(engine_budgets(h->worker, slice_text(m->router), slice_text(m->tenant), found, max, &n,
                        &ret->total, detail));
     ret->has_total = true;
     ret->budgets = arena_array(&h->arena, n, sizeof *ret->budgets);

@@ -4,17 +4,6 @@
 
 #include <string.h>
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
-/* An absent router is the default one. */
-static struct slice router_slice(const char *s)
-{
-    return text_slice(s && s[0] ? s : "default");
-}
-
 static enum err fill_alarm(const struct router_view *r, const struct drift_alarm *a,
                            struct arena *arena, Shunt__V1__Alarm **ret_alarm,
                            struct err_detail *detail)
@@ -99,9 +88,9 @@ enum err handle_set_arm_price(struct handler *h, const ProtobufCMessage *request
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__SetArmPriceRequest *m = (const Shunt__V1__SetArmPriceRequest *)request;
-    struct slice router = router_slice(m->router), name = text_slice(m->name);
+    struct slice router = codec_router(m->router), name = slice_text(m->name);
     const char *metric = m->metric && m->metric[0] ? m->metric : "cost_usd";
-    TRY(engine_arm_price(h->worker, router, name, text_slice(metric), m->factor, detail));
+    TRY(engine_arm_price(h->worker, router, name, slice_text(metric), m->factor, detail));
     return answer_arm(h, router, name, ret_response, detail);
 }
 
@@ -109,7 +98,7 @@ enum err handle_reload_arm(struct handler *h, const ProtobufCMessage *request,
                            ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__ReloadArmRequest *m = (const Shunt__V1__ReloadArmRequest *)request;
-    struct slice router = router_slice(m->router), name = text_slice(m->name);
+    struct slice router = codec_router(m->router), name = slice_text(m->name);
     TRY(engine_arm_reload(h->worker, router, name, m->has_strength ? m->strength : 0, detail));
     return answer_arm(h, router, name, ret_response, detail);
 }

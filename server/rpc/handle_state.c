@@ -5,18 +5,13 @@
 
 #include <string.h>
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
 enum err handle_explain(struct handler *h, const ProtobufCMessage *request,
                         ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__ExplainRequest *m = (const Shunt__V1__ExplainRequest *)request;
     struct explain_out out;
     Shunt__V1__ExplainResponse *response = NULL;
-    TRY(engine_explain(h->worker, text_slice(m->decision_id), &out, detail));
+    TRY(engine_explain(h->worker, slice_text(m->decision_id), &out, detail));
     enum err e = codec_explained(&out, &h->arena, &response, detail);
     explain_out_done(&out);
     if (e == OK)
@@ -134,8 +129,8 @@ enum err handle_forget_source(struct handler *h, const ProtobufCMessage *request
 {
     const Shunt__V1__ForgetSourceRequest *m = (const Shunt__V1__ForgetSourceRequest *)request;
     const struct forget_in in = {
-        .source = text_slice(m->source),
-        .router = text_slice(m->router),
+        .source = slice_text(m->source),
+        .router = slice_text(m->router),
         .dry_run = m->has_dry_run && m->dry_run,
         .partial = m->has_partial && m->partial,
     };

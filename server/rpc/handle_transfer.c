@@ -5,17 +5,6 @@
 
 #include <string.h>
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
-/* An absent router is the default one. */
-static struct slice router_slice(const char *s)
-{
-    return text_slice(s && s[0] ? s : "default");
-}
-
 static enum err fill_statistics(const struct buf *bytes, struct slice router, struct arena *arena,
                                 Shunt__V1__ArmStatistics **ret_message, struct err_detail *detail)
 {
@@ -50,10 +39,10 @@ enum err handle_export_arm(struct handler *h, const ProtobufCMessage *request,
 {
     const Shunt__V1__ExportArmRequest *m = (const Shunt__V1__ExportArmRequest *)request;
     Shunt__V1__ArmStatistics *response = NULL;
-    struct slice router = router_slice(m->router);
+    struct slice router = codec_router(m->router);
     struct buf bytes;
     buf_init(&bytes);
-    enum err e = engine_arm_export(h->worker, router, text_slice(m->name), &bytes, detail);
+    enum err e = engine_arm_export(h->worker, router, slice_text(m->name), &bytes, detail);
     if (e == OK)
         e = fill_statistics(&bytes, router, &h->arena, &response, detail);
     buf_done(&bytes);
@@ -71,11 +60,11 @@ enum err handle_import_arm(struct handler *h, const ProtobufCMessage *request,
         return err_say(detail, ERR_OUT_OF_RANGE,
                        "strength is %.10g; it must be above 0, or absent for all that is known",
                        m->strength);
-    const struct arm_import in = {.router = router_slice(m->router),
-                                  .name = text_slice(m->name),
+    const struct arm_import in = {.router = codec_router(m->router),
+                                  .name = slice_text(m->name),
                                   .statistics = {m->statistics.data, m->statistics.len},
                                   .strength = m->has_strength ? m->strength : 0,
                                   .replace = m->has_replace && m->replace};
     TRY(engine_arm_import(h->worker, &in, name, detail));
-    return answer_arm(h, in.router, text_slice(name), ret_response, detail);
+    return answer_arm(h, in.router, slice_text(name), ret_response, detail);
 }

@@ -10,11 +10,6 @@
 typedef Grpc__Reflection__V1alpha__ServerReflectionRequest request_t;
 typedef Grpc__Reflection__V1alpha__ServerReflectionResponse response_t;
 
-static struct slice text_slice(const char *s)
-{
-    return (struct slice){s, s ? strlen(s) : 0};
-}
-
 static char *copy(struct arena *arena, const char *text)
 {
     return arena_text(arena, text, strlen(text));
@@ -99,9 +94,9 @@ static bool put_answer(const request_t *q, const struct descriptors *d, const ch
     case GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_LIST_SERVICES:
         return put_services(service, arena, r);
     case GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_BY_FILENAME:
-        return put_file(d, descriptors_by_name(d, text_slice(q->file_by_filename)), arena, r);
+        return put_file(d, descriptors_by_name(d, slice_text(q->file_by_filename)), arena, r);
     case GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_SYMBOL:
-        return put_file(d, descriptors_by_symbol(d, text_slice(q->file_containing_symbol)), arena,
+        return put_file(d, descriptors_by_symbol(d, slice_text(q->file_containing_symbol)), arena,
                         r);
     case GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_FILE_CONTAINING_EXTENSION:
     case GRPC__REFLECTION__V1ALPHA__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_ALL_EXTENSION_NUMBERS_OF_TYPE:

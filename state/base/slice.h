@@ -9,11 +9,18 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 struct slice {
     const void *data;
     size_t len;
 };
+
+/* Of a text, without its NUL. An absent one (NULL) stays NULL. */
+static inline struct slice slice_text(const char *text)
+{
+    return (struct slice){text, text ? strlen(text) : 0};
+}
 
 struct buf {
     uint8_t *data;
