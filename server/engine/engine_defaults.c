@@ -124,7 +124,6 @@ static enum err add_outcome(struct defaults *t, const struct decision *d)
     o->decision = *d;
     o->metrics_n = t->subject.metrics_n;
     memcpy(o->metrics, t->subject.metrics, sizeof o->metrics);
-    o->piece = 1;
     memcpy(o->source, SOURCE_DEFAULT, sizeof SOURCE_DEFAULT);
     buf_reset(&p->record);
     event_encode(ev, &p->record);

@@ -16,7 +16,15 @@ struct row {
     int64_t issued_us, reported_us;
     uint16_t mask;
     uint8_t status;
+    uint8_t keys_n;
     bool has_outcome, replaced;
+    uint32_t
+        keys; /* 1 + where the last of its piece keys stands in lab_log.keys; 0: it has none. */
+};
+
+struct piece_key {
+    uint64_t key;
+    uint32_t before; /* Of the same row, as row.keys. */
 };
 
 struct lab_log {
@@ -27,7 +35,9 @@ struct lab_log {
     struct lab_window window;
     struct row *rows; /* By time, then id. */
     double *raw;      /* (rows_n, metrics_n) */
-    uint8_t *pieces;  /* (rows_n, metrics_n): reports in raw; NULL: one each. */
+    uint8_t *pieces;  /* (rows_n, metrics_n): reports in raw but the first; NULL: one each. */
+    struct piece_key *keys;
+    uint32_t keys_n, keys_cap;
     size_t rows_n, rows_cap;
     uint32_t *index; /* Open addressing, row + 1; 0 empty. */
     size_t index_n;  /* A power of two. */
@@ -117,11 +127,8 @@ static enum err build_index(struct lab_log *l, struct err_detail *detail)
 
 /* One more report of a metric that the row holds: as counting.h has it, but that a sum saturates
  * when the row is read. */
-static void add_piece(struct lab_log *l, size_t at, uint32_t m, double raw)
+static void add_piece(struct lab_log *l, size_t at, double raw)
 {
-    bool rated = l->config->metrics[m].group == METRIC_RATED;
-    if (!l->pieces || !rated || l->pieces[at] == MAX_PIECES - 1)
-        return;
     l->pieces[at]++;
     double n = l->pieces[at] + 1;
     if (l->config->settings.aggregation == AGGREGATE_MEAN)
@@ -130,8 +137,80 @@ static void add_piece(struct lab_log *l, size_t at, uint32_t m, double raw)
         l->raw[at] += raw;
 }
 
-/* As fold counts, but by the trust in sources of now: the first report of each metric, the status
- * of the first report of all. */
+static bool knows_key(const struct lab_log *l, const struct row *row, uint64_t key)
+{
+    uint32_t at = row->keys;
+    while (at && l->keys[at - 1].key != key)
+        at = l->keys[at - 1].before;
+    return at != 0;
+}
+
+static enum err add_key(struct lab_log *l, struct row *row, uint64_t key)
+{
+    if (l->keys_n == l->keys_cap) {
+        uint32_t cap = l->keys_cap ? 2 * l->keys_cap : 4096;
+        struct piece_key *keys = mem_realloc(l->keys, cap * sizeof *keys);
+        if (!keys)
+            return ERR_NOMEM;
+        l->keys = keys;
+        l->keys_cap = cap;
+    }
+    l->keys[l->keys_n++] = (struct piece_key){key, row->keys};
+    row->keys = l->keys_n;
+    row->keys_n++;
+    return OK;
+}
+
+/* The metrics of a report that count in this row, as counting.h has it: the journal also holds
+ * reports that another source had beaten, and those of sources that were not trusted then.
+ * ERR_INVALID: fold would refuse it. */
+static enum err count_metrics(struct lab_log *l, struct row *row, const struct event_outcome *o,
+                              uint16_t *ret_mask)
+{
+    bool is_default = strcmp(o->source, SOURCE_DEFAULT) == 0;
+    uint16_t mask = 0, pieces = 0;
+    for (uint32_t i = 0; i < o->metrics_n; i++) {
+        uint32_t m = o->metrics[i].index;
+        if (m >= l->metrics_n)
+            continue;
+        mask = (uint16_t)(mask | 1u << m);
+        if (l->pieces && !is_default && l->config->metrics[m].group == METRIC_RATED)
+            pieces = (uint16_t)(pieces | 1u << m);
+    }
+    *ret_mask = (uint16_t)(mask & ~row->mask);
+    if (!pieces)
+        return OK;
+    if (!o->piece)
+        return ERR_INVALID;
+    if (knows_key(l, row, o->piece)) {
+        *ret_mask = (uint16_t)(*ret_mask & ~pieces);
+        return OK;
+    }
+    if (row->keys_n == MAX_PIECES)
+        return ERR_INVALID;
+    *ret_mask = (uint16_t)(*ret_mask | pieces);
+    return add_key(l, row, o->piece);
+}
+
+static void take_metrics(struct lab_log *l, size_t at, const struct event_outcome *o,
+                         uint16_t counted)
+{
+    struct row *row = &l->rows[at];
+    double *raw = l->raw + at * l->metrics_n;
+    for (uint32_t i = 0; i < o->metrics_n; i++) {
+        uint32_t m = o->metrics[i].index;
+        if (m >= l->metrics_n || !(counted >> m & 1))
+            continue;
+        if (row->mask >> m & 1)
+            add_piece(l, at * l->metrics_n + m, o->metrics[i].raw);
+        else
+            raw[m] = o->metrics[i].raw;
+    }
+    row->mask = (uint16_t)(row->mask | counted);
+}
+
+/* As fold counts, but by the trust in sources of now: the first report of each metric, or its
+ * pieces, the status of the first report of all. */
 static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
 {
     struct lab_log *l = ctx;
@@ -158,7 +237,10 @@ static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
     if (sources_rule(&l->config->settings.sources, o->source)->trust != TRUST_FOLD)
         return OK;
     struct row *row = &l->rows[at - 1];
-    double *raw = l->raw + (size_t)(at - 1) * l->metrics_n;
+    uint16_t counted;
+    enum err e = count_metrics(l, row, o, &counted);
+    if (e != OK)
+        return e == ERR_INVALID ? OK : e;
     if (!row->has_outcome) {
         l->counts.outcomes++;
         row->has_outcome = true;
@@ -166,18 +248,8 @@ static enum err take_outcome(void *ctx, uint64_t position, struct slice record)
         row->replaced = o->served_uid != 0;
         row->reported_us = event->at_us;
     }
-    if (row->replaced) /* What another arm earned says nothing of the one that was chosen. */
-        return OK;
-    for (uint32_t i = 0; i < o->metrics_n; i++) {
-        uint32_t m = o->metrics[i].index;
-        if (m >= l->metrics_n)
-            continue;
-        if (row->mask >> m & 1)
-            add_piece(l, (size_t)(at - 1) * l->metrics_n + m, m, o->metrics[i].raw);
-        else
-            raw[m] = o->metrics[i].raw;
-        row->mask = (uint16_t)(row->mask | 1u << m);
-    }
+    if (!row->replaced) /* What another arm earned says nothing of the one that was chosen. */
+        take_metrics(l, at - 1, o, counted);
     return OK;
 }
 
@@ -231,6 +303,7 @@ void lab_log_free(struct lab_log *l)
     mem_free(l->rows);
     mem_free(l->raw);
     mem_free(l->pieces);
+    mem_free(l->keys);
     mem_free(l->index);
     forgets_done(&l->forgets);
     mem_free(l);

@@ -6,8 +6,8 @@
  * is open between two rows, and what is held is an index, not the rows.
  * Owns: the index. Threads: one.
  * Limits: LAB_LOG_ROWS_MAX decisions; of a window that holds more the first ones that the log's
- * order brings are taken (hour by hour) and the others counted. Memory: 48 bytes and 8 a metric for
- * each. */
+ * order brings are taken (hour by hour) and the others counted. Memory: 56 bytes and 8 a metric for
+ * each; where rated metrics are aggregated 16 for every piece, at most MAX_PIECES each. */
 #pragma once
 
 #include "server/engine/engine.h"

@@ -16,11 +16,21 @@ static uint16_t piece_mask(const struct router *r, uint16_t mask)
     return r->dedup.pieces ? mask & stats_group_mask(&r->config, METRIC_RATED) : 0;
 }
 
+/* Nobody reports after it, and nobody else's key must stand in its way: it has none. */
+static bool is_default(const struct event_outcome *o)
+{
+    return strcmp(o->source, SOURCE_DEFAULT) == 0;
+}
+
 enum err counting_check(const struct router *r, struct dedup_entry *entry,
                         const struct event_outcome *o, uint16_t barred, uint16_t *ret_mask)
 {
     uint16_t mask = (uint16_t)(metrics_mask(o) & ~barred), pieces = piece_mask(r, mask);
     *ret_mask = mask;
+    if (is_default(o)) { /* Each of its metrics where nobody else had a say on that one. */
+        *ret_mask = entry ? (uint16_t)(mask & ~entry->reported) : mask;
+        return OK;
+    }
     if (pieces && !o->piece)
         return ERR_PIECE_KEY_REQUIRED;
     if (!entry)
@@ -78,7 +88,7 @@ void counting_take(const struct router *r, struct dedup_entry *entry, const stru
         if (p && pieces >> m & 1)
             take_piece(r, p, m, o->metrics[i].raw, ret);
     }
-    if (p)
+    if (p && !is_default(o))
         p->keys[p->keys_n++] = o->piece;
     entry->reported = (uint16_t)(entry->reported | counted);
 }

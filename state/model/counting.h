@@ -1,6 +1,7 @@
 /* counting.h - which metrics of a report count, and what they make of the decision's.
  * Why: a metric counts once per decision (FIRST), or its reports are pieces that are added up or
  * averaged (SUM, MEAN): then a piece has a key, and counts once by that.
+ * A default is no piece: it stands in for the metrics that have none, however many others have.
  * Only rated metrics come in pieces: a call's cost is known once, when it ends.
  * Private to state/model. Threads: the writer. No libm. */
 #pragma once

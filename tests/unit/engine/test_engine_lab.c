@@ -248,6 +248,75 @@ static void pieces_are_evaluated_by_what_they_came_to(void **unused)
     served_close(&s);
 }
 
+static void explores_and_sums_or_gives_a_default(struct router_config *c)
+{
+    explores(c);
+    c->settings.aggregation = AGGREGATE_SUM;
+    c->settings.reward_wait_s = 1;
+    assert_int_equal(defaults_put(&c->settings.defaults, text("reward"), 1, NULL), OK);
+}
+
+static enum err say_piece(struct served *s, const char *source, const char *key, double reward)
+{
+    struct engine_weight m[2] = {{text("reward"), reward}, {text("cost_usd"), .001}};
+    struct report_in report = {.token = {s->route->token, s->route->token_len},
+                               .metrics = m,
+                               .metrics_n = 2,
+                               .piece_key = text(key),
+                               .source = text(source)};
+    return served_report(s, &report);
+}
+
+static uint64_t defaulted(struct served *s)
+{
+    uint64_t n = snapshot_router(engine_snapshot_acquire(s->w), "default", 7)->defaulted;
+    engine_snapshot_release(s->w);
+    return n;
+}
+
+/* Told by `human` first, twice .25; beaten: a piece of the same key, and the default of 1. */
+static void reports_that_another_source_had_beaten_enter_no_estimate(void **unused)
+{
+    (void)unused;
+    struct served s;
+    served_open(&s);
+    served_router(&s, "default", explores_and_sums_or_gives_a_default);
+    served_arm(&s, "default", "a");
+    served_arm(&s, "default", "b");
+    for (int i = 0; i < 40; i++) {
+        float feature = i % 2 ? .5F : -.5F;
+        struct route_in in = {.features = &feature, .features_n = 1};
+        assert_int_equal(served_ask(&s, &in), OK);
+        assert_int_equal(say_piece(&s, "human", "one", .25), OK);
+        assert_int_equal(say_piece(&s, "judge", "one", .5), OK);
+        assert_true(s.report.duplicate);
+        assert_int_equal(say_piece(&s, "judge", "two", .25), OK);
+    }
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    int64_t rated_until = (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+    float feature = 0;
+    struct route_in in = {.features = &feature, .features_n = 1};
+    assert_int_equal(served_ask(&s, &in), OK);
+    /* Nobody rates this one: when it has its default, those before it had theirs. */
+    for (int i = 0; i < 600 && defaulted(&s) < 1; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+    assert_int_equal(defaulted(&s), 1);
+    struct lab_request *q = request_of(&s, LAB_EVALUATE);
+    q->until_us = rated_until;
+    struct job *job = run_well(&s, q);
+    const struct evaluation *v = &engine_lab_result(job)->evaluation;
+    assert_int_equal(engine_lab_result(job)->log.outcomes, 40);
+    assert_true(v->used > 20);
+    assert_true(fabs(v->metric[0].logged.value - .5) < 1e-12);
+    let_go(&s, job);
+    job = run_well(&s, request_of(&s, LAB_EVALUATE)); /* The default that counts has no key. */
+    assert_int_equal(engine_lab_result(job)->log.outcomes, 41);
+    let_go(&s, job);
+    served_verify(&s);
+    served_close(&s);
+}
+
 static void an_export_evaluates_to_the_same_figures_as_the_log(void **unused)
 {
     (void)unused;
@@ -702,6 +771,7 @@ int main(void)
         cmocka_unit_test(the_log_is_joined_with_its_outcomes),
         cmocka_unit_test(what_another_arm_earned_enters_no_estimate),
         cmocka_unit_test(pieces_are_evaluated_by_what_they_came_to),
+        cmocka_unit_test(reports_that_another_source_had_beaten_enter_no_estimate),
         cmocka_unit_test(an_export_evaluates_to_the_same_figures_as_the_log),
         cmocka_unit_test(a_window_takes_what_was_decided_in_it),
         cmocka_unit_test(a_removed_arm_stays_in_the_log_and_leaves_the_frozen_target),

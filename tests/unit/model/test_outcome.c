@@ -444,6 +444,55 @@ static void a_default_counts_once_and_only_where_nobody_rated_in_time(void **sta
     given_close(&g);
 }
 
+/* Defaults of reward and quality. */
+static struct fold_result give_both(struct given *g, const struct decision *d)
+{
+    memset(&g->event, 0, sizeof g->event);
+    g->event.kind = EVENT_OUTCOME;
+    struct event_outcome *o = &g->event.u.outcome;
+    o->decision = *d;
+    strcpy(o->source, SOURCE_DEFAULT);
+    o->metrics_n = 2;
+    o->metrics[0] = (struct outcome_metric){0, .5, .5};
+    o->metrics[1] = (struct outcome_metric){1, .5, .5};
+    return given_fold(g);
+}
+
+static void a_default_is_no_piece_of_what_was_rated_and_needs_no_place_among_them(void **state)
+{
+    (void)state;
+    const enum aggregation ways[] = {AGGREGATE_SUM, AGGREGATE_MEAN};
+    for (int i = 0; i < 2; i++) {
+        struct given g;
+        open_aggregating(&g, ways[i]);
+        uint32_t arm = given_arm(&g, "a");
+        struct decision one = given_decision(&g, arm, 1), full = given_decision(&g, arm, 2),
+                        silent = given_decision(&g, arm, 3);
+        (void)piece(&g, &one, 7, 0, .25);
+        for (uint64_t k = 1; k <= MAX_PIECES; k++)
+            (void)piece(&g, &full, k, 0, .0078125);
+        const struct arm *a = given_find(&g, arm);
+        double was = a->metrics[0].sum_raw;
+        g.now_us += 2 * 86400 * second_us;
+        const struct decision *rated[] = {&one, &full};
+        for (int k = 0; k < 2; k++) {
+            struct fold_result r = give_both(&g, rated[k]);
+            assert_int_equal(r.err, OK);
+            assert_int_equal(r.counted_mask, 1U << 1);
+            assert_int_equal(r.added_mask, 0);
+            assert_true(give_both(&g, rated[k]).duplicate);
+        }
+        assert_int_equal(a->metrics[0].n, 2);
+        assert_true(a->metrics[0].sum_raw == was);
+        assert_int_equal(a->metrics[1].n, 2);
+        assert_int_equal(give_both(&g, &silent).counted_mask, 3);
+        assert_int_equal(g.router->sweep.applied, 3);
+        struct err_detail detail;
+        assert_int_equal(model_check(g.model, &detail), OK);
+        given_close(&g);
+    }
+}
+
 static void a_default_says_nothing_of_the_arms_health(void **state)
 {
     (void)state;
@@ -516,6 +565,7 @@ int main(void)
         cmocka_unit_test(rules_are_read_and_written_in_one_way),
         cmocka_unit_test(a_table_of_sources_is_in_order_and_bounded_and_has_one_form),
         cmocka_unit_test(a_default_counts_once_and_only_where_nobody_rated_in_time),
+        cmocka_unit_test(a_default_is_no_piece_of_what_was_rated_and_needs_no_place_among_them),
         cmocka_unit_test(a_default_says_nothing_of_the_arms_health),
         cmocka_unit_test(requests_before_a_default_was_set_are_none_that_can_be_lost),
     };
