@@ -5,6 +5,7 @@
 #include "state/model/snapshot.h"
 
 #include <string.h>
+#include <time.h>
 
 enum { RECENT_MAX = 65536, LABELS_IN_FLIGHT_MAX = 16 };
 static const int64_t recent_keep_us = 60 * 1000000LL;
@@ -227,7 +228,7 @@ enum err engine_submit(struct engine_worker *w, const struct event *event,
         waiter.command.item.record = (struct slice){record.data, record.len};
         err = put_and_wait(w->engine, &waiter);
     }
-    if (err == OK && ret_result)
+    if (ret_result)
         *ret_result = waiter.result;
     if (record.data)
         explicit_bzero(record.data, record.len); /* It may have held a key. */
@@ -260,15 +261,24 @@ enum err engine_command_arm(struct engine_worker *w, uint32_t router_uid, uint32
 }
 
 enum err engine_forget_command(struct engine_worker *w, struct ledger_forget *forget,
-                               struct ledger_forgotten *ret)
+                               const _Atomic bool *cancelled, struct ledger_forgotten *ret)
 {
     struct waiter waiter;
-    memset(&waiter, 0, sizeof waiter);
-    waiter.command.kind = WRITER_FORGET;
-    waiter.command.forget = forget;
-    TRY(put_and_wait(w->engine, &waiter));
-    *ret = waiter.command.forgotten;
-    return OK;
+    enum err e = ERR_QUEUE_FULL;
+    /* A queue is full for an instant; what was folded anew for this took minutes, maybe. */
+    while (e == ERR_QUEUE_FULL) {
+        if (cancelled && atomic_load_explicit(cancelled, memory_order_relaxed))
+            return ERR_CANCELLED;
+        memset(&waiter, 0, sizeof waiter);
+        waiter.command.kind = WRITER_FORGET;
+        waiter.command.forget = forget;
+        e = put_and_wait(w->engine, &waiter);
+        if (e == ERR_QUEUE_FULL)
+            nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    }
+    if (e == OK)
+        *ret = waiter.command.forgotten;
+    return e;
 }
 
 struct label_item {

@@ -420,7 +420,8 @@ struct forget_in {
 };
 /* Takes what a source reported out of the statistics, as if it had never come; folds the journal
  * again meanwhile, so it takes as long as engine_verify. ERR_FORGET_PARTIAL: nothing was done; some
- * lie before the base. ERR_OVERLOADED: another one runs. */
+ * lie before the base. ERR_SOURCE_NOT_FOUND: nobody reported under that name. ERR_OVERLOADED:
+ * another one runs. */
 MUST_USE enum err engine_forget(struct engine_worker *w, const struct forget_in *in,
                                 const _Atomic bool *cancelled, struct ledger_forgotten *ret,
                                 struct err_detail *detail);

@@ -47,23 +47,34 @@ void engine_count_served(struct engine *e, const struct serving *s)
 }
 
 static enum err submit(struct engine_worker *w, const struct decision *d,
-                       struct activate_out *ret_out, struct err_detail *detail)
+                       struct fold_result *ret_result, struct err_detail *detail)
 {
     struct event *ev = &w->event;
-    struct fold_result result;
     memset(ev, 0, sizeof *ev);
     ev->kind = EVENT_ACTIVATE;
     ev->at_us = clock_unix_us();
     ev->u.activate.decision = *d;
-    enum err e = engine_submit(w, ev, &result);
+    enum err e = engine_submit(w, ev, ret_result);
     if (e == ERR_DECISION_NOT_FOUND || e == ERR_SPEC_MISMATCH)
         return engine_unknown_decision(detail);
     if (e == ERR_DECISION_LATE)
         return err_say(detail, e, "the decision is known, but its reward_wait_s is over");
     if (e != OK)
         return err_say(detail, e, "the decision was not activated: %s", err_text(e));
-    ret_out->already = result.duplicate;
     return OK;
+}
+
+static void count(struct engine_worker *w, const struct decision *d, const char *session)
+{
+    const struct serving served = engine_serving_of(d);
+    engine_count_served(w->engine, &served);
+    if (session[0]) {
+        struct session_key key;
+        memset(&key, 0, sizeof key);
+        key.router_uid = d->router_uid;
+        memcpy(key.name, session, sizeof key.name);
+        session_table_step(w->engine->sessions, &key, d->id, d->arm_uid);
+    }
 }
 
 enum err engine_activate(struct engine_worker *w, const struct activate_in *in,
@@ -71,23 +82,18 @@ enum err engine_activate(struct engine_worker *w, const struct activate_in *in,
 {
     const struct report_in report = {.decision_id = in->decision_id, .token = in->token};
     struct decision d;
-    char session[NAME_CAP];
+    struct fold_result result;
+    char session[NAME_CAP] = "";
     memset(ret_out, 0, sizeof *ret_out);
     if (in->session.len)
         TRY(engine_name(in->session, "the session", session, detail));
     TRY(engine_find_decision(w, &report, detail));
     d = w->event.u.outcome.decision;
-    TRY(submit(w, &d, ret_out, detail));
-    if (ret_out->already)
-        return OK;
-    const struct serving served = engine_serving_of(&d);
-    engine_count_served(w->engine, &served);
-    if (in->session.len) {
-        struct session_key key;
-        memset(&key, 0, sizeof key);
-        key.router_uid = d.router_uid;
-        memcpy(key.name, session, sizeof key.name);
-        session_table_step(w->engine->sessions, &key, d.id, d.arm_uid);
-    }
-    return OK;
+    enum err e = submit(w, &d, &result, detail);
+    /* Folded is folded, also where the caller is told otherwise: sent again, it is there already.
+     */
+    if (result.activated)
+        count(w, &d, session);
+    ret_out->already = e == OK && result.duplicate;
+    return e;
 }

@@ -112,11 +112,15 @@ struct newcomer_ask {
     int64_t now_us;
     double left;
     uint32_t refused;
+    bool all_stay; /* What is left pays none of them: they serve all the same, and pay nothing. */
 };
 /* Leaves out of w->arms[0..n) the new arms that what is left cannot pay, if others stay; returns
  * how many stay. Those left out are marked NEWCOMERS_SPENT. */
 uint32_t engine_newcomers_filter(struct engine_worker *w, const struct router_view *router,
                                  int64_t now_us, uint32_t n, struct newcomer_ask *ret_ask);
+/* Whether this arm, on probe and so beside w->arms, is known well or can be paid. */
+bool engine_newcomers_may_pay(const struct engine_worker *w, const struct router_view *router,
+                              const struct newcomer_ask *ask, uint32_t index);
 /* Takes what the chosen arm (index into router->arms) is predicted to cost, unless that is known
  * well, or nobody else was left. False: others took it meanwhile; choose again. */
 bool engine_newcomers_take(struct engine_worker *w, const struct router_view *router,
@@ -194,7 +198,9 @@ MUST_USE enum err engine_defaults_open(struct engine *e);
 /* NULL members are fine. No event is in flight afterwards. */
 void engine_defaults_close(struct engine *e);
 
-/* Queues the event and waits until the writer answered. ret_result may be NULL. */
+/* Queues the event and waits until the writer answered. *ret_result (may be NULL) is set on error,
+ * too: all zero, or what was folded and could not be published, which a retry would not fold again.
+ */
 MUST_USE enum err engine_submit(struct engine_worker *w, const struct event *event,
                                 struct fold_result *ret_result);
 /* Runs a command on the writer's thread and waits (_arm: WRITER_TRANSFER). */
@@ -202,8 +208,10 @@ MUST_USE enum err engine_command(struct engine_worker *w, enum writer_command_ki
                                  struct buf *out, uint64_t *ret_position);
 MUST_USE enum err engine_command_arm(struct engine_worker *w, uint32_t router_uid, uint32_t arm_uid,
                                      struct buf *out);
-/* Lets the writer commit what ledger_forget_begin made, and waits. */
+/* Lets the writer commit what ledger_forget_begin made, and waits; callers of the writer go first.
+ * On error nothing was forgotten: ERR_CANCELLED, ERR_SHUTTING_DOWN, or what the commit said. */
 MUST_USE enum err engine_forget_command(struct engine_worker *w, struct ledger_forget *forget,
+                                        const _Atomic bool *cancelled,
                                         struct ledger_forgotten *ret);
 /* Learns a task label in the background: never waited for, at most a few in flight. */
 void engine_learn_label(struct engine_worker *w, uint32_t router_uid, struct slice label);

@@ -217,7 +217,8 @@ static enum err forget(struct writer *w, struct writer_command *c)
     if (e == OK) {
         w->wants_base = true;
         give_back(w, c->forget);
-        return publish(w);
+        (void)publish(w); /* What is stale is tried again; the source is forgotten for good. */
+        return OK;
     }
     if (e == ERR_IO || e == ERR_CORRUPT)
         fail(w, e, &detail);

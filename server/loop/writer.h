@@ -4,7 +4,8 @@
  * commit runs, so there is no timer.
  * Owns: its thread. Borrows ledger, published, inbox, live, pacers and log; all must outlive it.
  * Threads: start and stop from the owner. While it runs, ledger and model are the writer's alone.
- * Invariant: an item is answered OK only after its commit, its fold and the publication. */
+ * Invariant: an item is answered OK only after its commit, its fold and the publication; but a
+ * FORGET, which cannot be sent again, once it is durable. */
 #pragma once
 
 #include "server/live/live.h"

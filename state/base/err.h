@@ -28,7 +28,8 @@
     X(ERR_PROJECTION_NOT_FOUND, "PROJECTION_NOT_FOUND",                                            \
       "put the projection's file into the server's projection.dir first")                          \
     X(ERR_TENANT_NOT_FOUND, "TENANT_NOT_FOUND", "`shuntctl budget` has the tenants with one")      \
-    X(ERR_SOURCE_NOT_FOUND, "SOURCE_NOT_FOUND", "name a source of the router's settings")          \
+    X(ERR_SOURCE_NOT_FOUND, "SOURCE_NOT_FOUND",                                                    \
+      "name a source of the router's settings, or one that reported; the message says which")      \
     X(ERR_STAGE_NOT_FOUND, "STAGE_NOT_FOUND", "name a stage of the router's settings")             \
     X(ERR_DECISION_NOT_FOUND, "DECISION_NOT_FOUND",                                                \
       "send the id and token that RouteRequest gave")                                              \

@@ -6,20 +6,34 @@
 #ifdef SHUNT_FAULTS
 #include <stdatomic.h>
 
-/* The one global of the tree: a test arms it, every allocation counts. */
+/* The only globals of the tree: a test arms them, every allocation counts. */
 static _Atomic long fail_at;
 static _Atomic long seen;
+static _Atomic bool on; /* Those after fail_at fail as well. */
 
 static bool fails(void)
 {
     long n = atomic_fetch_add_explicit(&seen, 1, memory_order_relaxed) + 1;
-    return n == atomic_load_explicit(&fail_at, memory_order_relaxed);
+    long at = atomic_load_explicit(&fail_at, memory_order_relaxed);
+    return n == at || (n > at && atomic_load_explicit(&on, memory_order_relaxed));
+}
+
+static void arm(long n, bool go_on)
+{
+    atomic_store(&on, false);
+    atomic_store(&seen, 0);
+    atomic_store(&fail_at, n);
+    atomic_store(&on, go_on);
 }
 
 void mem_fail_nth(long n)
 {
-    atomic_store(&seen, 0);
-    atomic_store(&fail_at, n);
+    arm(n, false);
+}
+
+void mem_fail_from(long n)
+{
+    arm(n, true);
 }
 
 long mem_count(void)
@@ -33,6 +47,11 @@ static bool fails(void)
 }
 
 void mem_fail_nth(long n)
+{
+    (void)n;
+}
+
+void mem_fail_from(long n)
 {
     (void)n;
 }

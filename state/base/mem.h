@@ -14,5 +14,7 @@ void mem_free(void *p);
 /* Tests only: the n-th allocation from now (1-based) fails, once; 0 disarms. A no-op without
  * SHUNT_FAULTS. */
 void mem_fail_nth(long n);
-/* Tests only: allocations seen since the last mem_fail_nth. 0 without SHUNT_FAULTS. */
+/* Tests only: so do all after it, until mem_fail_nth(0). */
+void mem_fail_from(long n);
+/* Tests only: allocations seen since the last of these. 0 without SHUNT_FAULTS. */
 long mem_count(void);

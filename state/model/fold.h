@@ -14,7 +14,7 @@ struct fold_result {
     enum err err; /* OK, or why the event changed nothing (ERR_DECISION_LATE, ERR_ARM_EXISTS...). */
     uint32_t uid; /* Of a created router or arm, or the id of an added key. */
     bool duplicate;        /* OUTCOME: nothing in it was new. ACTIVATE: it was served before. */
-    bool activated;        /* OUTCOME: of a deferred decision, which is served by that. */
+    bool activated;        /* ACTIVATE, OUTCOME: of a deferred decision, served by that. */
     bool orphaned;         /* OUTCOME: its arm version is gone. */
     uint32_t alarms_ended; /* OUTCOME: suspicions that ended with it. */
     uint32_t alarms;       /* OUTCOME: raised by it (drift.h), the last of the router's log. */

@@ -174,6 +174,7 @@ void fold_activate(struct model *m, const struct event *ev, struct fold_result *
         return;
     const struct decision *d = &ev->u.activate.decision;
     fold_mark(model_router(m, d->router_uid), d, ev->at_us)->activated = 1;
+    ret->activated = true;
 }
 
 static uint32_t failures_within(const struct arm *a, uint32_t window)

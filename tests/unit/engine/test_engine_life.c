@@ -1,7 +1,12 @@
 /* Decisions made ahead, defaults of several metrics, and sources that are forgotten. */
+#include "state/base/mem.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/engine/served.h"
 
+#include <pthread.h>
+#include <semaphore.h>
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -47,6 +52,22 @@ static void assert_deferred(struct served *s, uint64_t deferred, uint64_t activa
     assert_int_equal(a, activated);
 }
 
+static void a_cent_a_request(struct router_config *c)
+{
+    strcpy(c->settings.budget_metric, "cost_usd");
+    c->settings.budget_per_request = .01;
+}
+
+static uint64_t charged(struct served *s)
+{
+    struct budget_info info;
+    uint32_t n, all;
+    assert_int_equal(
+        engine_budgets(s->w, text("default"), text(""), &info, 1, &n, &all, &s->detail), OK);
+    assert_int_equal(n, 1);
+    return info.has_account ? info.account.saved.totals.requests : 0;
+}
+
 /* ---- decisions made ahead ---- */
 
 static void a_deferred_decision_counts_once_it_is_activated(void **state)
@@ -72,6 +93,36 @@ static void a_deferred_decision_counts_once_it_is_activated(void **state)
     assert_int_equal(served_tell(&s, "reward", 1, OUTCOME_OK), OK);
     assert_int_equal(issued(&s), 1);
     assert_int_equal(served_folded(&s), 1);
+    served_verify(&s);
+    served_close(&s);
+}
+
+/* Whatever allocation fails from when on, up to the publication of what is durable. */
+static void an_activation_counts_once_although_its_caller_was_told_that_it_failed(void **state)
+{
+    (void)state;
+#ifndef SHUNT_FAULTS
+    skip();
+#endif
+    struct served s;
+    bool already, told = false;
+    enum err e = ERR_NOMEM;
+    open_two(&s, a_cent_a_request);
+    for (long n = 1; e != OK; n++) {
+        assert_int_equal(defer(&s), OK);
+        mem_fail_from(n);
+        e = activate(&s, &already);
+        mem_fail_nth(0);
+        if (e != OK) {
+            assert_int_equal(activate(&s, &already), OK);
+            told = told || already;
+        }
+        assert_int_equal(issued(&s), n);
+        assert_int_equal(charged(&s), n);
+        assert_deferred(&s, (uint64_t)n, (uint64_t)n);
+        assert_true(n < 500);
+    }
+    assert_true(told);
     served_verify(&s);
     served_close(&s);
 }
@@ -109,22 +160,6 @@ static void activating_what_was_not_deferred_changes_nothing(void **state)
     s.route->token[20] ^= 1;
     assert_int_equal(activate(&s, &already), ERR_DECISION_NOT_FOUND);
     served_close(&s);
-}
-
-static void a_cent_a_request(struct router_config *c)
-{
-    strcpy(c->settings.budget_metric, "cost_usd");
-    c->settings.budget_per_request = .01;
-}
-
-static uint64_t charged(struct served *s)
-{
-    struct budget_info info;
-    uint32_t n, all;
-    assert_int_equal(
-        engine_budgets(s->w, text("default"), text(""), &info, 1, &n, &all, &s->detail), OK);
-    assert_int_equal(n, 1);
-    return info.has_account ? info.account.saved.totals.requests : 0;
 }
 
 static void a_budget_pays_for_a_deferred_decision_when_it_is_activated(void **state)
@@ -311,6 +346,13 @@ static void a_forgotten_source_is_gone_from_what_decides_and_stays_gone(void **s
     served_close(&s);
 }
 
+static uint64_t position(struct served *s)
+{
+    uint64_t at = engine_snapshot_acquire(s->w)->position;
+    engine_snapshot_release(s->w);
+    return at;
+}
+
 static void what_cannot_be_forgotten_is_refused(void **state)
 {
     (void)state;
@@ -321,15 +363,139 @@ static void what_cannot_be_forgotten_is_refused(void **state)
     assert_int_equal(forget(&s, "default", false, &r), ERR_INVALID);
     const struct forget_in in = {.source = text("judge"), .router = text("nowhere")};
     assert_int_equal(engine_forget(s.w, &in, NULL, &r, &s.detail), ERR_ROUTER_NOT_FOUND);
+    uint64_t before = position(&s);
+    assert_int_equal(forget(&s, "nobody", false, &r), ERR_SOURCE_NOT_FOUND);
+    assert_non_null(strstr(s.detail.text, "nobody"));
+    assert_int_equal(forget(&s, "nobody", true, &r), ERR_SOURCE_NOT_FOUND);
+    const struct forget_in all = {.source = text("nobody")};
+    assert_int_equal(engine_forget(s.w, &all, NULL, &r, &s.detail), ERR_SOURCE_NOT_FOUND);
+    assert_int_equal(position(&s), before); /* No event says so. */
+    served_route(&s);
+    assert_int_equal(tell(&s, "nobody", 1, .01), OK); /* Now it is somebody. */
     assert_int_equal(forget(&s, "nobody", false, &r), OK);
-    assert_int_equal(r.taken, 0);
+    assert_int_equal(r.taken, 1);
     served_close(&s);
+}
+
+static void sources_beyond_those_that_are_counted_by_name_can_be_forgotten(void **state)
+{
+    (void)state;
+    struct served s;
+    struct ledger_forgotten r;
+    open_two(&s, NULL);
+    for (int i = 0; i <= MAX_SOURCE_COUNTS; i++) {
+        char name[16];
+        (void)snprintf(name, sizeof name, "s%d", i);
+        served_route(&s);
+        assert_int_equal(tell(&s, name, 1, .01), OK);
+    }
+    char last[16];
+    (void)snprintf(last, sizeof last, "s%d", MAX_SOURCE_COUNTS);
+    assert_int_equal(forget(&s, last, false, &r), OK);
+    assert_int_equal(r.taken, 1);
+    served_close(&s);
+}
+
+/* ---- a full queue ---- */
+
+/* A report whose answer holds the writer up until `gate` opens. */
+struct held {
+    struct report_call call; /* First. */
+    sem_t at_gate, gate;
+};
+
+static void hold_up(struct report_call *call, enum err e, const struct report_out *out,
+                    const struct err_detail *detail)
+{
+    void *at = call;
+    struct held *h = at;
+    (void)e;
+    (void)out;
+    (void)detail;
+    sem_post(&h->at_gate);
+    sem_wait(&h->gate);
+}
+
+static void held_report(struct served *s, struct held *h)
+{
+    struct engine_weight m = {text("reward"), 1};
+    const struct report_in in = {
+        .token = {s->route->token, s->route->token_len}, .metrics = &m, .metrics_n = 1};
+    memset(h, 0, sizeof *h);
+    h->call.done = hold_up;
+    sem_init(&h->at_gate, 0, 0);
+    sem_init(&h->gate, 0, 0);
+    assert_int_equal(engine_report(s->w, &in, &h->call, &s->detail), OK);
+}
+
+static void held_done(struct held *h)
+{
+    sem_destroy(&h->at_gate);
+    sem_destroy(&h->gate);
+    report_call_done(&h->call);
+}
+
+struct forgetting {
+    struct engine *engine;
+    _Atomic bool cancelled;
+    enum err e;
+    struct ledger_forgotten result;
+};
+
+static void *forget_beside(void *arg)
+{
+    struct forgetting *f = arg;
+    struct engine_worker *w = NULL;
+    struct err_detail detail;
+    const struct forget_in in = {.source = text("judge")};
+    assert_int_equal(engine_worker_new(f->engine, &w), OK);
+    f->e = engine_forget(w, &in, &f->cancelled, &f->result, &detail);
+    engine_worker_free(w);
+    return NULL;
+}
+
+/* Cancelled while the queue is full, then not. */
+static void forgetting_waits_for_a_place_in_the_queue(void **state)
+{
+    (void)state;
+    struct served s;
+    struct held first, second;
+    open_two(&s, NULL);
+    served_route(&s);
+    assert_int_equal(tell(&s, "judge", 1, .01), OK);
+    s.o.inbox_capacity = 1;
+    served_again(&s);
+    served_route(&s);
+    held_report(&s, &first);
+    sem_wait(&first.at_gate); /* The writer stands. */
+    held_report(&s, &second); /* The queue is full. */
+    struct forgetting f[2] = {{.engine = s.e}, {.engine = s.e}};
+    for (int i = 0; i < 2; i++) {
+        pthread_t thread;
+        assert_int_equal(pthread_create(&thread, NULL, forget_beside, &f[i]), 0);
+        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL); /* As a rule it has tried. */
+        if (i == 0) {
+            atomic_store(&f[i].cancelled, true);
+        } else {
+            sem_post(&first.gate);
+            sem_post(&second.gate);
+        }
+        assert_int_equal(pthread_join(thread, NULL), 0);
+    }
+    assert_int_equal(f[0].e, ERR_CANCELLED);
+    assert_int_equal(f[1].e, OK);
+    assert_int_equal(f[1].result.taken, 1);
+    served_verify(&s);
+    served_close(&s);
+    held_done(&first);
+    held_done(&second);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_deferred_decision_counts_once_it_is_activated),
+        cmocka_unit_test(an_activation_counts_once_although_its_caller_was_told_that_it_failed),
         cmocka_unit_test(a_report_activates_too),
         cmocka_unit_test(activating_what_was_not_deferred_changes_nothing),
         cmocka_unit_test(a_budget_pays_for_a_deferred_decision_when_it_is_activated),
@@ -338,6 +504,8 @@ int main(void)
         cmocka_unit_test(only_deferred_decisions_that_were_activated_get_a_default),
         cmocka_unit_test(a_forgotten_source_is_gone_from_what_decides_and_stays_gone),
         cmocka_unit_test(what_cannot_be_forgotten_is_refused),
+        cmocka_unit_test(sources_beyond_those_that_are_counted_by_name_can_be_forgotten),
+        cmocka_unit_test(forgetting_waits_for_a_place_in_the_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -439,6 +439,53 @@ static void commands_cover_all_that_was_answered_before_them(void **state)
     close_scene(&s);
 }
 
+/* Whatever allocation fails from when on: what is durable is answered as done. */
+static void a_source_is_forgotten_once_that_is_durable_and_shown_later(void **state)
+{
+    (void)state;
+#ifndef SHUNT_FAULTS
+    skip();
+#endif
+    struct scene s;
+    struct event_forget what = {.source = "judge"};
+    bool reached = true, refused = false, late = false;
+    open_scene(&s, 100);
+    make_router(&s, "r");
+    uint32_t router = send_and_wait(&s, OK);
+    make_arm(&s, router, "a");
+    (void)send_and_wait(&s, OK);
+    for (long n = 1; reached; n++) {
+        struct commanded c;
+        struct ledger_forgotten so_far;
+        memset(&c, 0, sizeof c);
+        sem_init(&c.answered, 0, 0);
+        c.command.kind = WRITER_FORGET;
+        c.command.item.done = command_answered;
+        assert_int_equal(ledger_forget_begin(s.ledger, &what, false, NULL, &c.command.forget,
+                                             &so_far, &s.detail),
+                         OK);
+        uint64_t before = ledger_durable(s.ledger);
+        mem_fail_from(n);
+        assert_int_equal(inbox_put(s.inbox, &c.command.item), OK);
+        sem_wait(&c.answered);
+        reached = mem_count() >= n;
+        bool shown = published_current(s.published)->position > before;
+        mem_fail_nth(0);
+        assert_int_equal(c.err == OK, ledger_durable(s.ledger) > before);
+        refused = refused || c.err != OK;
+        late = late || (c.err == OK && !shown);
+        ledger_forget_free(s.ledger, c.command.forget);
+        sem_destroy(&c.answered);
+        assert_true(n < 500);
+        (void)command(&s, WRITER_CHECKPOINT, NULL); /* The loop is through: no memory is missing. */
+        assert_int_equal(writer_fold_lag(s.writer), 0);
+    }
+    assert_true(refused);
+    assert_true(late);
+    assert_int_equal(atomic_load(&s.fatal), 0);
+    close_scene(&s);
+}
+
 int main(void)
 {
     (void)!blas_init(); /* Its threads, if it had any, would be seen by the sanitizer. */
@@ -450,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_publication_that_failed_is_made_up_before_the_answer),
         cmocka_unit_test(a_router_is_created_with_its_counters_or_not_at_all),
         cmocka_unit_test(commands_cover_all_that_was_answered_before_them),
+        cmocka_unit_test(a_source_is_forgotten_once_that_is_durable_and_shown_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -464,6 +464,28 @@ static void a_dry_run_counts_what_would_be_taken_out(void **unused)
     close_scene(&s);
 }
 
+static void both_count_reports_of_a_router_that_is_no_more(void **unused)
+{
+    (void)unused;
+    struct scene s;
+    struct ledger_forgotten foreseen;
+    open_scene(&s, true, AGGREGATE_FIRST);
+    live_through(&s, 0, 100);
+    fresh(&s, EVENT_ROUTER_REMOVE)->u.router_uid = s.router;
+    queue(&s);
+    commit(&s);
+    struct event_forget what = what_of(&s, "judge");
+    what.router_uid = 0;
+    assert_int_equal(ledger_forget_count(s.l, &what, NULL, &foreseen, &s.detail), OK);
+    assert_true(foreseen.taken > 0);
+    struct ledger_forget *f = NULL;
+    struct ledger_forgotten so_far;
+    assert_int_equal(ledger_forget_begin(s.l, &what, false, NULL, &f, &so_far, &s.detail), OK);
+    assert_int_equal(finish(&s, f).taken, foreseen.taken);
+    assert_verified(&s);
+    close_scene(&s);
+}
+
 static void two_sources_can_be_forgotten_one_after_the_other(void **unused)
 {
     (void)unused;
@@ -664,6 +686,7 @@ int main(void)
         cmocka_unit_test(one_that_was_not_committed_changes_nothing),
         cmocka_unit_test(one_can_be_cancelled),
         cmocka_unit_test(a_dry_run_counts_what_would_be_taken_out),
+        cmocka_unit_test(both_count_reports_of_a_router_that_is_no_more),
         cmocka_unit_test(two_sources_can_be_forgotten_one_after_the_other),
         cmocka_unit_test(a_forgotten_report_sent_again_is_a_duplicate),
         cmocka_unit_test(what_lies_before_the_base_is_counted_and_stays),
