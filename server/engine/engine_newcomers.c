@@ -55,7 +55,8 @@ uint32_t engine_newcomers_filter(struct engine_worker *w, const struct router_vi
         w->marks[index] = spent ? NEWCOMERS_SPENT : ELIGIBLE;
         stay += !spent;
     }
-    ret->refused = n - stay;
+    ret->all_stay = stay == 0;
+    ret->refused = stay ? n - stay : 0; /* Nobody was left out, else. */
     for (uint32_t i = 0; i < n; i++) {
         if (stay == 0) /* Serving beats failing. */
             w->marks[w->arms[i].index] = ELIGIBLE;
@@ -65,6 +66,13 @@ uint32_t engine_newcomers_filter(struct engine_worker *w, const struct router_vi
     return stay ? stay : n;
 }
 
+bool engine_newcomers_may_pay(const struct engine_worker *w, const struct router_view *r,
+                              const struct newcomer_ask *ask, uint32_t index)
+{
+    return ask->metric < 0 || !is_new(r, index, ask->metric) ||
+           cost_of(w, r, ask->metric, index) <= ask->left;
+}
+
 bool engine_newcomers_take(struct engine_worker *w, const struct router_view *r,
                            const struct newcomer_ask *ask, uint32_t index, bool dry_run)
 {
@@ -72,9 +80,9 @@ bool engine_newcomers_take(struct engine_worker *w, const struct router_view *r,
         return true;
     const struct quota_id id = id_of(r, ask->metric);
     double cost = cost_of(w, r, ask->metric, index);
-    /* It could not pay before: so nobody else is left, and it serves all the same. */
-    return cost > ask->left ||
-           newcomer_quota_take(w->engine->newcomers, &id, r->config->settings.newcomer_per_hour,
+    if (cost > ask->left)
+        return ask->all_stay;
+    return newcomer_quota_take(w->engine->newcomers, &id, r->config->settings.newcomer_per_hour,
                                cost, ask->now_us);
 }
 

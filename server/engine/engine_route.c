@@ -761,8 +761,13 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
 static void hold_newcomers_back(struct routing *t)
 {
     t->newcomers = (struct newcomer_ask){.metric = -1};
-    if (t->mode == MODE_ONLINE && !t->all_cooling)
-        t->arms_n = engine_newcomers_filter(t->w, t->router, t->now_us, t->arms_n, &t->newcomers);
+    if (t->mode != MODE_ONLINE || t->all_cooling)
+        return;
+    t->arms_n = engine_newcomers_filter(t->w, t->router, t->now_us, t->arms_n, &t->newcomers);
+    /* There is somebody else: to try an arm is no outage that would have to be served. */
+    if (t->forced >= 0 &&
+        !engine_newcomers_may_pay(t->w, t->router, &t->newcomers, (uint32_t)t->forced))
+        t->forced = -1;
 }
 
 enum { RACES = 16 }; /* For one request; each that is lost means that others were served. */

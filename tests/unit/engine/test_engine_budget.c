@@ -547,10 +547,77 @@ static void new_arms_spend_no_more_in_an_hour_than_their_quota(void **state)
     served_close(&s);
 }
 
+static void dear_arms_fail_at_once(struct router_config *c)
+{
+    newcomers_may_spend(c);
+    c->settings.explore_floor = 0;
+    c->settings.newcomer_pulls = 0;
+    c->settings.cooldown_failures = 1;
+    c->settings.cooldown_s = 1e-6; /* A probe is due at every request. */
+}
+
+static void add_dear(struct served *s, const char *name, double cost)
+{
+    struct arm_config dear = {.prior_mask = 1U << 2};
+    (void)snprintf(dear.name, sizeof dear.name, "%s", name);
+    dear.prior_raw[2] = dear.prior_z[2] = cost;
+    assert_int_equal(engine_arm_add(s->w, text("default"), &dear, &s->detail), OK);
+}
+
+static void a_probe_of_a_new_arm_is_paid_or_waits(void **state)
+{
+    (void)state;
+    struct served s;
+    int probes = 0;
+    served_open(&s);
+    served_router(&s, "default", dear_arms_fail_at_once);
+    served_arm(&s, "default", "old");
+    for (int i = 0; i < 25; i++) { /* New as well, it pays for the first 20. */
+        served_route(&s);
+        assert_int_equal(served_tell(&s, "cost_usd", .0001, OUTCOME_OK), OK);
+    }
+    add_dear(&s, "dear", .01);
+    struct slice only[1] = {text("dear")};
+    const struct route_in in = {.text = text("x"), .candidates = only, .candidates_n = 1};
+    assert_int_equal(served_ask(&s, &in), OK);
+    assert_int_equal(served_tell(&s, "cost_usd", .01, OUTCOME_ERROR), OK);
+    for (int i = 0; i < 100; i++) {
+        served_route(&s);
+        probes += s.route->reason == REASON_COOLDOWN_PROBE;
+        assert_int_equal(s.route->arm[0] == 'd', s.route->reason == REASON_COOLDOWN_PROBE);
+    }
+    /* What is left pays for one more of .01, or three where an hour of the clock ended meanwhile.
+     */
+    assert_in_range(probes, 1, 3);
+    served_close(&s);
+}
+
+static void where_no_arm_could_be_left_out_the_decision_says_how_good_the_others_are(void **state)
+{
+    (void)state;
+    struct served s;
+    struct explain_out e;
+    served_open(&s);
+    served_router(&s, "default", newcomers_may_spend);
+    add_dear(&s, "a", .5);
+    add_dear(&s, "b", .5);
+    for (int i = 0; i < 20; i++) { /* Of the first, a cold start decides. */
+        served_route(&s);
+        assert_int_equal(s.route->excluded_n, 0);
+    }
+    assert_int_equal(engine_explain(s.w, text(s.route->decision_id), &e, &s.detail), OK);
+    assert_int_equal(e.arms_n, 2);
+    assert_true(e.decision.evaluable);
+    explain_out_done(&e);
+    served_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_arms_spend_no_more_in_an_hour_than_their_quota),
+        cmocka_unit_test(a_probe_of_a_new_arm_is_paid_or_waits),
+        cmocka_unit_test(where_no_arm_could_be_left_out_the_decision_says_how_good_the_others_are),
         cmocka_unit_test(spend_goes_to_the_budget_and_what_it_can_buy_is_bought),
         cmocka_unit_test(a_true_cost_corrects_the_charge_exactly_once),
         cmocka_unit_test(a_report_without_a_token_corrects_by_the_decision_log),
