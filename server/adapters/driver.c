@@ -166,7 +166,7 @@ struct engine_item **driver_named(struct driver *d, const char *name, size_t *re
     while (low + n < d->n && strcmp(d->by_name[low + n]->name, name) == 0)
         n++;
     *ret_n = n;
-    return d->by_name + low;
+    return n ? d->by_name + low : d->by_name; /* NULL while nothing is listed. */
 }
 
 bool driver_has_gone(struct engine_item *const *its, size_t n)
