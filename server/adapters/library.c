@@ -42,24 +42,14 @@ void library_release(struct library *l)
     mem_free(l);
 }
 
-static bool utf8(const char *s, size_t len)
-{
-    for (size_t at = 0; at < len;) {
-        size_t c = utf8_char_len(s + at, len - at);
-        if (c == 0)
-            return false;
-        at += c;
-    }
-    return true;
-}
-
 static enum err take(const struct engine_adapter *a, struct library_adapter *ret,
                      struct err_detail *detail)
 {
     const char *name = a->name ? a->name : "", *path = a->path ? a->path : "";
     if (a->uid == 0 || !name_valid(name, strlen(name)))
         return err_say(detail, ERR_INVALID, "adapter: a uid above 0 and a name are needed");
-    if (strlen(path) >= ADAPTER_PATH_CAP || !utf8(path, strlen(path)))
+    size_t len = strlen(path);
+    if (len >= ADAPTER_PATH_CAP || utf8_good_len(path, len) < len)
         return err_say(detail, ERR_INVALID, "adapter %s: path: at most %d bytes of UTF-8", name,
                        ADAPTER_PATH_CAP - 1);
     if (!isfinite(a->rate) || a->rate < 0)

@@ -31,3 +31,11 @@ size_t utf8_char_len(const char *s, size_t len)
         return 0;
     return n;
 }
+
+size_t utf8_good_len(const char *s, size_t len)
+{
+    size_t at = 0;
+    for (size_t n; at < len && (n = utf8_char_len(s + at, len - at)) > 0;)
+        at += n;
+    return at;
+}

@@ -9,3 +9,5 @@
 /* Length in bytes (1..4) of the well-formed character that s begins with [RFC 3629]; 0 if there is
  * none: a stray continuation, an overlong form, a surrogate, above U+10FFFF, or cut short. */
 size_t utf8_char_len(const char *s, size_t len);
+/* Bytes of well-formed characters that s begins with; len when it is UTF-8 to its end. */
+size_t utf8_good_len(const char *s, size_t len);

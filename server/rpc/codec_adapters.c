@@ -138,11 +138,9 @@ static enum err path_in(const char *path, char ret_path[ADAPTER_PATH_CAP],
     if (len >= ADAPTER_PATH_CAP)
         return err_say(detail, ERR_TOO_LARGE, "adapter.path: %zu bytes; at most %d", len,
                        ADAPTER_PATH_CAP - 1);
-    for (size_t i = 0, n; i < len; i += n) {
-        n = utf8_char_len(path + i, len - i);
-        if (!n) /* Clients that check would refuse every answer that holds it. */
-            return err_say(detail, ERR_INVALID, "adapter.path: byte %zu is not UTF-8", i);
-    }
+    size_t good = utf8_good_len(path, len);
+    if (good < len) /* Clients that check would refuse every answer that holds it. */
+        return err_say(detail, ERR_INVALID, "adapter.path: byte %zu is not UTF-8", good);
     if (path)
         memcpy(ret_path, path, len + 1);
     return OK;

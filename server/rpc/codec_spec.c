@@ -269,11 +269,9 @@ static enum err description_in(const char *text, struct arm_config *arm, struct 
     if (len >= DESCRIPTION_CAP)
         return err_say(detail, ERR_OUT_OF_RANGE, "description: %zu bytes; at most %d", len,
                        DESCRIPTION_CAP - 1);
-    for (size_t i = 0, n; i < len; i += n) {
-        n = utf8_char_len(text + i, len - i);
-        if (!n) /* Clients that check would refuse every answer that holds it. */
-            return err_say(detail, ERR_INVALID, "description: byte %zu is not UTF-8", i);
-    }
+    size_t good = utf8_good_len(text, len);
+    if (good < len) /* Clients that check would refuse every answer that holds it. */
+        return err_say(detail, ERR_INVALID, "description: byte %zu is not UTF-8", good);
     if (len)
         memcpy(arm->description, text, len);
     return OK;
