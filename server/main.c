@@ -20,6 +20,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -196,23 +197,40 @@ static enum err train_classifier(struct app *a, struct engine_worker *w, struct 
     return OK;
 }
 
+/* Straight to where it stays: buffers on the way would keep copies. */
+static enum err read_secret(const char *path, char *ret, size_t cap, struct err_detail *detail)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_say(detail, ERR_NOT_FOUND, "%s", strerror(errno));
+    size_t len = 0;
+    ssize_t n = 1;
+    while (len < cap && n > 0) {
+        n = read(fd, ret + len, cap - len);
+        len += n > 0 ? (size_t)n : 0;
+    }
+    int why = errno;
+    (void)close(fd);
+    if (n >= 0 && len < cap) {
+        ret[len] = '\0';
+        return OK;
+    }
+    explicit_bzero(ret, cap);
+    if (n < 0)
+        return err_say(detail, ERR_IO, "%s", strerror(why));
+    return err_say(detail, ERR_TOO_LARGE, "more than %zu bytes", cap - 1);
+}
+
 /* The first line; never shown, never logged. */
 static enum err load_engine_token(struct app *a, struct err_detail *detail)
 {
     const char *path = a->config->engines.token_file;
     struct err_detail why = {{'\0'}};
-    struct buf text;
     if (!path[0])
         return OK;
-    buf_init(&text);
-    enum err e = read_file(path, sizeof a->engine_token - 1, &text, &why);
-    if (e == OK) {
-        memcpy(a->engine_token, text.data, text.len);
-        a->engine_token[strcspn(a->engine_token, "\r\n")] = '\0';
-    }
-    if (text.data)
-        explicit_bzero(text.data, text.len);
-    buf_done(&text);
+    enum err e = read_secret(path, a->engine_token, sizeof a->engine_token, &why);
+    size_t line = strcspn(a->engine_token, "\r\n");
+    explicit_bzero(a->engine_token + line, sizeof a->engine_token - line);
     if (e == OK && !a->engine_token[0])
         e = err_say(&why, ERR_INVALID, "its first line is empty");
     return e == OK ? OK : err_say(detail, e, "engines.token_file: %.512s: %.400s", path, why.text);

@@ -74,6 +74,37 @@ static void a_living_servers_socket_is_not_taken_over(void **state)
     server_free(&first);
 }
 
+static void a_token_file_without_a_token_stops_the_start(void **state)
+{
+    (void)state;
+    struct server s;
+    char path[256], setting[300], text[4200];
+    server_init(&s);
+    (void)snprintf(path, sizeof path, "%s/token", s.dir);
+    (void)snprintf(setting, sizeof setting, "engines.token_file=%s", path);
+    s.more[0] = "--set";
+    s.more[1] = setting;
+    memset(text, 's', sizeof text);
+    const struct {
+        size_t len;
+        const char *first, *says;
+    } files[] = {{0, "", "first line is empty"},
+                 {9, "\nsecret\n", "first line is empty"},
+                 {4097, "", "more than 4096 bytes"}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        FILE *f = fopen(path, "we");
+        assert_non_null(f);
+        memcpy(text, files[i].first, strlen(files[i].first));
+        assert_int_equal(fwrite(text, 1, files[i].len, f), files[i].len);
+        assert_int_equal(fclose(f), 0);
+        assert_false(server_start(&s));
+        assert_int_equal(server_wait(&s), 1);
+        assert_true(server_log_has(&s, "engines.token_file", files[i].says));
+        assert_false(server_log_has(&s, "engines.token_file", "secret"));
+    }
+    server_free(&s);
+}
+
 static void sigterm_and_sigint_end_it_well(void **state)
 {
     (void)state;
@@ -167,6 +198,7 @@ int main(void)
         cmocka_unit_test(a_second_server_on_the_same_directory_names_the_first),
         cmocka_unit_test(a_taken_port_is_a_start_error_that_names_it),
         cmocka_unit_test(a_living_servers_socket_is_not_taken_over),
+        cmocka_unit_test(a_token_file_without_a_token_stops_the_start),
         cmocka_unit_test(sigterm_and_sigint_end_it_well),
         cmocka_unit_test(sighup_changes_nothing_and_says_why),
         cmocka_unit_test(what_was_acknowledged_survives_a_kill),
