@@ -43,6 +43,8 @@ enum err driver_open(const struct driver_config *config, struct driver **ret_dri
         driver_close(d);
         return e;
     }
+    if (d->http && config->http.token) /* It fits: the above has looked. */
+        memcpy(d->token, config->http.token, strlen(config->http.token) + 1);
     *ret_driver = d;
     return OK;
 }
@@ -52,6 +54,7 @@ void driver_close(struct driver *d)
     if (!d)
         return;
     engine_http_close(d->http);
+    explicit_bzero(d->token, sizeof d->token);
     mem_free(d->order);
     mem_free(d->by_name);
     mem_free(d);
@@ -120,21 +123,51 @@ void driver_doubt(struct driver *d)
         d->ops->doubt(d);
 }
 
-enum err driver_call(struct driver *d, const char *path, const char *body, uint32_t timeout_ms,
-                     struct engine_reply *ret_reply, struct err_detail *detail)
+void driver_words(const struct driver *d, struct slice body, char *ret_words)
+{
+    engine_error(body, d->token[0] ? d->token : NULL, ret_words);
+}
+
+static enum err call(struct driver *d, const struct engine_ask *ask, struct engine_reply *ret_reply,
+                     struct err_detail *detail)
 {
     d->requests++;
     d->unfit = false;
-    enum err e = engine_http_call(d->http, path, body, timeout_ms, ret_reply, &d->gone, detail);
+    enum err e = engine_http_call(d->http, ask, ret_reply, &d->gone, detail);
     d->reconnected = d->reconnected || (e == OK && ret_reply->reconnected);
     if (e != OK || ret_reply->status == 200)
         return e;
     char words[ENGINE_WORDS_CAP];
-    engine_error(ret_reply->body, words);
+    driver_words(d, ret_reply->body, words);
     /* A token that is not taken is so for every adapter. */
     d->unfit = ret_reply->status != 401 && ret_reply->status != 403;
-    return err_say(detail, ERR_ENGINE_REFUSED, "%s answered %ld: %s", path, ret_reply->status,
+    return err_say(detail, ERR_ENGINE_REFUSED, "%s answered %ld: %s", ask->path, ret_reply->status,
                    words);
+}
+
+enum err driver_call(struct driver *d, const char *path, const char *body, uint32_t timeout_ms,
+                     struct engine_reply *ret_reply, struct err_detail *detail)
+{
+    const struct engine_ask ask = {.path = path, .body = body, .timeout_ms = timeout_ms};
+    return call(d, &ask, ret_reply, detail);
+}
+
+enum err driver_ask_models(struct driver *d, struct engine_reply *ret_reply,
+                           struct err_detail *detail)
+{
+    const struct engine_ask ask = {
+        .path = "/v1/models", .timeout_ms = d->call_ms, .most = ENGINE_LIST_MAX};
+    return call(d, &ask, ret_reply, detail);
+}
+
+enum err driver_send(struct driver *d, const char *path, json_t *root, uint32_t timeout_ms,
+                     struct engine_reply *ret_reply, struct err_detail *detail)
+{
+    char *body = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    enum err e = body ? driver_call(d, path, body, timeout_ms, ret_reply, detail) : ERR_NOMEM;
+    free(body); /* jansson's. */
+    json_decref(root);
+    return e;
 }
 
 enum err driver_post(struct driver *d, const char *path, uint32_t timeout_ms,
@@ -145,11 +178,7 @@ enum err driver_post(struct driver *d, const char *path, uint32_t timeout_ms,
     va_start(ap, fmt);
     json_t *root = json_vpack_ex(NULL, 0, fmt, ap);
     va_end(ap);
-    char *body = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    enum err e = body ? driver_call(d, path, body, timeout_ms, ret_reply, detail) : ERR_NOMEM;
-    free(body); /* jansson's. */
-    json_decref(root);
-    return e;
+    return driver_send(d, path, root, timeout_ms, ret_reply, detail);
 }
 
 struct engine_item **driver_named(struct driver *d, const char *name, size_t *ret_n)

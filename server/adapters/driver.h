@@ -11,11 +11,13 @@
 #include "server/adapters/reconcile.h"
 
 struct driver_ops;
+struct json_t; /* Of jansson. */
 
 struct driver {
     const struct driver_ops *ops;
-    struct engine_http *http; /* NULL for ENGINE_NONE. */
-    uint32_t slots;           /* As configured; or ENGINE_SLOTS_MAX, and unsaid. */
+    struct engine_http *http;     /* NULL for ENGINE_NONE. */
+    char token[ENGINE_TOKEN_CAP]; /* To keep it out of words; empty: none. */
+    uint32_t slots;               /* As configured; or ENGINE_SLOTS_MAX, and unsaid. */
     bool unsaid;
     uint32_t call_ms, load_ms; /* Deadlines. */
     struct engine_item *items; /* (n) */
@@ -89,6 +91,15 @@ void driver_doubt(struct driver *d);
 /* For the drivers. A call whose status is 200 is OK; others are refusals with the engine's words,
  * of the one adapter (unfit) but for 401 and 403. */
 MUST_USE enum err driver_call(struct driver *d, const char *path, const char *body,
+                              uint32_t timeout_ms, struct engine_reply *ret_reply,
+                              struct err_detail *detail);
+/* GET /v1/models, which may be longer than other answers. */
+MUST_USE enum err driver_ask_models(struct driver *d, struct engine_reply *ret_reply,
+                                    struct err_detail *detail);
+/* The engine's words of an error, without the token; ret_words[ENGINE_WORDS_CAP]. */
+void driver_words(const struct driver *d, struct slice body, char *ret_words);
+/* Sends a document, and releases it; NULL: there was no memory for it. */
+MUST_USE enum err driver_send(struct driver *d, const char *path, struct json_t *root,
                               uint32_t timeout_ms, struct engine_reply *ret_reply,
                               struct err_detail *detail);
 /* Sends the JSON of `fmt` as jansson's json_pack takes it. */

@@ -13,7 +13,6 @@
 #include "server/ops/clock.h"
 
 #include <jansson.h>
-#include <stdlib.h>
 #include <string.h>
 
 static void llamacpp_doubt(struct driver *d)
@@ -81,16 +80,6 @@ static json_t *scales(const struct driver *d, int32_t chosen)
                                                   (int32_t)i == chosen ? 1.0 : 0.0)) != 0)
             break;
     return list;
-}
-
-static enum err send(struct driver *d, const char *path, json_t *root, uint32_t timeout_ms,
-                     struct engine_reply *ret_reply, struct err_detail *detail)
-{
-    char *body = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    enum err e = body ? driver_call(d, path, body, timeout_ms, ret_reply, detail) : ERR_NOMEM;
-    free(body); /* jansson's. */
-    json_decref(root);
-    return e;
 }
 
 /* Of each slot, what it ran last. */
@@ -196,7 +185,7 @@ static enum err llamacpp_list(struct driver *d, struct err_detail *detail)
     /* Else requests without a list of their own, those of the base model, would run them all. */
     if (!l.applied)
         return OK;
-    return send(d, "/lora-adapters", scales(d, -1), d->call_ms, &reply, detail);
+    return driver_send(d, "/lora-adapters", scales(d, -1), d->call_ms, &reply, detail);
 }
 
 static int32_t free_slot(struct driver *d)
@@ -221,7 +210,7 @@ static enum err llamacpp_ensure(struct driver *d, struct engine_item *it, struct
         return err_say(detail, ERR_ENGINE_REFUSED, "every slot has an adapter");
     json_t *root = json_pack("{s:s,s:i,s:i,s:b,s:o}", "prompt", ".", "n_predict", 1, "id_slot",
                              (int)slot, "cache_prompt", 1, "lora", scales(d, it->number));
-    enum err e = send(d, "/completion", root, d->load_ms, &reply, detail);
+    enum err e = driver_send(d, "/completion", root, d->load_ms, &reply, detail);
     if (e != OK)
         return e;
     if (engine_completion(reply.body) != OK) {

@@ -60,7 +60,7 @@ static enum err sglang_load(struct driver *d, struct engine_item *it, bool pinne
         return err_say(detail, ERR_ENGINE_ANSWER, "/load_lora_adapter: not its answer");
     if (!answer.success) {
         char words[ENGINE_WORDS_CAP];
-        engine_error(reply.body, words);
+        driver_words(d, reply.body, words);
         return err_say(detail, ERR_ENGINE_REFUSED, "/load_lora_adapter: %s", words);
     }
     if (answer.listed == 0)
@@ -78,7 +78,7 @@ static enum err learn_listing(struct driver *d, struct err_detail *detail)
     struct listing l = {.d = d};
     if (d->lists)
         return OK;
-    TRY(driver_call(d, "/v1/models", NULL, d->call_ms, &reply, detail));
+    TRY(driver_ask_models(d, &reply, detail));
     d->lists = engine_models(reply.body, look, &l) == OK && l.any;
     return OK;
 }
@@ -119,7 +119,7 @@ static enum err sglang_list(struct driver *d, struct err_detail *detail)
 {
     struct engine_reply reply;
     struct listing l = {.d = d};
-    TRY(driver_call(d, "/v1/models", NULL, d->call_ms, &reply, detail));
+    TRY(driver_ask_models(d, &reply, detail));
     for (size_t i = 0; i < d->n; i++)
         d->items[i].denied = true;
     if (engine_models(reply.body, listed, &l) != OK)

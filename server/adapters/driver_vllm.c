@@ -8,6 +8,7 @@
 #include "server/ops/clock.h"
 #include "state/base/mem.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -97,6 +98,7 @@ static void read_loaded(struct driver *d, const struct engine_metric *m)
 struct newest {
     char names[LABEL_CAP], slots[16];
     double at;
+    double started; /* Of several processes behind one address, the newest. */
 };
 
 static void read_info(const struct engine_metric *m, struct newest *newest)
@@ -117,33 +119,42 @@ static void take_started(struct driver *d, double started)
     d->started = started;
 }
 
+/* What an earlier answer said of residents is no longer so. */
+static void forget_metrics(struct driver *d)
+{
+    d->flags &= ~(uint32_t)ENGINE_RESIDENCY_METRIC;
+    for (size_t i = 0; i < d->n; i++)
+        d->items[i].reported = false;
+}
+
 static void read_metrics(struct driver *d, struct slice body, int64_t begun_us,
                          struct newest *newest)
 {
     struct engine_metric m;
-    d->flags &= ~(uint32_t)ENGINE_RESIDENCY_METRIC;
     d->reported_us = begun_us;
-    for (size_t i = 0; i < d->n; i++)
-        d->items[i].reported = false;
     while (engine_metric_next(&body, &m)) {
         if (named(&m, "process_start_time_seconds"))
-            take_started(d, m.value);
+            newest->started = isfinite(m.value) ? fmax(newest->started, m.value) : newest->started;
         else if (named(&m, "vllm:lora_adapter_loaded"))
             read_loaded(d, &m);
         else if (named(&m, "vllm:lora_requests_info"))
             read_info(&m, newest);
     }
+    if (newest->started > 0)
+        take_started(d, newest->started);
     unsigned long max = strtoul(newest->slots, NULL, 10);
     if (max > 0 && max <= ENGINE_SLOTS_MAX + 1)
         d->room = (uint32_t)max - 1;
     running(d, newest->names, begun_us);
 }
 
-/* Metrics are a help, not a need: they may be off (404), or behind another address. */
+/* Metrics are a help, not a need: they may be off (404), behind another address, or longer than we
+ * read, as they grow with each set of adapters that ever ran together. */
 static enum err ask_metrics(struct driver *d, struct err_detail *detail)
 {
     struct engine_reply reply;
     int64_t begun = now_us();
+    forget_metrics(d);
     enum err e = driver_call(d, "/metrics", NULL, d->call_ms, &reply, detail);
     if (e == OK) {
         struct newest *newest = mem_calloc(1, sizeof *newest);
@@ -152,13 +163,13 @@ static enum err ask_metrics(struct driver *d, struct err_detail *detail)
         read_metrics(d, reply.body, begun, newest);
         mem_free(newest);
     }
-    return e == ERR_ENGINE_REFUSED ? OK : e;
+    return e == ERR_ENGINE_REFUSED || e == ERR_ENGINE_ANSWER ? OK : e;
 }
 
 static enum err vllm_list(struct driver *d, struct err_detail *detail)
 {
     struct engine_reply reply;
-    TRY(driver_call(d, "/v1/models", NULL, d->call_ms, &reply, detail));
+    TRY(driver_ask_models(d, &reply, detail));
     if (d->reconnected)
         driver_doubt(d);
     d->reconnected = false;

@@ -11,7 +11,7 @@
 
 enum {
     ENGINE_REPLICAS_MAX = ASSIGN_REPLICAS_MAX,
-    ENGINE_URL_CAP = 257,    /* 256 bytes and the NUL. */
+    ENGINE_URL_CAP = REPLICA_URL_CAP,
     ENGINE_TOKEN_CAP = 4097, /* 4096 bytes and the NUL. */
     ENGINE_ERROR_CAP = 192,  /* Of a sentence in a status; longer ones are cut. */
     ENGINE_SLOTS_MAX = 1024, /* Residents of one replica. */
@@ -84,7 +84,9 @@ struct engine_row {
 
 struct engine_replica_view {
     char name[NAME_CAP];
-    bool up;        /* It answered the latest time it was asked; false before the first. */
+    /* It answered the latest time it was asked; not before the first, nor while loads fail behind
+     * lists that answer. */
+    bool up;
     uint32_t flags; /* Of enum engine_flag; some are learnt from its answers. */
     uint32_t slots; /* Residents it has room for: as configured, or fewer when it says so. */
     uint32_t wanted, resident; /* Adapters. converged: every wanted one is resident. */

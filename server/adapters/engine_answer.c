@@ -6,7 +6,7 @@
 
 /* Before the parser allocates: 1 MiB of "[1,1,..." would become 16 MiB of nodes, and of "[[[[" a
  * deep recursion. Not a check of the grammar. */
-static bool bounded(struct slice body)
+static bool bounded(struct slice body, size_t most)
 {
     const char *p = body.data;
     size_t depth = 0, values = 0;
@@ -24,20 +24,25 @@ static bool bounded(struct slice body)
         depth += p[i] == '[' || p[i] == '{';
         if ((p[i] == ']' || p[i] == '}') && depth > 0)
             depth--;
-        if (depth > ENGINE_JSON_DEPTH || values > ENGINE_JSON_VALUES)
+        if (depth > ENGINE_JSON_DEPTH || values > most)
             return false;
     }
     return true;
 }
 
+static json_t *parse_most(struct slice body, size_t most)
+{
+    return body.len && bounded(body, most) ? json_loadb(body.data, body.len, 0, NULL) : NULL;
+}
+
 static json_t *parse(struct slice body)
 {
-    return body.len && bounded(body) ? json_loadb(body.data, body.len, 0, NULL) : NULL;
+    return parse_most(body, ENGINE_JSON_VALUES);
 }
 
 enum err engine_models(struct slice body, engine_model_fn *fn, void *ctx)
 {
-    json_t *root = parse(body);
+    json_t *root = parse_most(body, ENGINE_LIST_VALUES);
     json_t *data = json_object_get(root, "data");
     enum err e = json_is_array(data) ? OK : ERR_ENGINE_ANSWER;
     size_t i;
@@ -184,13 +189,18 @@ static const char *words_of(const json_t *root)
     return NULL;
 }
 
-void engine_error(struct slice body, char *ret_text)
+void engine_error(struct slice body, const char *secret, char *ret_text)
 {
     json_t *root = parse(body);
     const char *words = words_of(root);
     const char *from = words ? words : body.data;
     size_t len = words ? strlen(words) : body.len;
     size_t n = 0;
+    /* Before it is cut: a part of it would tell as well. */
+    if (secret && len && memmem(from, len, secret, strlen(secret))) {
+        from = "(its words repeat the token, and are left out)";
+        len = strlen(from);
+    }
     for (size_t i = 0; i < len && n + 1 < ENGINE_WORDS_CAP; i++)
         ret_text[n++] = (char)(from[i] >= ' ' && from[i] < 0x7f ? from[i] : ' ');
     while (n > 0 && ret_text[n - 1] == ' ')

@@ -1,13 +1,18 @@
 /* engine_answer.h - reads what engines answer: JSON and Prometheus text, from processes we do not
  * trust.
  * Limits, besides the bytes (engine_http.h): JSON ENGINE_JSON_DEPTH deep, with at most
- * ENGINE_JSON_VALUES values; a name longer than ours allow is nobody's adapter.
- * Pure: no state, no I/O. Every reader gives OK or ERR_ENGINE_ANSWER (ERR_NOMEM: out of memory). */
+ * ENGINE_JSON_VALUES values, a list of models ENGINE_LIST_VALUES; a name longer than ours allow is
+ * nobody's adapter. Pure: no state, no I/O. Every reader gives OK or ERR_ENGINE_ANSWER (ERR_NOMEM:
+ * out of memory). */
 #pragma once
 
 #include "state/base/slice.h"
 
-enum { ENGINE_JSON_DEPTH = 16, ENGINE_JSON_VALUES = 50000 };
+enum {
+    ENGINE_JSON_DEPTH = 16,
+    ENGINE_JSON_VALUES = 50000,
+    ENGINE_LIST_VALUES = 400000, /* vLLM's rows have 22 each. */
+};
 
 /* What engine_error says is no longer than this with its NUL, printable ASCII, one line. */
 enum { ENGINE_WORDS_CAP = 160 };
@@ -43,9 +48,9 @@ MUST_USE enum err engine_load(struct slice body, const char *name, struct engine
 /* A completion: OK when there is a generated text, of either form (choices[], or content). */
 MUST_USE enum err engine_completion(struct slice body);
 
-/* The engine's own words of an error, in any of their forms, or the start of the text. Never fails;
- * ret_text[ENGINE_WORDS_CAP]. */
-void engine_error(struct slice body, char *ret_text);
+/* The engine's own words of an error, in any of their forms, or the start of the text. Words that
+ * hold `secret` (NULL: none) are not repeated. Never fails; ret_text[ENGINE_WORDS_CAP]. */
+void engine_error(struct slice body, const char *secret, char *ret_text);
 
 /* Prometheus text, line by line. Labels are the raw text between the braces. */
 struct engine_metric {

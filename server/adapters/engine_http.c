@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
 
 enum { PATH_CAP = 64, POLL_MS = 1000 };
 
@@ -18,6 +17,7 @@ struct engine_http {
     struct curl_slist *headers;
     char url[ENGINE_URL_CAP];
     struct buf body;
+    size_t most; /* Bytes of this call's answer. */
     size_t headers_bytes;
     bool too_much;
     int64_t used_ms; /* When the connection was last used, monotonic; 0: never. */
@@ -28,7 +28,7 @@ static size_t take_body(char *data, size_t size, size_t n, void *arg)
 {
     struct engine_http *h = arg;
     size_t bytes = size * n;
-    if (bytes > ENGINE_BODY_MAX - h->body.len) {
+    if (bytes > h->most - h->body.len) {
         h->too_much = true;
         return 0;
     }
@@ -47,29 +47,6 @@ static size_t take_header(char *data, size_t size, size_t n, void *arg)
         return 0;
     }
     return bytes;
-}
-
-/* A user name in an address would end up in logs; a path or query would be lost. */
-static enum err check_url(const char *url, struct err_detail *detail)
-{
-    size_t scheme = !url                                   ? 0
-                    : strncasecmp(url, "http://", 7) == 0  ? 7
-                    : strncasecmp(url, "https://", 8) == 0 ? 8
-                                                           : 0;
-    if (scheme == 0)
-        return err_say(detail, ERR_INVALID, "url: give http://HOST:PORT or https://HOST:PORT");
-    if (strlen(url) >= ENGINE_URL_CAP)
-        return err_say(detail, ERR_INVALID, "url: at most %d bytes", ENGINE_URL_CAP - 1);
-    const char *host = url + scheme;
-    size_t n = strcspn(host, "/?#");
-    if (host[n] != 0 && strcmp(host + n, "/") != 0)
-        return err_say(detail, ERR_INVALID, "url: give no path; the engine's own are used");
-    for (size_t i = 0; i < n; i++)
-        if (host[i] == '@' || host[i] <= ' ' || host[i] >= 0x7f)
-            return err_say(detail, ERR_INVALID, "url: give HOST:PORT only; a token has its field");
-    if (n == 0)
-        return err_say(detail, ERR_INVALID, "url: a host is missing");
-    return OK;
 }
 
 static enum err check_token(const char *token, struct err_detail *detail)
@@ -124,7 +101,7 @@ static bool make_headers(struct engine_http *h)
 enum err engine_http_open(const struct engine_http_config *config, struct engine_http **ret_http,
                           struct err_detail *detail)
 {
-    TRY(check_url(config->url, detail));
+    TRY(residency_check_url(config->url, detail));
     TRY(check_token(config->token, detail));
     struct engine_http *h = mem_calloc(1, sizeof *h);
     if (!h)
@@ -132,9 +109,6 @@ enum err engine_http_open(const struct engine_http_config *config, struct engine
     atomic_init(&h->aborted, false);
     buf_init(&h->body);
     memcpy(h->url, config->url, strlen(config->url) + 1);
-    size_t n = strlen(h->url);
-    if (h->url[n - 1] == '/')
-        h->url[n - 1] = 0;
     /* Counted by libcurl, and safe from any thread: the last close undoes it. */
     (void)curl_global_init(CURL_GLOBAL_DEFAULT);
     h->easy = curl_easy_init();
@@ -193,8 +167,8 @@ static enum err explain(struct engine_http *h, CURLcode code, bool *ret_refused,
     if (atomic_load(&h->aborted))
         return err_say(detail, ERR_CANCELLED, "the driver is being stopped");
     if (h->too_much)
-        return err_say(detail, ERR_ENGINE_ANSWER, "the engine answered with more than %d bytes",
-                       ENGINE_BODY_MAX);
+        return err_say(detail, ERR_ENGINE_ANSWER, "the engine answered with more than %zu bytes",
+                       h->most);
     if (code == CURLE_UNSUPPORTED_PROTOCOL || code == CURLE_WEIRD_SERVER_REPLY ||
         code == CURLE_BAD_CONTENT_ENCODING)
         return err_say(detail, ERR_ENGINE_ANSWER, "what answers does not speak HTTP: %s",
@@ -202,30 +176,32 @@ static enum err explain(struct engine_http *h, CURLcode code, bool *ret_refused,
     return err_say(detail, ERR_ENGINE_DOWN, "no answer: %s", curl_easy_strerror(code));
 }
 
-static bool aim(struct engine_http *h, const char *path, const char *body, uint32_t timeout_ms)
+static bool aim(struct engine_http *h, const struct engine_ask *ask)
 {
     char url[ENGINE_URL_CAP + PATH_CAP];
-    int n = snprintf(url, sizeof url, "%s%s", h->url, path);
+    int n = snprintf(url, sizeof url, "%s%s", h->url, ask->path);
     bool ok = n > 0 && (size_t)n < sizeof url &&
               curl_easy_setopt(h->easy, CURLOPT_URL, url) == CURLE_OK &&
-              curl_easy_setopt(h->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms) == CURLE_OK;
-    if (ok && body)
+              curl_easy_setopt(h->easy, CURLOPT_TIMEOUT_MS, (long)ask->timeout_ms) == CURLE_OK;
+    if (ok && ask->body)
         return curl_easy_setopt(h->easy, CURLOPT_POST, 1L) == CURLE_OK &&
-               curl_easy_setopt(h->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(body)) == CURLE_OK &&
-               curl_easy_setopt(h->easy, CURLOPT_POSTFIELDS, body) == CURLE_OK;
+               curl_easy_setopt(h->easy, CURLOPT_POSTFIELDSIZE, (long)strlen(ask->body)) ==
+                   CURLE_OK &&
+               curl_easy_setopt(h->easy, CURLOPT_POSTFIELDS, ask->body) == CURLE_OK;
     return ok && curl_easy_setopt(h->easy, CURLOPT_HTTPGET, 1L) == CURLE_OK;
 }
 
-enum err engine_http_call(struct engine_http *h, const char *path, const char *body,
-                          uint32_t timeout_ms, struct engine_reply *ret_reply, bool *ret_refused,
+enum err engine_http_call(struct engine_http *h, const struct engine_ask *ask,
+                          struct engine_reply *ret_reply, bool *ret_refused,
                           struct err_detail *detail)
 {
     int64_t begun_ns = clock_mono_ns();
     *ret_refused = false;
     buf_reset(&h->body);
+    h->most = ask->most ? ask->most : ENGINE_BODY_MAX;
     h->headers_bytes = 0;
     h->too_much = false;
-    if (!aim(h, path, body, timeout_ms) || curl_multi_add_handle(h->multi, h->easy) != CURLM_OK)
+    if (!aim(h, ask) || curl_multi_add_handle(h->multi, h->easy) != CURLM_OK)
         return ERR_NOMEM;
     CURLcode code = perform(h);
     (void)curl_multi_remove_handle(h->multi, h->easy);

@@ -31,7 +31,7 @@ void reconcile_confirm(struct engine_item *items, size_t n, const struct reconci
         if (it->claimed && it->denied) {
             fail(it, rules, "the engine said that it loaded it, and does not list it", now_us,
                  jitter);
-        } else if (it->claimed || it->failures == 0 || it->resident) {
+        } else if (it->claimed || it->failures == 0 || (it->resident && !it->gone)) {
             it->claimed = false;
             it->failures = 0;
             it->error[0] = 0;
@@ -178,6 +178,16 @@ void reconcile_forgive(struct engine_item *items, size_t n)
     for (size_t i = 0; i < n; i++)
         if (items[i].failures < RECONCILE_STUBBORN)
             items[i].retry_us = 0;
+}
+
+bool reconcile_hopeless(const struct engine_item *items, size_t n, const struct engine_item *gone)
+{
+    if (gone->failures < RECONCILE_HOPELESS)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(items[i].name, gone->name) == 0)
+            return false;
+    return true;
 }
 
 void reconcile_done(struct engine_item *item, enum reconcile_act act,

@@ -94,6 +94,11 @@ void reconcile_done(struct engine_item *item, enum reconcile_act act,
  * brings the engine down. */
 enum { RECONCILE_STUBBORN = 3 };
 void reconcile_forgive(struct engine_item *items, size_t n);
+/* Whether to give up on `gone`, which the engine refused to forget RECONCILE_HOPELESS times in a
+ * row: else items would gather without end. Not while one of the n of the library has its name, and
+ * must not be served the weights of `gone`: those are bounded by the library. */
+enum { RECONCILE_HOPELESS = 10 };
+bool reconcile_hopeless(const struct engine_item *items, size_t n, const struct engine_item *gone);
 /* A pause that doubles with each failure from the first, from `min` up to `max`; jitter in [0, 1)
  * takes up to half of it away, so that many do not ask at once. */
 int64_t reconcile_backoff_us(uint32_t failures, int64_t min_us, int64_t max_us, double jitter);

@@ -20,6 +20,9 @@ struct replica {
     struct reconcile_rules rules;
     struct reconcile_pass pass;
     struct engine_replica_view view;
+    bool well;               /* Since its latest failure a whole pass went well. */
+    bool away;               /* Its share has gone to the others. */
+    bool stuck;              /* Its latest failure, if any, came after its list had answered. */
     struct engine_row *rows; /* As published last: to see what changed. */
     size_t rows_n;
     struct engine_replica_view published;
@@ -137,6 +140,10 @@ static size_t merge(struct replica *r, const struct library *l, struct engine_it
         if (old->uid == 0 || (!old->offered && !old->resident))
             continue;
         items[n] = *old;
+        if (!old->gone) { /* What failed was to load it; now it is to leave. */
+            items[n].failures = 0;
+            items[n].retry_us = 0;
+        }
         items[n].gone = true;
         items[n++].wanted = false;
     }
@@ -178,6 +185,25 @@ static void drop_retired(struct replica *r)
             r->items[n++] = r->items[i];
     r->n = n;
     driver_take_items(r->driver, r->items, n);
+}
+
+/* Those that it will not forget. */
+static void give_up(struct replica *r)
+{
+    bool any = false;
+    for (size_t i = r->kept; i < r->n; i++) {
+        struct engine_item *it = &r->items[i];
+        if (!reconcile_hopeless(r->items, r->kept, it))
+            continue;
+        log_event(r->log, LOG_WARN, "engine_keeps_adapter", LOG_STR("replica", r->view.name),
+                  LOG_STR("adapter", it->name), LOG_STR("error", it->error), LOG_END);
+        it->offered = it->resident = false;
+        any = true;
+    }
+    drop_retired(r);
+    /* A mirror without it does not know of the slot that it may have. */
+    if (any && r->driver->ops->kind == ENGINE_VLLM)
+        driver_doubt(r->driver);
 }
 
 static void see_traffic(struct replica *r)
@@ -268,7 +294,7 @@ static enum err down(struct replica *r, enum err e, const struct err_detail *det
     if (e == ERR_CANCELLED)
         return e;
     struct engine_replica_view *v = &r->view;
-    bool was_up = v->up;
+    r->well = false;
     v->up = false;
     v->failures++;
     v->errors++;
@@ -279,29 +305,51 @@ static enum err down(struct replica *r, enum err e, const struct err_detail *det
     /* A mirror cannot survive what it did not see; a list can, unless the process was gone. */
     if (r->driver->gone || r->driver->ops->kind == ENGINE_VLLM)
         driver_doubt(r->driver);
-    if (was_up || v->failures == 1)
+    if (v->failures == 1)
         log_event(r->log, LOG_WARN, "engine_down", LOG_STR("replica", v->name),
                   LOG_STR("code", err_code(e)), LOG_STR("error", v->error), LOG_END);
     publish(r);
-    if (v->failures == REPLICA_DOWN)
+    if (v->failures >= REPLICA_DOWN && !r->away) {
+        r->away = true;
         r->hooks->moved(r->hooks->ctx, r->index, true);
+    }
     return e;
 }
 
-static void up(struct replica *r)
+static void come_back(struct replica *r)
+{
+    if (!r->away)
+        return;
+    r->away = false;
+    r->hooks->moved(r->hooks->ctx, r->index, false);
+}
+
+/* Its list answers. That will do after an outage; but where loads hang behind a list that answers,
+ * requests stay with the others until loads go well. */
+static void answered(struct replica *r)
 {
     struct engine_replica_view *v = &r->view;
     if (v->up)
         return;
-    bool moved = v->failures >= REPLICA_DOWN;
+    reconcile_forgive(r->items, r->n);
+    if (r->away && r->stuck)
+        return;
+    v->up = true;
+    publish(r);
+    come_back(r);
+}
+
+/* A whole pass went well: only that ends a row of failures. */
+static void recovered(struct replica *r)
+{
+    struct engine_replica_view *v = &r->view;
+    if (r->well)
+        return;
+    r->well = true;
     v->up = true;
     v->failures = 0;
     v->error[0] = 0;
     log_event(r->log, LOG_INFO, "engine_up", LOG_STR("replica", v->name), LOG_END);
-    reconcile_forgive(r->items, r->n);
-    publish(r);
-    if (moved)
-        r->hooks->moved(r->hooks->ctx, r->index, false);
 }
 
 static enum err act(struct replica *r, struct engine_item *it, enum reconcile_act what,
@@ -397,24 +445,30 @@ enum err replica_tick(struct replica *r, bool *ret_more)
     struct err_detail detail = {""};
     *ret_more = false;
     TRY(adopt(r));
-    drop_retired(r);
+    give_up(r);
     r->view.ticks++;
     r->pass.number++;
     r->pass.offers = REPLICA_OFFERS;
     r->pass.offering = false;
     enum err e = r->driver->ops->list(r->driver, &detail);
-    if (e != OK)
+    if (e != OK) {
+        r->stuck = false;
         return down(r, e, &detail);
+    }
     see_traffic(r);
     reconcile_confirm(r->items, r->n, &r->rules, now_us(), replica_jitter(r));
-    up(r);
+    answered(r);
     e = work(r, &detail);
-    if (e != OK)
+    if (e != OK) {
+        r->stuck = true;
         return down(r, e, &detail);
+    }
     drop_retired(r);
     see_traffic(r);
     reconcile_crowd(r->items, r->n, &r->rules, r->driver->ops->room_advice);
+    recovered(r);
     publish(r);
+    come_back(r);
     *ret_more = r->pass.offers == 0;
     return OK;
 }

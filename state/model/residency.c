@@ -86,13 +86,13 @@ const char *residency_engine_name(enum residency_engine engine)
 
 /* A scheme and a host, printable; what it names is libcurl's to find out. Credentials would be
  * shown by ListRouters and kept in the journal. */
-static enum err check_url(const char *url, struct err_detail *detail)
+enum err residency_check_url(const char *url, struct err_detail *detail)
 {
-    size_t len = strnlen(url, REPLICA_URL_CAP);
+    size_t len = url ? strnlen(url, REPLICA_URL_CAP) : REPLICA_URL_CAP;
     const char *host = NULL;
-    if (strncmp(url, "http://", 7) == 0)
+    if (url && strncmp(url, "http://", 7) == 0)
         host = url + 7;
-    else if (strncmp(url, "https://", 8) == 0)
+    else if (url && strncmp(url, "https://", 8) == 0)
         host = url + 8;
     bool plain = len < REPLICA_URL_CAP && host && *host;
     for (size_t i = 0; plain && i < len; i++)
@@ -125,7 +125,7 @@ enum err residency_check_target(const struct residency_target *t, struct err_det
         return err_say(detail, ERR_OUT_OF_RANGE,
                        "residency.tick_ms is %u; it must lie in [10, 600000]", t->tick_ms);
     for (uint32_t i = 0; i < t->replicas_n; i++) {
-        TRY(check_url(t->replicas[i], detail));
+        TRY(residency_check_url(t->replicas[i], detail));
         for (uint32_t k = 0; k < i; k++)
             if (strcmp(t->replicas[i], t->replicas[k]) == 0)
                 return err_say(detail, ERR_INVALID, "residency.replicas holds a URL twice");

@@ -119,6 +119,8 @@ void residency_defaults(struct residency_settings *ret_settings);
 MUST_USE enum err residency_check(const struct residency_settings *s, struct err_detail *detail);
 MUST_USE enum err residency_check_target(const struct residency_target *t,
                                          struct err_detail *detail);
+/* http://HOST:PORT or https://HOST:PORT of a replica, nothing behind it. NULL is refused. */
+MUST_USE enum err residency_check_url(const char *url, struct err_detail *detail);
 MUST_USE enum err adapter_check(const struct adapter_config *a, struct err_detail *detail);
 /* "none", "vllm", "sglang", "llamacpp". */
 const char *residency_engine_name(enum residency_engine engine);

@@ -50,7 +50,10 @@ static void on_load(void *ctx, uint32_t replica, uint32_t uid, double ms, bool o
 static void on_change(void *ctx)
 {
     struct fleet *f = ctx;
+    struct engine_replica_view v;
     atomic_fetch_add(&f->changes, 1);
+    if (reconciler_replica(f->r, 0, &v) && v.up)
+        atomic_fetch_add(&f->changes_up, 1);
 }
 
 void fleet_config(struct fleet *f, struct reconciler_config *ret, struct engine_replica *replicas,

@@ -1,5 +1,5 @@
 /* fleet.h - a reconciler with stub engines behind it, as the tests of drivers want it: adapters
- * "a0" to "a5" (uids 1 to 6), four of them offered, and a record of what the callbacks said.
+ * "a0" to "a5" (uids 1 to 6), all of them in the library, and a record of what the callbacks said.
  * Threads: the test's, and the reconciler's where a test starts them. */
 #pragma once
 
@@ -19,6 +19,7 @@ struct fleet {
     atomic_uint in_flight[FLEET_ADAPTERS + 1];
     atomic_llong used_us[FLEET_ADAPTERS + 1];
     atomic_uint loads[FLEET_ADAPTERS + 1], failures[FLEET_ADAPTERS + 1], changes;
+    atomic_uint changes_up; /* While replica 0 was up. */
 };
 
 /* `more` arguments of the stub besides its slots and adapters; NULL at the end, or NULL. */
@@ -35,7 +36,7 @@ void fleet_desire(struct fleet *f, const char *wanted);
 int fleet_ticks(struct fleet *f, int n);
 struct engine_row fleet_row(struct fleet *f, uint32_t replica, uint32_t uid);
 struct engine_replica_view fleet_view(struct fleet *f, uint32_t replica);
-/* The stub holds exactly these of the residents that are asked for; others may be there too. */
+/* Each of these is resident, in the stub and by its row; others may be too. */
 void fleet_holds(struct fleet *f, const char *wanted);
 /* Waits, patiently, until a condition holds. */
 bool fleet_until(struct fleet *f, bool (*holds)(struct fleet *));

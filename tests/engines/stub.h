@@ -24,10 +24,10 @@ struct stub {
 void stub_start(struct stub *s, const char *kind, const char *const *args);
 /* kill -9. */
 void stub_kill(struct stub *s);
-/* On the same port, with nothing in its memory. */
+/* On the same port, with nothing in its memory. Tries again while the port is another's. */
 void stub_restart(struct stub *s);
 void stub_done(struct stub *s); /* Takes a zeroed one. */
-/* POST /stub: a mode, or {"use":NAME}. */
+/* POST /stub: a mode, {"use":NAME} or {"forget":true}. */
 void stub_tell(struct stub *s, const char *json);
 /* Whether `name` is in the list `field` ("resident", "offered"). */
 bool stub_has(struct stub *s, const char *field, const char *name);

@@ -4,7 +4,7 @@
     stub_engine.py vllm|sglang|llamacpp [--port N] [--slots N] [--cpu-slots N] [--load-ms MS]
         [--touch-ms MS] [--base NAME] [--adapter NAME=PATH[=MS]]... [--strict-paths]
         [--lora PATH]... [--token TOKEN] [--load-at-register] [--loaded-metric] [--no-metrics]
-        [--no-listing] [--no-slots-endpoint]
+        [--no-listing] [--no-slots-endpoint] [--also-started TEXT]... [--others N] [--echo]
 
 Prints "port N" and serves until it is killed or its parent ends. Standard library only.
 
@@ -12,16 +12,21 @@ Kept: paths, request and answer shapes, status codes, and what is evicted when.
   vllm      --slots is --max-loras: LRU slots, filled by requests; --cpu-slots keeps copies that come
             back in a tenth of the time (--cold-reloads: in all of it). --load-at-register: POST /v1/load_lora_adapter loads too, as
             newer builds do. --loaded-metric: vllm:lora_adapter_loaded. --no-metrics: 404.
+            --also-started: a further sample of the start time, behind the true one.
   sglang    --slots is --max-loras-per-batch: at most slots - 1 pinned. --no-listing: GET /v1/models
             names no adapters, as older builds do.
+  both      --others: so many adapters of somebody else's in the list, in cards of vLLM's size.
   llamacpp  --slots is --parallel; --lora in order of id; a slot remembers the LoRA set it last ran.
             --no-slots-endpoint: GET /slots is turned off, as by llama-server --no-slots.
+  each      --token is wanted of everyone; --echo: who gives another is told what it gave.
 
 Only for tests: GET /stub says what it holds and did, POST /stub {"mode": ...} makes it misbehave
 from then on: ok; slow (with "ms": every answer waits); hang (answers nothing until the mode
-changes); error (500); load_error (500 to loads only); garbage (bytes that are no JSON, with "bytes"
-how many); lie (loads answer that they succeeded, and do nothing); crash_on_load (half of a load,
-half of an answer, and the process is gone); crash. "count" ends a mode after as many calls.
+changes); error (500); load_error (500, or "status", to loads only); load_hang; unload_error (500 to
+unloads only); long_metrics (/metrics of "bytes"); garbage (bytes that are no JSON, with "bytes" how
+many); lie (loads answer that they succeeded, and do nothing); crash_on_load (half of a load,
+half of an answer, and the process is gone); crash. {"forget": true}: vLLM's worker restarts behind
+an address that stays. "count" ends a mode after as many calls.
 """
 import argparse
 import ctypes
@@ -72,6 +77,18 @@ class Engine:
     def spend(self, ms):
         if ms > 0:
             time.sleep(ms / 1e3)
+
+    def others(self):
+        limits = {"max_tokens": None, "allow_create_engine": False, "allow_sampling": True,
+                  "allow_logprobs": True, "allow_search_indices": False, "allow_view": True,
+                  "allow_fine_tuning": False, "organization": "*", "group": None,
+                  "is_blocking": False}
+        return [{"id": f"other-{i}", "object": "model", "created": 1700000000 + i,
+                 "owned_by": "vllm", "root": f"/models/other/{i}", "parent": self.args.base,
+                 "max_model_len": None,
+                 "permission": [dict(limits, id=f"modelperm-{i:032x}", object="model_permission",
+                                     created=1700000000 + i)]}
+                for i in range(self.args.others)]
 
 
 class Vllm(Engine):
@@ -153,7 +170,7 @@ class Vllm(Engine):
         rows = [{"id": self.args.base, "object": "model", "created": now, "owned_by": "vllm",
                  "root": self.args.base, "parent": None, "max_model_len": 4096}]
         rows += [{"id": n, "object": "model", "created": now, "owned_by": "vllm", "root": p,
-                  "parent": self.args.base} for n, p in self.registered.items()]
+                  "parent": self.args.base} for n, p in self.registered.items()] + self.others()
         return {"object": "list", "data": rows}
 
     def metrics(self):
@@ -163,6 +180,7 @@ class Vllm(Engine):
         lines = ["# HELP process_start_time_seconds Start time of the process.",
                  "# TYPE process_start_time_seconds gauge",
                  f"process_start_time_seconds {self.started:.3f}",
+                 *(f"process_start_time_seconds {t}" for t in self.args.also_started),
                  "# TYPE vllm:lora_requests_info gauge",
                  # What ran once stays in the text for ever, with the time when it did.
                  'vllm:lora_requests_info{max_lora="1",running_lora_adapters="warm-up",'
@@ -239,6 +257,7 @@ class Sglang(Engine):
         if not self.args.no_listing:
             rows += [{"id": n, "object": "model", "owned_by": "sglang", "root": p,
                       "parent": self.args.base} for n, (p, _) in self.loaded.items()]
+        rows += self.others()
         return {"object": "list", "data": rows}
 
     def answer(self, method, path, body):
@@ -361,11 +380,14 @@ class Mode:
             self.spec, self.left = spec, spec.get("count")
             self.lock.notify_all()
 
-    def take(self, is_load):
+    of_some = {"load_error": "load", "load_hang": "load", "crash_on_load": "load", "lie": "load",
+               "unload_error": "unload", "long_metrics": "metrics"}
+
+    def take(self, kind):
         """The mode of this call; counted where it does something."""
         with self.lock:
             spec = self.spec
-            if spec["mode"] in ("load_error", "crash_on_load", "lie") and not is_load:
+            if self.of_some.get(spec["mode"], kind) != kind:
                 return {"mode": "ok"}
             if self.left is not None and spec["mode"] != "ok":
                 self.left -= 1
@@ -382,6 +404,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     engine = mode = None
     token = None
+    echo = False
 
     def log_message(self, *_):
         pass
@@ -401,7 +424,10 @@ class Handler(BaseHTTPRequestHandler):
         if method == "POST":
             if body.get("mode") == "crash":
                 os._exit(9)
-            if body.get("use"):  # A client's request, for the memory's sake.
+            if body.get("forget"):
+                with e.lock:
+                    e.slots, e.started = [], time.time()
+            elif body.get("use"):  # A client's request, for the memory's sake.
                 with e.lock:
                     e.use(body["use"], e.registered[body["use"]])
             elif body.get("complete"):  # The same, to llama.cpp, as it was sent.
@@ -418,11 +444,19 @@ class Handler(BaseHTTPRequestHandler):
         mode = spec["mode"]
         if mode == "slow":
             time.sleep(spec.get("ms", 100) / 1e3)
-        elif mode == "hang":
+        elif mode in ("hang", "load_hang"):
             self.mode.wait(spec)
-        elif mode in ("error", "load_error"):
-            self.reply(500, {"error": {"message": "Internal Server Error", "type":
-                                       "InternalServerError", "param": None, "code": 500}})
+        elif mode in ("error", "load_error", "unload_error"):
+            status = spec.get("status", 500)
+            self.reply(status, {"error": {"message": "Internal Server Error", "type":
+                                          "InternalServerError", "param": None, "code": status}})
+            return True
+        elif mode == "long_metrics":
+            line = b'vllm:lora_requests_info{max_lora="9",running_lora_adapters=""} 1.0\n'
+            try:
+                self.reply(200, line * (spec["bytes"] // len(line) + 1))
+            except OSError:
+                self.close_connection = True
             return True
         elif mode == "garbage":
             data = b"\x00\xff{[\"}garbage\n" * (spec.get("bytes", 4096) // 14 + 1)
@@ -444,9 +478,12 @@ class Handler(BaseHTTPRequestHandler):
             return self.stub(method, body)
         e = self.engine
         if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
-            return self.reply(401, e.unauthorized)
-        is_load = method == "POST" and self.path in e.loads_at
-        spec = self.mode.take(is_load)
+            gave = {"error": "no right to that: " + str(self.headers.get("Authorization"))}
+            return self.reply(401, gave if self.echo else e.unauthorized)
+        kind = ("load" if method == "POST" and self.path in e.loads_at else
+                "unload" if self.path.endswith("/unload_lora_adapter") else
+                "metrics" if self.path == "/metrics" else "other")
+        spec = self.mode.take(kind)
         if self.misbehave(spec):
             return None
         with e.lock:
@@ -504,6 +541,9 @@ def arguments():
     p.add_argument("--no-metrics", action="store_true")
     p.add_argument("--no-listing", action="store_true")
     p.add_argument("--no-slots-endpoint", action="store_true")
+    p.add_argument("--also-started", action="append", default=[])
+    p.add_argument("--others", type=int, default=0)
+    p.add_argument("--echo", action="store_true")
     return p.parse_args()
 
 
@@ -514,7 +554,7 @@ def main():
     if os.getppid() != parent:
         sys.exit(1)
     Handler.engine = {"vllm": Vllm, "sglang": Sglang, "llamacpp": LlamaCpp}[args.kind](args)
-    Handler.mode, Handler.token = Mode(), args.token
+    Handler.mode, Handler.token, Handler.echo = Mode(), args.token, args.echo
     server = Server(("127.0.0.1", args.port), Handler)
     print(f"port {server.server_address[1]}", flush=True)
     server.serve_forever()

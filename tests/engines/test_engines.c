@@ -105,22 +105,27 @@ static void heals_from_an_engine_that_answers_garbage(void **state)
     heals_twice(*state, "{\"mode\":\"garbage\"}", ERR_ENGINE_ANSWER);
 }
 
-static void heals_from_50_mb_of_garbage_of_which_it_reads_one(void **state)
+static void heals_from_50_mb_of_garbage_of_which_it_reads_little(void **state)
 {
     heals_twice(*state, "{\"mode\":\"garbage\",\"bytes\":52428800}", ERR_ENGINE_ANSWER);
 }
 
-static void heals_from_an_engine_that_hangs(void **state)
+/* Each call of a tick that hangs waits for its time to be up: short, and long for what heals. */
+static void reopen(struct fleet *f, uint32_t timeout_ms)
 {
-    struct fleet *f = *state;
     struct reconciler_config config;
     struct engine_replica replicas[FLEET_REPLICAS];
     reconciler_close(f->r);
     fleet_config(f, &config, replicas, 2);
-    config.call_timeout_ms = config.load_timeout_ms = 200;
+    config.call_timeout_ms = config.load_timeout_ms = timeout_ms;
     assert_int_equal(reconciler_open(&config, &f->r, NULL), OK);
     fleet_desire(f, "01");
-    heals_twice(f, "{\"mode\":\"hang\"}", ERR_ENGINE_DOWN);
+}
+
+static void heals_from_an_engine_that_hangs(void **state)
+{
+    reopen(*state, 2000);
+    heals_twice(*state, "{\"mode\":\"hang\"}", ERR_ENGINE_DOWN);
 }
 
 static void a_slow_engine_is_only_slow(void **state)
@@ -192,6 +197,61 @@ static void an_engine_that_refuses_every_load_is_not_down(void **state)
     assert_in_range(fleet_ticks(f, 2), 1, 2);
     fleet_holds(f, "01");
     assert_string_equal(fleet_row(f, 0, 1).error, "");
+}
+
+/* What a log has of an event. */
+static int logged(FILE *lines, const char *event)
+{
+    char line[2048];
+    int n = 0;
+    rewind(lines);
+    while (fgets(line, sizeof line, lines))
+        n += strstr(line, event) != NULL;
+    return n;
+}
+
+/* Its list answers all the while. */
+static void loads_fail_for_good(struct fleet *f, const char *mode, uint32_t timeout_ms,
+                                enum err expected)
+{
+    struct reconciler_config config;
+    struct engine_replica replicas[FLEET_REPLICAS];
+    FILE *lines = tmpfile();
+    const struct log_options options = {.fd = fileno(lines), .level = LOG_DEBUG};
+    reconciler_close(f->r);
+    fleet_config(f, &config, replicas, 2);
+    assert_int_equal(log_open(&options, &config.log), OK);
+    config.load_timeout_ms = timeout_ms;
+    assert_int_equal(reconciler_open(&config, &f->r, NULL), OK);
+    fleet_desire(f, "01");
+    stub_tell(&f->stubs[0], mode);
+    for (uint32_t i = 1; i <= 4; i++) {
+        usleep(3000); /* Past every back-off of these tests. */
+        assert_int_equal(reconciler_tick(f->r, 0), expected);
+        assert_int_equal(fleet_view(f, 0).failures, i);
+        assert_false(fleet_view(f, 0).up);
+    }
+    stub_tell(&f->stubs[0], "{\"mode\":\"ok\"}");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    assert_int_equal(fleet_view(f, 0).failures, 0);
+    fleet_holds(f, "01");
+    reconciler_close(f->r);
+    f->r = NULL;
+    log_close(config.log);
+    assert_int_equal(logged(lines, "engine_down"), 1);
+    assert_int_equal(logged(lines, "engine_up"), 1);
+    (void)fclose(lines);
+}
+
+static void an_engine_whose_loads_hang_is_down(void **state)
+{
+    loads_fail_for_good(*state, "{\"mode\":\"load_hang\"}", 500, ERR_ENGINE_DOWN);
+}
+
+static void an_engine_whose_loads_want_another_token_is_down(void **state)
+{
+    loads_fail_for_good(*state, "{\"mode\":\"load_error\",\"status\":403}", 5000,
+                        ERR_ENGINE_REFUSED);
 }
 
 static void finds_out_an_engine_that_lies(void **state)
@@ -279,7 +339,7 @@ static void a_wrong_token_is_an_error_that_does_not_tell_it(void **state)
 {
     enum engine_kind kind = *(enum engine_kind *)*state;
     struct fleet *f = fleet_new(state);
-    const char *more[] = {"--token", "right-secret", NULL};
+    const char *more[] = {"--token", "right-secret", "--echo", NULL};
     struct reconciler_config config;
     struct engine_replica replicas[FLEET_REPLICAS];
     fleet_stub(f, kind, 3, more);
@@ -314,6 +374,22 @@ static bool is_loading(struct fleet *f)
     return fleet_row(f, 0, 1).phase == ENGINE_LOADING || fleet_view(f, 0).ticks > 0;
 }
 
+/* A pass that was under way when the stub began to hang may still end; after it one more begins at
+ * most, and it is one that hangs. */
+static void wait_until_it_hangs(struct fleet *f)
+{
+    uint64_t ticks = 0, before = 0;
+    for (int i = 0; i < 100 && fleet_view(f, 0).requests != before; i++) {
+        before = fleet_view(f, 0).requests;
+        usleep(200000); /* Ten ticks. */
+        ticks = fleet_view(f, 0).ticks;
+    }
+    fleet_desire(f, "23");
+    usleep(200000);
+    assert_int_equal(fleet_view(f, 0).ticks, ticks);
+    assert_int_equal(fleet_view(f, 0).requests, before);
+}
+
 /* If any of these waited for the engine, this would never end: the stub answers nothing. */
 static void a_hanging_engine_holds_up_nobody_and_no_shutdown(void **state)
 {
@@ -329,6 +405,7 @@ static void a_hanging_engine_holds_up_nobody_and_no_shutdown(void **state)
     assert_int_equal(reconciler_start(f->r), OK);
     assert_true(fleet_until(f, is_loading));
     stub_tell(&f->stubs[0], "{\"mode\":\"hang\"}");
+    wait_until_it_hangs(f);
     for (int i = 0; i < 100; i++) {
         fleet_desire(f, i % 2 ? "23" : "45");
         (void)fleet_view(f, 0);
@@ -370,6 +447,37 @@ static void the_share_of_a_dead_replica_goes_to_the_others_and_comes_back(void *
     fleet_done(f);
 }
 
+/* Its list answers all the while. */
+static void the_share_of_a_replica_whose_loads_fail_stays_away_until_they_go_well(void **state)
+{
+    enum engine_kind kind = *(enum engine_kind *)*state;
+    struct fleet *f = fleet_new(state);
+    fleet_stub(f, kind, 3, NULL);
+    fleet_stub(f, kind, 3, NULL);
+    fleet_open(f, 2);
+    fleet_desire(f, "0123");
+    stub_tell(&f->stubs[0], "{\"mode\":\"load_error\",\"status\":403}");
+    for (int i = 0; i < 6; i++) {
+        usleep(3000); /* Past every back-off of these tests. */
+        f->changes_up = 0;
+        assert_int_equal(reconciler_tick(f->r, 0), ERR_ENGINE_REFUSED);
+        assert_int_equal(f->changes_up > 0, i < 3); /* Not even for the length of a pass. */
+        assert_int_equal(reconciler_tick(f->r, 1), OK);
+        assert_int_equal(second_took_over(f), i >= 2);
+    }
+    stub_tell(&f->stubs[0], "{\"mode\":\"ok\"}");
+    for (int i = 0; i < 3; i++) {
+        usleep(3000);
+        assert_int_equal(reconciler_tick(f->r, 0), OK);
+        assert_int_equal(reconciler_tick(f->r, 1), OK);
+    }
+    assert_true(both_converged(f));
+    for (uint32_t uid = 1; uid <= 4; uid++)
+        assert_true(fleet_row(f, 0, uid).phase == ENGINE_RESIDENT ||
+                    fleet_row(f, 1, uid).phase == ENGINE_RESIDENT);
+    fleet_done(f);
+}
+
 static void what_leaves_the_library_leaves_the_engine(void **state)
 {
     struct fleet *f = *state;
@@ -385,6 +493,76 @@ static void what_leaves_the_library_leaves_the_engine(void **state)
     fleet_holds(f, "01");
     assert_int_equal(stub_count(&f->stubs[0], "offered"), 2);
     assert_true(f->loads[2] >= 2);
+}
+
+/* Requests of one pass that has nothing to do. */
+static uint64_t quiet_requests(struct fleet *f)
+{
+    uint64_t before = fleet_view(f, 0).requests;
+    usleep(3000); /* Past every back-off of these tests. */
+    assert_int_equal(reconciler_tick(f->r, 0), OK);
+    return fleet_view(f, 0).requests - before;
+}
+
+static void what_the_engine_will_not_forget_is_given_up(void **state)
+{
+    struct fleet *f = *state;
+    if (f->kind == ENGINE_LLAMACPP)
+        skip();
+    const struct engine_adapter left[] = {
+        {1, "a0", "/models/a0.gguf", 1000, 1, true},
+        {2, "a1", "/models/a1.gguf", 1000, .5, true},
+    };
+    assert_int_equal(fleet_ticks(f, 2), 1);
+    uint64_t quiet = quiet_requests(f);
+    stub_tell(&f->stubs[0], "{\"mode\":\"unload_error\"}");
+    assert_int_equal(reconciler_desire(f->r, left, 2, NULL), OK);
+    assert_true(quiet_requests(f) > quiet);
+    int n = 0;
+    while (quiet_requests(f) > quiet)
+        assert_true(++n < 2 * RECONCILE_HOPELESS);
+    assert_int_equal(stub_count(&f->stubs[0], "offered"), FLEET_ADAPTERS);
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    fleet_holds(f, "01");
+}
+
+/* Else the new one would be served the old one's weights. */
+static void a_successor_waits_for_its_name_however_often_the_engine_refuses(void **state)
+{
+    struct fleet *f = *state;
+    if (f->kind == ENGINE_LLAMACPP)
+        skip();
+    const struct engine_adapter left[] = {
+        {1, "a0", "/models/a0.gguf", 1000, 1, true},
+        {2, "a1", "/models/a1-retrained", 1000, .5, true},
+    };
+    assert_int_equal(fleet_ticks(f, 2), 1);
+    unsigned loads = f->loads[2];
+    stub_tell(&f->stubs[0], "{\"mode\":\"unload_error\"}");
+    assert_int_equal(reconciler_desire(f->r, left, 2, NULL), OK);
+    for (int i = 0; i < 2 * RECONCILE_HOPELESS; i++)
+        (void)quiet_requests(f);
+    assert_int_equal(f->loads[2], loads);
+    assert_int_not_equal(fleet_row(f, 0, 2).phase, ENGINE_RESIDENT);
+    stub_tell(&f->stubs[0], "{\"mode\":\"ok\"}");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    fleet_holds(f, "01");
+    assert_true(f->loads[2] > loads);
+}
+
+static void ten_thousand_adapters_of_an_engine_are_listed(void **state)
+{
+    enum engine_kind kind = *(enum engine_kind *)*state;
+    struct fleet *f = fleet_new(state);
+    const char *more[] = {"--others", "10000", NULL};
+    if (kind == ENGINE_LLAMACPP)
+        skip();
+    fleet_stub(f, kind, 3, more);
+    fleet_open(f, 2);
+    fleet_desire(f, "01");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    fleet_holds(f, "01");
+    fleet_done(f);
 }
 
 /* The n-th allocation fails, anywhere in a plan and the tick that carries it out. */
@@ -430,7 +608,7 @@ int main(void)
         EACH(follows_a_plan_that_changes),
         EACH(heals_from_an_engine_that_answers_500),
         EACH(heals_from_an_engine_that_answers_garbage),
-        EACH(heals_from_50_mb_of_garbage_of_which_it_reads_one),
+        EACH(heals_from_50_mb_of_garbage_of_which_it_reads_little),
         EACH(heals_from_an_engine_that_hangs),
         EACH(a_slow_engine_is_only_slow),
         EACH(loads_again_what_a_crashed_engine_has_forgotten),
@@ -438,6 +616,8 @@ int main(void)
         EACH(heals_from_a_crash_half_way_through_a_load),
         EACH(one_refused_load_delays_no_other),
         EACH(an_engine_that_refuses_every_load_is_not_down),
+        EACH(an_engine_whose_loads_hang_is_down),
+        EACH(an_engine_whose_loads_want_another_token_is_down),
         EACH(finds_out_an_engine_that_lies),
         EACH(releases_nothing_that_has_requests_in_flight),
         EACH_ALONE(says_so_when_the_engine_has_fewer_slots_and_does_not_thrash),
@@ -445,7 +625,11 @@ int main(void)
         EACH_ALONE(a_wrong_token_is_an_error_that_does_not_tell_it),
         EACH(a_hanging_engine_holds_up_nobody_and_no_shutdown),
         EACH_ALONE(the_share_of_a_dead_replica_goes_to_the_others_and_comes_back),
+        EACH_ALONE(the_share_of_a_replica_whose_loads_fail_stays_away_until_they_go_well),
         EACH(what_leaves_the_library_leaves_the_engine),
+        EACH(what_the_engine_will_not_forget_is_given_up),
+        EACH(a_successor_waits_for_its_name_however_often_the_engine_refuses),
+        EACH_ALONE(ten_thousand_adapters_of_an_engine_are_listed),
         EACH(memory_may_run_out_in_a_tick_and_the_next_one_heals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -119,6 +119,52 @@ static void a_metric_that_contradicts_a_load_is_believed(void **state)
     fleet_done(f);
 }
 
+static void metrics_that_have_grown_too_long_are_done_without(void **state)
+{
+    const char *more[] = {"--loaded-metric", NULL};
+    (void)state;
+    struct fleet *f = fleet_new(more);
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    assert_true(fleet_view(f, 0).flags & ENGINE_RESIDENCY_METRIC);
+    stub_tell(&f->stubs[0], "{\"mode\":\"long_metrics\",\"bytes\":2000000}");
+    assert_int_equal(reconciler_tick(f->r, 0), OK);
+    assert_true(fleet_view(f, 0).up);
+    assert_false(fleet_view(f, 0).flags & ENGINE_RESIDENCY_METRIC);
+    fleet_desire(f, "34");
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    fleet_holds(f, "34");
+    check_rows(f);
+    fleet_done(f);
+}
+
+/* Two processes answer behind one address, or a client library counts children too. */
+static void several_start_times_in_one_answer_are_no_restart(void **state)
+{
+    const char *more[] = {"--also-started", "9e9", NULL};
+    (void)state;
+    struct fleet *f = fleet_new(more);
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    uint64_t touches = fleet_view(f, 0).touches;
+    long loads = stub_number(&f->stubs[0], "loads");
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(fleet_ticks(f, 1), 1);
+    assert_int_equal(fleet_view(f, 0).touches, touches);
+    assert_int_equal(stub_number(&f->stubs[0], "loads"), loads);
+    fleet_done(f);
+}
+
+static void a_start_time_that_is_no_number_hides_no_restart(void **state)
+{
+    const char *more[] = {"--also-started", "NaN", "--also-started", "+Inf", NULL};
+    (void)state;
+    struct fleet *f = fleet_new(more);
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    stub_tell(&f->stubs[0], "{\"forget\":true}");
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    fleet_holds(f, "01");
+    fleet_done(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -128,6 +174,9 @@ int main(void)
         cmocka_unit_test(nor_where_the_engine_says_what_is_loaded),
         cmocka_unit_test(residents_survive_a_row_of_misses_without_being_loaded_again),
         cmocka_unit_test(a_metric_that_contradicts_a_load_is_believed),
+        cmocka_unit_test(metrics_that_have_grown_too_long_are_done_without),
+        cmocka_unit_test(several_start_times_in_one_answer_are_no_restart),
+        cmocka_unit_test(a_start_time_that_is_no_number_hides_no_restart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

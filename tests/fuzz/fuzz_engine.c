@@ -39,7 +39,7 @@ static void check_json(struct slice body)
     struct engine_load_answer answer;
     enum err e = engine_models(body, see_model, &models);
     FUZZ_CHECK(e == OK || e == ERR_ENGINE_ANSWER);
-    FUZZ_CHECK(models.n <= ENGINE_JSON_VALUES);
+    FUZZ_CHECK(models.n <= ENGINE_LIST_VALUES);
     e = engine_loras(body, see_lora, &loras);
     FUZZ_CHECK(e == OK || e == ERR_ENGINE_ANSWER);
     FUZZ_CHECK(loras.n <= ENGINE_JSON_VALUES);
@@ -76,7 +76,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char words[ENGINE_WORDS_CAP];
     check_json((struct slice){data, size});
     check_metrics(data, size);
-    engine_error((struct slice){data, size}, words);
+    engine_error((struct slice){data, size}, "a1", words);
+    FUZZ_CHECK(!strstr(words, "a1"));
+    engine_error((struct slice){data, size}, NULL, words);
     FUZZ_CHECK(memchr(words, 0, sizeof words));
     for (const char *c = words; *c; c++)
         FUZZ_CHECK(*c >= ' ' && *c < 0x7f);

@@ -137,7 +137,7 @@ static void refuses_what_is_no_answer_of_that_engine(void **state)
 
 static void refuses_what_is_too_deep_or_has_too_many_values(void **state)
 {
-    static char deep[4096], wide[300000];
+    static char deep[4096], wide[2 * ENGINE_LIST_VALUES + 100];
     struct seen s = {0};
     (void)state;
     (void)snprintf(deep, sizeof deep, "{\"data\":[],\"x\":%s%s}", "[[[[[[[[[[[[[[[",
@@ -151,10 +151,23 @@ static void refuses_what_is_too_deep_or_has_too_many_values(void **state)
         engine_models(text("{\"data\":[],\"x\":\"[[[[[[[[[[[[[[[[[[\\\"[[[[\"}"), see_model, &s),
         OK);
     size_t n = (size_t)snprintf(wide, sizeof wide, "{\"data\":[],\"x\":[1");
-    for (int i = 0; i < ENGINE_JSON_VALUES; i++)
+    const size_t begin = n;
+    for (int i = 0; i < ENGINE_LIST_VALUES; i++)
         n += (size_t)snprintf(wide + n, sizeof wide - n, ",1");
     (void)snprintf(wide + n, sizeof wide - n, "]}");
     assert_int_equal(engine_models(text(wide), see_model, &s), ERR_ENGINE_ANSWER);
+    /* A list of models may be long, other answers not. */
+    struct engine_load_answer answer;
+    (void)snprintf(wide + begin + 2 * (size_t)ENGINE_JSON_VALUES, 3, "]}");
+    assert_int_equal(engine_models(text(wide), see_model, &s), OK);
+    const size_t load = (size_t)snprintf(wide, sizeof wide, "{\"success\":true,\"x\":[1");
+    n = load;
+    for (int i = 0; i < ENGINE_JSON_VALUES; i++)
+        n += (size_t)snprintf(wide + n, sizeof wide - n, ",1");
+    (void)snprintf(wide + n, sizeof wide - n, "]}");
+    assert_int_equal(engine_load(text(wide), "a", &answer), ERR_ENGINE_ANSWER);
+    (void)snprintf(wide + load, 3, "]}");
+    assert_int_equal(engine_load(text(wide), "a", &answer), OK);
 }
 
 static void knows_whether_a_load_is_among_the_loaded(void **state)
@@ -184,12 +197,31 @@ static void finds_the_engines_words_in_every_form_of_error(void **state)
     char words[ENGINE_WORDS_CAP], body[1000];
     (void)state;
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        engine_error(text(forms[i][0]), words);
+        engine_error(text(forms[i][0]), NULL, words);
         assert_string_equal(words, forms[i][1]);
     }
     memset(body, 'x', sizeof body);
-    engine_error((struct slice){body, sizeof body}, words);
+    engine_error((struct slice){body, sizeof body}, "sk-1", words);
     assert_int_equal(strlen(words), ENGINE_WORDS_CAP - 1);
+}
+
+static void words_that_repeat_the_token_are_left_out(void **state)
+{
+    char words[ENGINE_WORDS_CAP], body[300];
+    (void)state;
+    engine_error(text("{\"error\":\"not taken: Bearer sk\\/1x\"}"), "sk/1x", words);
+    assert_null(strstr(words, "sk"));
+    assert_string_not_equal(words, "");
+    engine_error(text("Authorization: Bearer sk/1x"), "sk/1x", words);
+    assert_null(strstr(words, "sk"));
+    /* Half of it stands where words are cut. */
+    (void)snprintf(body, sizeof body, "%0*d sk/1x", ENGINE_WORDS_CAP - 4, 0);
+    engine_error(text(body), "sk/1x", words);
+    assert_null(strstr(words, "sk"));
+    engine_error(text("Bearer sk-2"), "sk/1x", words);
+    assert_string_equal(words, "Bearer sk-2");
+    engine_error(text(""), "sk/1x", words);
+    assert_string_equal(words, "");
 }
 
 static void reads_metrics_line_by_line(void **state)
@@ -231,6 +263,7 @@ int main(void)
         cmocka_unit_test(refuses_what_is_too_deep_or_has_too_many_values),
         cmocka_unit_test(knows_whether_a_load_is_among_the_loaded),
         cmocka_unit_test(finds_the_engines_words_in_every_form_of_error),
+        cmocka_unit_test(words_that_repeat_the_token_are_left_out),
         cmocka_unit_test(reads_metrics_line_by_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

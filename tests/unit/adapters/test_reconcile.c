@@ -220,6 +220,22 @@ static void a_claim_that_the_list_denies_is_a_failure_and_one_it_confirms_heals(
     assert_int_equal(s.items[1].failures, 0);
 }
 
+static void what_cannot_be_retired_is_given_up_but_for_a_name_that_is_back(void **state)
+{
+    struct scene s = scene();
+    (void)state;
+    struct engine_item *gone = &s.items[N - 1];
+    gone->gone = gone->resident = true;
+    gone->failures = RECONCILE_HOPELESS - 1;
+    reconcile_confirm(s.items, N, &lru, 50, 0); /* That it is there still is no success. */
+    assert_int_equal(gone->failures, RECONCILE_HOPELESS - 1);
+    assert_false(reconcile_hopeless(s.items, N - 1, gone));
+    reconcile_done(gone, RECONCILE_RETIRE, &lru, "no", 50, 0);
+    assert_true(reconcile_hopeless(s.items, N - 1, gone));
+    memcpy(s.items[0].name, gone->name, sizeof gone->name);
+    assert_false(reconcile_hopeless(s.items, N - 1, gone));
+}
+
 static void forgiving_spares_what_may_bring_the_engine_down(void **state)
 {
     struct scene s = scene();
@@ -263,6 +279,7 @@ int main(void)
         cmocka_unit_test(offers_come_last_in_one_batch_and_no_more_than_allowed),
         cmocka_unit_test(a_name_is_loaded_again_only_after_its_predecessor_is_retired),
         cmocka_unit_test(a_claim_that_the_list_denies_is_a_failure_and_one_it_confirms_heals),
+        cmocka_unit_test(what_cannot_be_retired_is_given_up_but_for_a_name_that_is_back),
         cmocka_unit_test(forgiving_spares_what_may_bring_the_engine_down),
         cmocka_unit_test(too_small_an_engine_keeps_what_it_has_and_says_what_to_do),
     };

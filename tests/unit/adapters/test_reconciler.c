@@ -7,7 +7,7 @@
 #include <string.h>
 
 static const struct engine_replica two[] = {{"r0", "http://127.0.0.1:1", NULL},
-                                            {"r1", "http://127.0.0.1:1/", NULL}};
+                                            {"r1", "http://127.0.0.1:1", NULL}};
 
 static struct reconciler_config planned(void)
 {
@@ -26,6 +26,7 @@ static void names_the_field_that_is_wrong(void **state)
         {{"r0", "ftp://x", NULL}, {"r1", "http://x", NULL}},
         {{"r0", "http://u:p@x", NULL}, {"r1", "http://x", NULL}},
         {{"r0", "http://x/v1", NULL}, {"r1", "http://x", NULL}},
+        {{"r0", "http://x/", NULL}, {"r1", "http://x", NULL}},
         {{"r0", "http://", NULL}, {"r1", "http://x", NULL}},
         {{"r0", "http://x", "a b"}, {"r1", "http://x", NULL}},
         {{"r0", NULL, NULL}, {"r1", "http://x", NULL}},
