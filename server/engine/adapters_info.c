@@ -136,8 +136,8 @@ enum err engine_adapters(struct engine_worker *w, struct slice router,
     }
     pthread_mutex_unlock(&a->lock);
     return known ? OK
-                 : err_say(detail, ERR_OVERLOADED,
-                           "the slow loop has not come to this router yet; retry");
+                 : err_say(detail, ERR_ADAPTERS_PENDING,
+                           "the slow loop has not come to this router yet");
 }
 
 enum err engine_adapter_pin(struct engine_worker *w, struct slice router, struct slice arm,

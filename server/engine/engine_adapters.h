@@ -50,7 +50,8 @@ struct adapter_plan {
 };
 
 /* Fills ret_adapters (max) in order of the arms; ret_n how many, ret_total how many there are.
- * ret_adapters may be NULL. ERR_ROUTER_NOT_FOUND; ERR_NO_ADAPTERS: the router declares none. */
+ * ret_adapters may be NULL. ERR_ROUTER_NOT_FOUND; ERR_NO_ADAPTERS: the router declares none.
+ * ERR_ADAPTERS_PENDING: it is so new that the slow loop has not come to it; it will. */
 MUST_USE enum err engine_adapters(struct engine_worker *w, struct slice router,
                                   struct adapter_info *ret_adapters, uint32_t max, uint32_t *ret_n,
                                   uint32_t *ret_total, struct adapter_plan *ret_plan,

@@ -357,7 +357,7 @@ void streams_residency_send(struct rpc_server *server, const char *router, enum 
         s->due = false;
         if (e == OK)
             send_bytes(s, grpc_byte_buffer_copy(bytes)); /* Its slices are shared. */
-        else if (e != ERR_OVERLOADED) /* The slow loop comes to it, and then something changed. */
+        else if (e != ERR_ADAPTERS_PENDING) /* The slow loop comes to it: that is a change. */
             finish(s, e, detail);
     }
 }

@@ -64,6 +64,8 @@
       "name baseline_arm_id in the request, set the router's baseline_arm, or promote the router") \
     X(ERR_NO_ADAPTERS, "NO_ADAPTERS",                                                              \
       "declare settings.residency of the router and adapter of its arms first")                    \
+    X(ERR_ADAPTERS_PENDING, "ADAPTERS_PENDING",                                                    \
+      "a router's adapters are known a moment after it was created; retry")                        \
     X(ERR_OVERLOADED, "OVERLOADED", "too many requests in flight; retry after a pause")            \
     X(ERR_DISK_FULL, "DISK_FULL", "free disk space for the data directory and retry")              \
     X(ERR_MAP_FULL, "MAP_FULL", "the store's map is full; it is grown and retried")                \

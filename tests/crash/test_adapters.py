@@ -58,7 +58,7 @@ class Adapters(Case):
                 return self.s.admin.ListAdapters(
                     harness.pb.admin.ListAdaptersRequest(router=ROUTER), timeout=TIMEOUT_S)
             except grpc.RpcError as error:
-                if (error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED
+                if (error.code() != grpc.StatusCode.UNAVAILABLE
                         or time.monotonic() > end):
                     raise
                 time.sleep(0.01)

@@ -48,7 +48,7 @@ static struct adapter_plan plan_now(struct served *s)
     struct adapter_plan p;
     uint32_t n, total;
     while (engine_adapters(s->w, text("default"), NULL, 0, &n, &total, &p, &s->detail) ==
-           ERR_OVERLOADED)
+           ERR_ADAPTERS_PENDING)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     return p;
 }

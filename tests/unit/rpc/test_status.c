@@ -37,6 +37,7 @@ static void what_callers_rely_on_stays(void **state)
         {ERR_OVERLOADED, GRPC_STATUS_RESOURCE_EXHAUSTED},
         {ERR_DISK_FULL, GRPC_STATUS_RESOURCE_EXHAUSTED},
         {ERR_SHUTTING_DOWN, GRPC_STATUS_UNAVAILABLE},
+        {ERR_ADAPTERS_PENDING, GRPC_STATUS_UNAVAILABLE},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         assert_int_equal(status_of(rows[i].e), rows[i].status);
