@@ -3,7 +3,7 @@
  * engine's least-recently-used order must know what was sent there, and what of it arrived.
  * A decision takes off when it is made and lands with its first report; one that is never reported
  * is given up after `keep_us`. Counts are of now: a restart begins with none.
- * Owns: two bounded tables, 3 MB. Where they are full the oldest gives way: then a count is too
+ * Owns: two bounded tables, 2.1 MB. Where they are full the oldest gives way: then a count is too
  * small, never too large. Threads: any; one short lock of a shard at a time, never two. */
 #pragma once
 

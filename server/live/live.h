@@ -21,8 +21,9 @@ struct live_count {
     _Atomic uint64_t issued;     /* Arms: decisions for it. Routers: requests decided. */
     _Atomic uint64_t tallied;    /* The value last written by a TALLY. Writer only. */
     _Atomic int64_t probe_at_us; /* Arms: when the last cooldown probe was let through. */
-    /* Routers: of the requests, those drawn to a side of a split, and those of logging only. Each
-     * moves only together with issued. */
+    /* Routers: of the requests, those drawn to a side of a split (of deferred ones when they are
+     * served), those of logging only, and the deferred ones. The last two move only together with
+     * issued. */
     _Atomic uint64_t sides[2], logged, deferred;
     /* Routers: of the deferred ones, served since; and the value last written by a TALLY. */
     _Atomic uint64_t activated, activated_tallied;
