@@ -1,5 +1,7 @@
-/* adapters_info.c - what is shown of a router's adapters, and pins. */
+/* adapters_info.c - what is shown of a router's adapters, what requests tell of them, and pins. */
 #include "server/engine/adapters_parts.h"
+
+#include "state/base/hash.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -100,6 +102,62 @@ static void fill_plan(const struct resident *r, struct adapter_plan *ret)
     }
     fill_replicas(r, ret);
 }
+
+/* ---- of a decision ---- */
+
+void adapters_show(const struct board *b, uint32_t arm_uid, const uint8_t id[ID_BYTES],
+                   struct shown_adapter *ret)
+{
+    const struct board_arm *a = b ? board_find(b, arm_uid) : NULL;
+    memset(ret, 0, sizeof *ret);
+    ret->replica = ret->slot = -1;
+    if (!a)
+        return;
+    ret->shown = true;
+    ret->is_adapter = a->adapter;
+    ret->residence = a->residence;
+    ret->load_ms = a->residence == RESIDENCE_RESIDENT ? 0 : a->load_ms;
+    ret->replica = board_replica(b, a, hash_bytes(id, ID_BYTES), &ret->slot);
+    if (ret->replica >= 0)
+        memcpy(ret->url, b->url[ret->replica], sizeof ret->url);
+}
+
+void adapters_tell(struct engine *e, struct resident *r, const struct router_view *router,
+                   const struct decision *d, const double *overrides,
+                   const struct shown_adapter *shown)
+{
+    const struct router_config *c = router->config;
+    double weights[MAX_METRICS];
+    if (!shown->shown)
+        return;
+    for (uint32_t m = 0; m < c->metrics_n; m++)
+        weights[m] = overrides ? overrides[m] : c->metrics[m].weight;
+    (void)pulls_put(r->pulls, d->arm_uid, shown->residence == RESIDENCE_RESIDENT, d->x, router->d,
+                    weights);
+    if (shown->replica >= 0)
+        flights_depart(e->adapters->flights, d->id, d->arm_uid, (uint32_t)shown->replica,
+                       clock_mono_ns() / 1000);
+}
+
+/* Of the weights that the request brought nothing is known any more: the router's count. */
+void engine_tell_served(struct engine *e, const struct decision *d, bool departs)
+{
+    struct shown_adapter shown;
+    const struct snapshot *s = published_acquire(e->published);
+    const struct router_view *router = snapshot_router_uid(s, d->router_uid);
+    struct resident *r =
+        router && router->d == d->d ? adapters_find(e->adapters, router->uid) : NULL;
+    if (r) {
+        const struct board *b = atomic_load_explicit(&r->board, memory_order_acquire);
+        adapters_show(b, d->arm_uid, d->id, &shown);
+        if (!departs)
+            shown.replica = -1;
+        adapters_tell(e, r, router, d, NULL, &shown);
+    }
+    published_release(e->published);
+}
+
+/* ---- of a router ---- */
 
 static enum err look_up(struct engine_worker *w, struct slice router, uint32_t *ret_uid,
                         struct err_detail *detail)

@@ -220,6 +220,7 @@ struct report_call {
     uint32_t router_uid;               /* Private. */
     struct report_charge charge;       /* Private. */
     struct serving served;             /* Private. */
+    bool has_adapters;                 /* Private. */
     char names[MAX_METRICS][NAME_CAP]; /* Private. */
     /* On the writer's thread (or inside engine_report for a plain duplicate). */
     void (*done)(struct report_call *call, enum err e, const struct report_out *out,

@@ -68,6 +68,7 @@ static void count(struct engine_worker *w, const struct decision *d, const char 
 {
     const struct serving served = engine_serving_of(d);
     engine_count_served(w->engine, &served);
+    engine_tell_served(w->engine, d, true);
     if (session[0]) {
         struct session_key key;
         memset(&key, 0, sizeof key);

@@ -6,12 +6,11 @@
 #include "state/base/rng.h"
 
 #include <string.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 /* Between two rounds: while there is traffic, while there is none, while no router has adapters. */
 static const int64_t busy_us = 5000, idle_us = 20000, asleep_us = 250000;
 static const int64_t flight_keep_us = 120 * INT64_C(1000000), expire_every_us = 1000000;
+static const int64_t journal_again_us = 1000000; /* After the writer refused an update. */
 
 /* ---- the table ---- */
 
@@ -29,25 +28,27 @@ struct resident *adapters_find(struct adapters *a, uint32_t router_uid)
     return t && low < t->n && t->rows[low]->uid == router_uid ? t->rows[low] : NULL;
 }
 
-/* Those that are kept, and one more or NULL, in order of uid. */
+/* In order of uid: all rows and a fresh one; or, without one, those that are kept. Which are is
+ * known only when every router was looked at. */
 static enum err renew_table(struct adapters *a, struct resident *fresh)
 {
     struct residents *old = atomic_load_explicit(&a->table, memory_order_relaxed);
     uint32_t n = old ? old->n : 0;
+    bool placed = false;
     struct residents *t = mem_calloc(1, sizeof *t + (n + 1) * sizeof(struct resident *));
     if (!t)
         return ERR_NOMEM;
     for (uint32_t i = 0; i < n; i++) {
-        if (fresh && fresh->uid < old->rows[i]->uid) {
+        if (fresh && !placed && fresh->uid < old->rows[i]->uid) {
             t->rows[t->n++] = fresh;
-            fresh = NULL;
+            placed = true;
         }
-        if (old->rows[i]->kept)
+        if (fresh || old->rows[i]->kept)
             t->rows[t->n++] = old->rows[i];
         else if (a->retired_n < MAX_ROUTERS)
             a->retired_rows[a->retired_n++] = old->rows[i];
     }
-    if (fresh)
+    if (fresh && !placed)
         t->rows[t->n++] = fresh;
     atomic_store_explicit(&a->table, t, memory_order_release);
     /* Nobody but this thread and requests looks at a table; old ones go one by one. */
@@ -56,16 +57,35 @@ static enum err renew_table(struct adapters *a, struct resident *fresh)
     return OK;
 }
 
-/* The i-th router of now, held; NULL: it has no adapters. False: there are no more. */
-static bool look(struct adapters *a, uint32_t i, struct router_view **ret_view)
+/* The next router of now with adapters, held: its uid is above `after`. NULL: there are no more.
+ * By uid, not by place: a router that is removed meanwhile moves those behind it up, and one that
+ * is passed over is taken for gone. */
+static struct router_view *look(struct adapters *a, uint32_t after)
 {
     const struct snapshot *s = engine_snapshot_acquire(a->worker);
-    bool there = i < s->routers_n;
-    *ret_view = NULL;
-    if (there && s->routers[i]->config->settings.residency.policy[0])
-        *ret_view = snapshot_router_hold(s, s->routers[i]->uid);
+    struct router_view *view = NULL;
+    uint32_t low = 0, high = s->routers_n;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (s->routers[middle]->uid <= after)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    for (uint32_t i = low; i < s->routers_n && !view; i++)
+        if (s->routers[i]->config->settings.residency.policy[0])
+            view = snapshot_router_hold(s, s->routers[i]->uid);
     engine_snapshot_release(a->worker);
-    return there;
+    return view;
+}
+
+/* Each error once, until another one or none comes of the same: a round is some milliseconds. */
+static void say_failed(struct adapters *a, uint32_t router_uid, enum err e, enum err *said)
+{
+    if (e != OK && e != *said)
+        log_event(a->engine->o.log, LOG_WARN, "adapters_failed", LOG_UINT("router_uid", router_uid),
+                  LOG_STR("code", err_code(e)), LOG_END);
+    *said = e;
 }
 
 static enum err sync_router(struct adapters *a, struct router_view *view)
@@ -86,7 +106,9 @@ static enum err sync_router(struct adapters *a, struct router_view *view)
         }
     }
     r->kept = true;
-    return resident_sync(a, r, view);
+    e = resident_sync(a, r, view);
+    say_failed(a, r->uid, e, &r->said[RESIDENT_SYNC]);
+    return OK; /* The others need not wait for it; it is tried again in the next round. */
 }
 
 static void free_retired(struct adapters *a)
@@ -103,22 +125,27 @@ static void free_retired(struct adapters *a)
         resident_free(a->retired_rows[--a->retired_n]);
 }
 
-/* New routers get a row; rows of those that are gone are retired, which is a change. */
+/* New routers get a row; rows of those that are gone are retired, which is a change. The last
+ * error, if any. */
 static enum err sync_table(struct adapters *a, bool *ret_changed)
 {
     struct residents *t = atomic_load_explicit(&a->table, memory_order_relaxed);
     struct router_view *view;
     uint32_t gone = 0;
+    enum err failed = OK;
     for (uint32_t i = 0; t && i < t->n; i++)
         t->rows[i]->kept = false;
-    for (uint32_t i = 0; look(a, i, &view); i++)
-        if (view)
-            TRY(sync_router(a, view));
+    for (uint32_t after = 0; (view = look(a, after));) {
+        after = view->uid;
+        enum err e = sync_router(a, view);
+        failed = e == OK ? failed : e;
+    }
     t = atomic_load_explicit(&a->table, memory_order_relaxed);
     for (uint32_t i = 0; t && i < t->n; i++)
         gone += !t->rows[i]->kept;
     *ret_changed |= gone > 0;
-    return gone ? renew_table(a, NULL) : OK;
+    enum err e = gone ? renew_table(a, NULL) : OK;
+    return e == OK ? failed : e;
 }
 
 /* ---- a round ---- */
@@ -147,30 +174,21 @@ static void publish(struct adapters *a, struct resident *r, struct board *next, 
     r->shown = shown;
 }
 
-static void say_failed(struct adapters *a, uint32_t router_uid, enum err e)
-{
-    log_event(a->engine->o.log, LOG_WARN, "adapters_failed", LOG_UINT("router_uid", router_uid),
-              LOG_STR("code", err_code(e)), LOG_END);
-}
-
 /* Every router's; true: what is desired or resident changed somewhere. */
 static bool rounds(struct adapters *a, int64_t now_us)
 {
     bool changed = false;
     struct board *next;
     pthread_mutex_lock(&a->lock);
-    enum err e = sync_table(a, &changed);
-    if (e != OK)
-        say_failed(a, 0, e);
+    say_failed(a, 0, sync_table(a, &changed), &a->said);
     const struct residents *t = atomic_load_explicit(&a->table, memory_order_relaxed);
     for (uint32_t i = 0; t && i < t->n; i++) {
         struct resident *r = t->rows[i];
         if (!r->view)
             continue; /* It could not be brought up to its router yet. */
-        e = resident_round(r, now_us, &next);
-        if (e != OK)
-            say_failed(a, r->uid, e);
-        else if (next)
+        enum err e = resident_round(r, now_us, &next);
+        say_failed(a, r->uid, e, &r->said[RESIDENT_ROUND]);
+        if (e == OK && next)
             publish(a, r, next, &changed);
     }
     free_retired(a);
@@ -179,14 +197,15 @@ static bool rounds(struct adapters *a, int64_t now_us)
 }
 
 /* Outside the lock: it waits for the writer. Rows live until this thread retires them. What is
- * refused for now is brought again; the next plan waits for it. */
-static void journal(struct adapters *a)
+ * refused is brought again, by a full queue at once, else after a second; the next plan waits for
+ * it. */
+static void journal(struct adapters *a, int64_t mono_us)
 {
     const struct residents *t = atomic_load_explicit(&a->table, memory_order_relaxed);
     struct event *ev = &a->worker->event;
     for (uint32_t i = 0; t && i < t->n; i++) {
         struct resident *r = t->rows[i];
-        if (!r->to_journal)
+        if (!r->to_journal || mono_us < r->journal_at_us)
             continue;
         memset(ev, 0, sizeof *ev);
         ev->kind = EVENT_RESIDENCY;
@@ -198,19 +217,19 @@ static void journal(struct adapters *a)
             pthread_mutex_lock(&a->lock);
             r->to_journal = false;
             pthread_mutex_unlock(&a->lock);
-        } else if (e != ERR_QUEUE_FULL && e != ERR_SHUTTING_DOWN) {
-            say_failed(a, r->uid, e);
+            e = OK;
         }
+        if (e == ERR_QUEUE_FULL || e == ERR_SHUTTING_DOWN)
+            continue;
+        say_failed(a, r->uid, e, &r->said[RESIDENT_JOURNAL]);
+        r->journal_at_us = e == OK ? 0 : mono_us + journal_again_us;
     }
 }
 
 static bool rest(struct adapters *a, int64_t us)
 {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_REALTIME, &until);
-    int64_t ns = until.tv_nsec + us * 1000;
-    until.tv_sec += ns / 1000000000;
-    until.tv_nsec = ns % 1000000000;
+    int64_t until_ns = clock_mono_ns() + us * 1000;
+    const struct timespec until = {until_ns / 1000000000, until_ns % 1000000000};
     pthread_mutex_lock(&a->lock);
     while (!a->stop && pthread_cond_timedwait(&a->changed, &a->lock, &until) == 0)
         continue;
@@ -236,8 +255,13 @@ static void *run(void *arg)
 {
     struct adapters *a = arg;
     uint64_t asked = 0;
-    if (engine_worker_new(a->engine, &a->worker) != OK)
+    enum err e = engine_worker_new(a->engine, &a->worker);
+    if (e != OK) {
+        log_event(a->engine->o.log, LOG_ERROR, "adapters_stopped", LOG_STR("code", err_code(e)),
+                  LOG_STR("hint", "nothing is planned or loaded until the server is started anew"),
+                  LOG_END);
         return NULL;
+    }
     do {
         int64_t now_us = clock_unix_us(), mono_us = clock_mono_ns() / 1000;
         if (rounds(a, now_us)) {
@@ -247,7 +271,7 @@ static void *run(void *arg)
                 a->on_change(a->on_change_ctx, a->worker);
             pthread_mutex_unlock(&a->hook);
         }
-        journal(a);
+        journal(a, mono_us);
         if (mono_us - a->expired_us >= expire_every_us) {
             flights_expire(a->flights, mono_us);
             a->expired_us = mono_us;
@@ -286,7 +310,11 @@ enum err engine_adapters_open(struct engine *e)
     a->engine = e;
     pthread_mutex_init(&a->lock, NULL);
     pthread_mutex_init(&a->hook, NULL);
-    pthread_cond_init(&a->changed, NULL);
+    pthread_condattr_t attr;
+    (void)pthread_condattr_init(&attr);
+    (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&a->changed, &attr);
+    (void)pthread_condattr_destroy(&attr);
     TRY(flights_new(flight_keep_us, &a->flights));
     return recover(a);
 }

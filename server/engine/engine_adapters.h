@@ -61,7 +61,8 @@ MUST_USE enum err engine_adapter_pin(struct engine_worker *w, struct slice route
                                      bool pinned, struct err_detail *detail);
 /* Rises whenever what is desired or resident changed somewhere. */
 uint64_t engine_adapters_version(struct engine *e);
-/* Called after each such change, on the slow loop's thread, with its worker and no lock held.
- * NULL: nobody, from the return of this on. */
+/* Called after each such change, on the slow loop's thread, with its worker. NULL: nobody,
+ * from the return of this on: a call under way is waited for, by a lock that is held while f runs
+ * and that nothing else takes. So f must not call this. */
 void engine_on_residency(struct engine *e, void (*f)(void *ctx, struct engine_worker *w),
                          void *ctx);

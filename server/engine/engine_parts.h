@@ -178,6 +178,9 @@ void engine_show_excluded(struct engine_worker *w, const struct router_view *rou
 struct serving engine_serving_of(const struct decision *d);
 /* Counts a deferred decision as made; once, when fold said that it is served by this. */
 void engine_count_served(struct engine *e, const struct serving *s);
+/* The same for the slow loop. departs: an engine will be asked now; else it has answered. From any
+ * thread that is registered (published.h). */
+void engine_tell_served(struct engine *e, const struct decision *d, bool departs);
 /* Fills w->event.u.outcome.decision from the report's token or id. No snapshot may be held. */
 MUST_USE enum err engine_find_decision(struct engine_worker *w, const struct report_in *in,
                                        struct err_detail *detail);

@@ -110,6 +110,16 @@ static enum err fill_metrics(struct engine_worker *w, const struct report_in *in
     return OK;
 }
 
+/* The context is in the record alone: no call keeps room for one that few of them need. Without
+ * memory the slow loop plans without this one, as it does of a flood. */
+static void tell_served(const struct report_call *call)
+{
+    struct event *ev = mem_alloc(sizeof *ev);
+    if (ev && event_decode(call->item.record, ev) == OK)
+        engine_tell_served(call->engine, &ev->u.outcome.decision, false);
+    mem_free(ev);
+}
+
 static void report_answered(struct inbox_item *item, enum err e, const struct fold_result *result,
                             uint64_t position)
 {
@@ -121,6 +131,8 @@ static void report_answered(struct inbox_item *item, enum err e, const struct fo
     /* Folded is folded, also where the caller is told otherwise: it will never count again. */
     if (result->activated)
         engine_count_served(call->engine, &call->served);
+    if (result->activated && call->has_adapters)
+        tell_served(call);
     if (call->charge.is_set && result->counted_mask >> call->charge.metric & 1)
         engine_correct(call->engine, &call->charge);
     if (result->alarms || result->alarms_ended)
@@ -229,6 +241,7 @@ static enum err build(struct engine_worker *w, const struct report_in *in, struc
     TRY(fill_source(w, in, detail));
     TRY(fill_metrics(w, in, r, call, detail));
     TRY(check_cap(w, r, detail));
+    call->has_adapters = r->config->settings.residency.policy[0] != '\0';
     if (r->config->settings.target.engine != RESIDENCY_ENGINE_NONE) {
         const struct event_outcome *o = &w->event.u.outcome;
         flights_land(w->engine->adapters->flights, d->id,

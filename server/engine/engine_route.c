@@ -29,6 +29,7 @@ struct routing {
     struct resident *resident; /* The router's adapters; NULL: its arms are none. */
     const struct board *board; /* How they stand; NULL as long as nobody knows. */
     bool explores;             /* `forced` is not on probe: the slow loop wants it tried. */
+    uint32_t explored_uid;     /* What was taken of the slow loop for that; 0: nothing. */
     bool counted; /* The request is, and its side: a choice made again is not another one. */
     uint64_t seed;
     double answer_share;
@@ -109,11 +110,12 @@ static void try_probe(struct routing *t, uint32_t index)
 }
 
 /* [Polar26] POLAR+ explores by force, as often as the slow loop says: the first request that may
- * takes it. Never one whose caller waits for every millisecond. */
+ * takes it. Never one whose caller waits for every millisecond, nor one that may never be served;
+ * and one that could not keep it does not try again. */
 static void try_forced(struct routing *t)
 {
     if (!t->resident || t->forced >= 0 || t->in->latency_critical || t->in->dry_run ||
-        t->mode != MODE_ONLINE || holds_arm(t))
+        t->in->defer || t->mode != MODE_ONLINE || holds_arm(t) || t->explored_uid)
         return;
     uint32_t uid = atomic_load_explicit(&t->resident->forced, memory_order_relaxed);
     int k = uid ? router_view_arm_uid(t->router, uid) : -1;
@@ -123,7 +125,26 @@ static void try_forced(struct routing *t)
                                                 memory_order_relaxed)) {
         t->forced = k;
         t->explores = true;
+        t->explored_uid = uid;
     }
+}
+
+/* Taken of the slow loop and not used: another request's, unless the next one is there already. */
+static void give_forced_back(struct routing *t)
+{
+    uint32_t none = 0;
+    if (t->explored_uid)
+        (void)atomic_compare_exchange_strong_explicit(&t->resident->forced, &none, t->explored_uid,
+                                                      memory_order_relaxed, memory_order_relaxed);
+}
+
+/* Where in w->arms an arm of the router stands; arms_n: nowhere. */
+static uint32_t place_of(const struct routing *t, uint32_t index)
+{
+    uint32_t i = 0;
+    while (i < t->arms_n && t->w->arms[i].index != index)
+        i++;
+    return i;
 }
 
 static const char *mode_name(enum router_mode mode)
@@ -242,24 +263,35 @@ static enum err find_eligible(struct routing *t, struct err_detail *detail)
     return OK;
 }
 
+/* Whether `forced` is among the arms that the budget affords; and what it costs. An arm on probe
+ * was put behind the others; one to explore is one of them. */
+static void keep_forced(struct routing *t)
+{
+    uint32_t i = t->explores ? place_of(t, (uint32_t)t->forced) : t->arms_n - 1;
+    if (i == t->arms_n || t->w->arms[i].index != (uint32_t)t->forced) {
+        t->forced = -1;
+        return;
+    }
+    t->probe_cost = t->w->costs[i];
+    t->trials = 0;
+    if (!t->explores)
+        t->arms_n--;
+}
+
 /* Leaves out what the budget does not afford: of the arms, and the one on probe. */
 static void afford(struct routing *t)
 {
     struct engine_worker *w = t->w;
-    uint32_t probe = (uint32_t)t->forced;
-    bool probing = t->forced >= 0;
+    bool probing = t->forced >= 0 && !t->explores;
     bool may_try = !probing && t->mode == MODE_ONLINE && !t->all_cooling && !holds_arm(t);
     if (probing)
-        add_arm(t, probe);
+        add_arm(t, (uint32_t)t->forced);
     t->arms_n = engine_afford(w, t->router, &t->budget, t->arms_n, may_try ? &t->trials : NULL);
     t->cheapest = (double)w->costs[0];
     for (uint32_t i = 1; i < t->arms_n; i++)
         t->cheapest = (double)w->costs[i] < t->cheapest ? (double)w->costs[i] : t->cheapest;
-    if (!probing)
-        return;
-    t->forced = w->arms[t->arms_n - 1].index == probe ? (int)probe : -1;
     if (t->forced >= 0)
-        t->probe_cost = w->costs[--t->arms_n];
+        keep_forced(t);
 }
 
 /* A logged decision is the caller's own: nothing is spent on the policy's account. */
@@ -382,10 +414,9 @@ static void count_side(struct routing *t)
 static uint32_t place_baseline(struct routing *t)
 {
     struct engine_worker *w = t->w;
-    for (uint32_t i = 0; i < t->arms_n; i++)
-        if (w->arms[i].index == (uint32_t)t->baseline)
-            return i;
-    uint32_t i = t->arms_n;
+    uint32_t i = place_of(t, (uint32_t)t->baseline);
+    if (i < t->arms_n)
+        return i;
     add_arm(t, (uint32_t)t->baseline);
     if (t->budget.paced)
         pacing_costs(t->router, t->budget.id.metric, w->decision.x, t->budget.limits.per_request,
@@ -693,41 +724,6 @@ static void count_served(struct routing *t, const struct arm_view *arm)
     charge(t);
 }
 
-/* Where the chosen arm's weights are, and which replica has them. */
-static void show_adapter(const struct routing *t, uint32_t uid, struct shown_adapter *ret)
-{
-    const struct board *b = t->board;
-    const struct board_arm *a = b ? board_find(b, uid) : NULL;
-    memset(ret, 0, sizeof *ret);
-    ret->replica = ret->slot = -1;
-    if (!a)
-        return;
-    ret->shown = true;
-    ret->is_adapter = a->adapter;
-    ret->residence = a->residence;
-    ret->load_ms = a->residence == RESIDENCE_RESIDENT ? 0 : a->load_ms;
-    ret->replica = board_replica(b, a, t->seed, &ret->slot);
-    if (ret->replica >= 0)
-        memcpy(ret->url, b->url[ret->replica], sizeof ret->url);
-}
-
-/* The slow loop plans by what was asked, and engines are drained by what is in flight. */
-static void tell_slow_loop(struct routing *t, const struct shown_adapter *shown)
-{
-    const struct router_config *c = t->router->config;
-    struct engine_worker *w = t->w;
-    double weights[MAX_METRICS];
-    if (!t->resident || !shown->shown)
-        return;
-    for (uint32_t m = 0; m < c->metrics_n; m++)
-        weights[m] = t->overrides ? t->overrides[m] : c->metrics[m].weight;
-    (void)pulls_put(t->resident->pulls, w->decision.arm_uid, shown->residence == RESIDENCE_RESIDENT,
-                    w->decision.x, t->router->d, weights);
-    if (shown->replica >= 0)
-        flights_depart(w->engine->adapters->flights, w->decision.id, w->decision.arm_uid,
-                       (uint32_t)shown->replica, clock_mono_ns() / 1000);
-}
-
 static enum err answer(struct routing *t, struct route_out *out, struct err_detail *detail)
 {
     struct engine_worker *w = t->w;
@@ -740,7 +736,7 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
     out->token_len = 0;
     out->decision_id[0] = '\0';
     rank(t, out);
-    show_adapter(t, arm->uid, &out->adapter);
+    adapters_show(t->board, arm->uid, t->id, &out->adapter);
     if (t->in->dry_run)
         return OK;
     fill_decision(t);
@@ -751,7 +747,9 @@ static enum err answer(struct routing *t, struct route_out *out, struct err_deta
     id_format(t->id, out->decision_id);
     if (!t->in->defer) {
         count_served(t, arm);
-        tell_slow_loop(t, &out->adapter);
+        if (t->resident)
+            adapters_tell(w->engine, t->resident, t->router, &w->decision, t->overrides,
+                          &out->adapter);
     }
     audit(t);
     return OK;
@@ -990,6 +988,8 @@ enum err engine_route(struct engine_worker *w, const struct route_in *in, struct
         return OK;
     t.snapshot = engine_snapshot_acquire(w);
     enum err e = route_once(&t, ret_out, detail);
+    if (e != OK || t.forced < 0 || !t.explores)
+        give_forced_back(&t);
     engine_snapshot_release(w);
     if (e != OK) {
         ret_out->waits = false;

@@ -72,6 +72,18 @@ static enum err sync_arms(struct resident *r, const struct router_view *view)
     return OK;
 }
 
+/* What the former engine held is where nobody will look for it. `seen` is a version that no
+ * reconciler has: the next one's rows are read, however few its changes are. */
+static void forget_engine(struct resident *r)
+{
+    const struct residency *state = controller_state(r->controller);
+    for (size_t k = 0; k < r->rows_cap; k++)
+        r->rows[k].uid = 0;
+    for (uint32_t i = 0; i < state->arms_n; i++)
+        controller_resident(r->controller, state->arms[i].uid, false);
+    r->seen = UINT64_MAX;
+}
+
 /* The engine that is to be driven, as it is declared now. */
 static void sync_replicas(struct adapters *a, struct resident *r, const struct router_view *view)
 {
@@ -84,7 +96,8 @@ static void sync_replicas(struct adapters *a, struct resident *r, const struct r
     r->target = s->target;
     r->slots = s->residency.slots;
     r->bytes = s->residency.bytes;
-    r->wish = r->seen = 0;
+    r->wish = 0;
+    forget_engine(r);
     r->error.text[0] = '\0';
     if (r->target.engine == RESIDENCY_ENGINE_NONE)
         return;
@@ -105,16 +118,19 @@ static void sync_replicas(struct adapters *a, struct resident *r, const struct r
 
 enum err resident_sync(struct adapters *a, struct resident *r, struct router_view *view)
 {
-    if (view == r->view) {
-        snapshot_router_release(view);
-        return sync_settings(r, &view->config->settings); /* Replicas come and go. */
-    }
-    snapshot_router_release(r->view);
+    if (view != r->view)
+        r->synced = false;
+    snapshot_router_release(r->view); /* The same view is held twice by now. */
     r->view = view;
+    if (!r->synced)
+        sync_replicas(a, r, view);
+    TRY(sync_settings(r, &view->config->settings)); /* Always: replicas come and go. */
+    if (r->synced)
+        return OK;
     r->stale = true;
-    sync_replicas(a, r, view);
-    TRY(sync_settings(r, &view->config->settings));
-    return sync_arms(r, view);
+    TRY(sync_arms(r, view));
+    r->synced = true;
+    return OK;
 }
 
 enum err resident_new(const struct router_config *c, uint32_t router_uid, uint32_t d,
@@ -230,9 +246,17 @@ static void take_pulls(struct resident *r)
         controller_pull(r->controller, p.uid, p.resident, p.row);
         r->stale |= controller_policy(r->controller)->keep != NULL;
     }
-    if (atomic_load_explicit(&r->forced, memory_order_relaxed) == 0)
-        atomic_store_explicit(&r->forced, controller_force(r->controller, false),
-                              memory_order_relaxed);
+    uint32_t forced = atomic_load_explicit(&r->forced, memory_order_relaxed);
+    if (forced && controller_look(r->controller, forced).uid == 0 && /* Removed: nobody takes it. */
+        atomic_compare_exchange_strong_explicit(&r->forced, &forced, 0, memory_order_relaxed,
+                                                memory_order_relaxed))
+        forced = 0;
+    if (forced == 0) { /* A request may have brought one back meanwhile. */
+        uint32_t next = controller_force(r->controller, false);
+        if (next)
+            (void)atomic_compare_exchange_strong_explicit(
+                &r->forced, &forced, next, memory_order_relaxed, memory_order_relaxed);
+    }
 }
 
 /* ---- the end of an epoch ---- */

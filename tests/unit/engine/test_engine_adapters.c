@@ -1,11 +1,15 @@
 /* Routers whose arms are adapters: what a miss costs, what is planned, and what a crash leaves. */
-#include "server/engine/engine_adapters.h"
+#include "server/engine/adapters_parts.h"
+#include "state/base/mem.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/engine/served.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { ADAPTERS = 6, SLOTS = 2, TASKS = 3 };
 
@@ -275,6 +279,313 @@ static void a_router_can_give_up_its_adapters_and_have_them_again(void **state)
     served_close(&s);
 }
 
+/* ---- the table of routers ---- */
+
+/* The slow loop's row of a router, once it has one. */
+static struct resident *row_of(struct served *s, const char *router)
+{
+    struct resident *r = NULL;
+    for (int i = 0; i < 20000 && !r; i++) {
+        const struct snapshot *now = engine_snapshot_acquire(s->w);
+        r = adapters_find(s->e->adapters, snapshot_router(now, router, strlen(router))->uid);
+        engine_snapshot_release(s->w);
+        if (!r)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    assert_non_null(r);
+    return r;
+}
+
+static uint32_t arm_uid(struct served *s, const char *name)
+{
+    const struct snapshot *now = engine_snapshot_acquire(s->w);
+    const struct router_view *r = snapshot_router(now, "default", 7);
+    uint32_t uid = r->arms[router_view_arm(r, name, strlen(name))]->uid;
+    engine_snapshot_release(s->w);
+    return uid;
+}
+
+static struct router_config config_of(struct served *s, const char *router)
+{
+    const struct snapshot *now = engine_snapshot_acquire(s->w);
+    struct router_config c = *snapshot_router(now, router, strlen(router))->config;
+    engine_snapshot_release(s->w);
+    return c;
+}
+
+static void an_older_router_that_gets_adapters_leaves_those_of_newer_ones_alone(void **state)
+{
+    (void)state;
+    struct served s;
+    struct adapter_plan p;
+    uint32_t n, total;
+    served_open(&s);
+    served_router(&s, "older", NULL);
+    served_router(&s, "default", with_adapters);
+    add_adapter(&s, "a");
+    assert_int_equal(plan_now(&s).adapters, 1);
+    const struct resident *before = row_of(&s, "default");
+    struct router_config c = config_of(&s, "older");
+    residency_defaults(&c.settings.residency);
+    assert_int_equal(engine_router_update(s.w, &c, &s.detail), OK);
+    (void)row_of(&s, "older");
+    assert_ptr_equal(row_of(&s, "default"), before);
+    assert_int_equal(engine_adapters(s.w, text("default"), NULL, 0, &n, &total, &p, &s.detail), OK);
+    served_close(&s);
+}
+
+/* ---- one row, without the thread ---- */
+
+static struct router_view *hold(struct served *s)
+{
+    const struct snapshot *now = engine_snapshot_acquire(s->w);
+    struct router_view *v = snapshot_router_hold(now, snapshot_router(now, "default", 7)->uid);
+    engine_snapshot_release(s->w);
+    return v;
+}
+
+static struct resident *new_row(struct served *s)
+{
+    struct resident *r;
+    struct router_view *v = hold(s);
+    assert_int_equal(resident_new(v->config, v->uid, v->d, NULL, &r), OK);
+    snapshot_router_release(v);
+    return r;
+}
+
+static void what_failed_of_a_router_is_brought_up_to_it_in_the_next_round(void **state)
+{
+    (void)state;
+    struct served s;
+    int failed = 0;
+    open_with(&s, with_adapters);
+    for (int nth = 1; nth < 8; nth++) {
+        struct resident *r = new_row(&s);
+        mem_fail_nth(nth);
+        enum err e = resident_sync(s.e->adapters, r, hold(&s));
+        mem_fail_nth(0);
+        failed += e != OK;
+        if (e != OK)
+            assert_int_equal(resident_sync(s.e->adapters, r, hold(&s)), OK);
+        assert_int_equal(controller_state(r->controller)->arms_n, ADAPTERS + 1);
+        resident_free(r);
+    }
+#ifdef SHUNT_FAULTS
+    assert_true(failed > 0);
+#endif
+    served_close(&s);
+}
+
+/* Takes connections and says nothing. */
+static int listen_silently(char ret_url[REPLICA_URL_CAP])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    void *address = &at;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, address, len), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    assert_int_equal(getsockname(fd, address, &len), 0);
+    (void)snprintf(ret_url, REPLICA_URL_CAP, "http://127.0.0.1:%u", (unsigned)ntohs(at.sin_port));
+    return fd;
+}
+
+static void another_engine_begins_with_nothing_of_what_the_former_one_held(void **state)
+{
+    (void)state;
+    struct served s;
+    struct board *b;
+    open_with(&s, with_adapters);
+    struct resident *r = new_row(&s);
+    uint32_t a = arm_uid(&s, "a");
+    assert_int_equal(resident_sync(s.e->adapters, r, hold(&s)), OK);
+    controller_resident(r->controller, a, true);
+    r->rows = mem_calloc(1, sizeof *r->rows);
+    r->rows_cap = 1;
+    r->rows[0] = (struct engine_row){.uid = a, .phase = ENGINE_RESIDENT, .slot = 3};
+    struct router_config c = config_of(&s, "default");
+    c.settings.target.engine = RESIDENCY_ENGINE_LLAMACPP;
+    c.settings.target.replicas_n = 1;
+    int fd = listen_silently(c.settings.target.replicas[0]);
+    if (engine_router_update(s.w, &c, &s.detail) != OK)
+        fail_msg("%s", s.detail.text);
+    assert_int_equal(resident_sync(s.e->adapters, r, hold(&s)), OK);
+    assert_false(controller_look(r->controller, a).resident);
+    assert_int_equal(resident_round(r, 1, &b), OK);
+    assert_non_null(b);
+    const struct board_arm *shown = board_find(b, a);
+    assert_int_equal(shown->held, 0);
+    assert_int_equal(shown->residence, RESIDENCE_COLD);
+    board_free(b);
+    resident_free(r);
+    close(fd);
+    served_close(&s);
+}
+
+/* ---- decisions made ahead ---- */
+
+static void ask_ahead(struct served *s)
+{
+    float features[TASKS] = {1};
+    struct route_in in = {.features = features, .features_n = TASKS, .defer = true};
+    assert_int_equal(served_ask(s, &in), OK);
+}
+
+/* Until the slow loop has counted as many. */
+static void await_requests(struct served *s, uint64_t n)
+{
+    for (int i = 0; i < 20000 && plan_now(s).requests < n; i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_int_equal(plan_now(s).requests, n);
+}
+
+static void a_deferred_decision_is_asked_for_once_it_is_served(void **state)
+{
+    (void)state;
+    struct served s;
+    struct activate_out out;
+    open_with(&s, with_adapters);
+    while (!s.route->adapter.shown) /* The board is there. */
+        ask_ahead(&s);
+    for (int i = 0; i < 5; i++) {
+        ask_ahead(&s);
+        const struct activate_in in = {.token = {s.route->token, s.route->token_len}};
+        assert_int_equal(engine_activate(s.w, &in, &out, &s.detail), OK);
+        assert_int_equal(engine_activate(s.w, &in, &out, &s.detail), OK);
+        assert_true(out.already);
+        assert_int_equal(served_tell(&s, "reward", 1, OUTCOME_OK), OK);
+    }
+    await_requests(&s, 5);
+    for (int i = 0; i < 5; i++) {
+        ask_ahead(&s);
+        assert_int_equal(served_tell(&s, "reward", 1, OUTCOME_OK), OK);
+        assert_int_equal(served_tell(&s, "reward", 1, OUTCOME_OK), OK);
+    }
+    await_requests(&s, 10);
+    served_close(&s);
+}
+
+static void a_served_decision_is_in_flight_on_the_replica_that_was_shown(void **state)
+{
+    (void)state;
+    struct served s;
+    open_with(&s, with_adapters);
+    struct resident *r = row_of(&s, "default");
+    struct router_view *v = hold(&s);
+    const struct shown_adapter shown = {.shown = true, .replica = 1};
+    struct decision d;
+    memset(&d, 0, sizeof d);
+    d.id[0] = 1;
+    d.arm_uid = arm_uid(&s, "a");
+    adapters_tell(s.e, r, v, &d, NULL, &shown);
+    assert_int_equal(flights_look(s.e->adapters->flights, d.arm_uid, 1).in_flight, 1);
+    assert_int_equal(flights_look(s.e->adapters->flights, d.arm_uid, 0).in_flight, 0);
+    snapshot_router_release(v);
+    served_close(&s);
+}
+
+/* ---- forced pulls; this router's policy asks for none, so all are the test's ---- */
+
+static bool explores(struct served *s, const struct route_in *more)
+{
+    float features[TASKS] = {1};
+    struct route_in in = *more;
+    in.features = features;
+    in.features_n = TASKS;
+    assert_int_equal(served_ask(s, &in), OK);
+    return s->route->reason == REASON_ADAPTER_PROBE;
+}
+
+static void a_forced_pull_waits_for_a_request_that_is_surely_served(void **state)
+{
+    (void)state;
+    struct served s;
+    open_with(&s, with_adapters);
+    struct resident *r = row_of(&s, "default");
+    uint32_t f = arm_uid(&s, "f");
+    atomic_store(&r->forced, f);
+    assert_false(explores(&s, &(struct route_in){.defer = true}));
+    assert_int_equal(atomic_load(&r->forced), f);
+    assert_true(explores(&s, &(struct route_in){.max_ranked = 1}));
+    assert_string_equal(s.route->arm, "f");
+    assert_int_equal(atomic_load(&r->forced), 0);
+    served_close(&s);
+}
+
+static void with_a_budget(struct router_config *c)
+{
+    with_adapters(c);
+    (void)snprintf(c->settings.budget_metric, NAME_CAP, "cost_usd");
+    c->settings.budget_per_request = .001;
+}
+
+static void add_at(struct served *s, const char *name, double cost)
+{
+    struct arm_config a = {.adapter = {.base = "qwen", .path = "/m", .bytes = 100 << 20},
+                           .prior_mask = 1U << 2};
+    (void)snprintf(a.name, NAME_CAP, "%s", name);
+    a.prior_raw[2] = cost;
+    a.prior_z[2] = cost < 1 ? cost : 1;
+    assert_int_equal(engine_arm_add(s->w, text("default"), &a, &s->detail), OK);
+}
+
+static void a_forced_pull_that_the_budget_refuses_is_the_next_request_s(void **state)
+{
+    (void)state;
+    struct served s;
+    served_open(&s);
+    served_router(&s, "default", with_a_budget);
+    add_at(&s, "cheap", .0005);
+    add_at(&s, "fair", .0006);
+    add_at(&s, "dear", .9);
+    struct resident *r = row_of(&s, "default");
+    uint32_t dear = arm_uid(&s, "dear"), fair = arm_uid(&s, "fair");
+    atomic_store(&r->forced, dear);
+    assert_false(explores(&s, &(struct route_in){.max_ranked = 3}));
+    assert_string_not_equal(s.route->arm, "dear");
+    assert_int_equal(atomic_load(&r->forced), dear);
+    atomic_store(&r->forced, fair);
+    assert_true(explores(&s, &(struct route_in){.max_ranked = 3}));
+    assert_string_equal(s.route->arm, "fair");
+    assert_true(s.route->propensity == 1);
+    served_close(&s);
+}
+
+static void a_forced_pull_under_a_budget_takes_no_place_beyond_the_arms(void **state)
+{
+    (void)state;
+    struct served s;
+    served_open(&s);
+    served_router(&s, "default", with_a_budget);
+    add_at(&s, "a", .0005);
+    add_at(&s, "b", .0006);
+    struct resident *r = row_of(&s, "default");
+    const struct eligible mark = {.index = 77, .issued = 77, .pending = 77, .charge = 77};
+    s.w->arms[2] = mark;
+    s.w->costs[2] = 77;
+    atomic_store(&r->forced, arm_uid(&s, "a"));
+    assert_true(explores(&s, &(struct route_in){.max_ranked = 2}));
+    assert_string_equal(s.route->arm, "a");
+    assert_int_equal(s.w->arms[2].index, mark.index);
+    assert_true(s.w->costs[2] == 77);
+    served_close(&s);
+}
+
+static void a_forced_pull_of_an_arm_that_is_gone_is_forgotten(void **state)
+{
+    (void)state;
+    struct served s;
+    open_with(&s, with_adapters);
+    struct resident *r = row_of(&s, "default");
+    atomic_store(&r->forced, arm_uid(&s, "f"));
+    assert_int_equal(engine_arm_remove(s.w, text("default"), text("f"), &s.detail), OK);
+    for (int i = 0; i < 20000 && atomic_load(&r->forced); i++)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    assert_int_equal(atomic_load(&r->forced), 0);
+    served_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +596,15 @@ int main(void)
         cmocka_unit_test(a_pinned_adapter_is_resident_from_the_next_plan_on),
         cmocka_unit_test(forced_exploration_spares_requests_that_are_latency_critical),
         cmocka_unit_test(a_router_can_give_up_its_adapters_and_have_them_again),
+        cmocka_unit_test(an_older_router_that_gets_adapters_leaves_those_of_newer_ones_alone),
+        cmocka_unit_test(what_failed_of_a_router_is_brought_up_to_it_in_the_next_round),
+        cmocka_unit_test(another_engine_begins_with_nothing_of_what_the_former_one_held),
+        cmocka_unit_test(a_deferred_decision_is_asked_for_once_it_is_served),
+        cmocka_unit_test(a_served_decision_is_in_flight_on_the_replica_that_was_shown),
+        cmocka_unit_test(a_forced_pull_waits_for_a_request_that_is_surely_served),
+        cmocka_unit_test(a_forced_pull_that_the_budget_refuses_is_the_next_request_s),
+        cmocka_unit_test(a_forced_pull_under_a_budget_takes_no_place_beyond_the_arms),
+        cmocka_unit_test(a_forced_pull_of_an_arm_that_is_gone_is_forgotten),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
