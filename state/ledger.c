@@ -10,8 +10,7 @@
 
 enum {
     CHUNK_BYTES = 256 * 1024,
-    CHUNKS_A_STEP = 4,
-    TRIM_A_TICK = 65536,
+    TRIM_A_STEP = 4096,
     BASES_MAX = 56,
 };
 
@@ -46,7 +45,7 @@ enum err ledger_open(const struct ledger_options *o, struct ledger **ret_ledger,
     struct ledger *l = mem_calloc(1, sizeof *l);
     if (!l)
         return ERR_NOMEM;
-    buf_init(&l->frozen);
+    buf_init(&l->piece);
     l->journal_keep_us = o->journal_keep_us;
     l->journal_max_bytes = o->journal_max_bytes;
     l->event = mem_calloc(1, sizeof *l->event);
@@ -66,9 +65,10 @@ void ledger_close(struct ledger *l)
 {
     if (!l)
         return;
+    freeze_end(l->freeze);
     store_close(l->store);
     model_free(l->model);
-    buf_done(&l->frozen);
+    buf_done(&l->piece);
     mem_free(l->event);
     mem_free(l->records);
     mem_free(l->accepted);
@@ -167,7 +167,7 @@ enum err ledger_commit(struct ledger *l, struct ledger_entry *entries, uint32_t 
 
 bool ledger_checkpoint_running(const struct ledger *l)
 {
-    return l->running;
+    return l->phase != NO_CHECKPOINT || l->trim_to > 0;
 }
 
 enum err ledger_encode(struct ledger *l, struct buf *out)
@@ -176,22 +176,64 @@ enum err ledger_encode(struct ledger *l, struct buf *out)
     return buf_error(out);
 }
 
-static uint32_t chunks_of(const struct ledger *l)
-{
-    return (uint32_t)((l->frozen.len + CHUNK_BYTES - 1) / CHUNK_BYTES);
-}
-
 enum err ledger_checkpoint_begin(struct ledger *l, int64_t now_us, struct err_detail *detail)
 {
-    if (l->running)
+    if (l->phase == WRITING || l->phase == DROPPING)
         return OK;
-    buf_reset(&l->frozen);
-    TRY(ledger_encode(l, &l->frozen));
+    TRY(freeze_begin(l->model, &l->freeze));
     l->frozen_position = l->model->position;
-    TRY(store_generation_begin(l->store, l->frozen_position, now_us, &l->generation, detail));
+    enum err e =
+        store_generation_begin(l->store, l->frozen_position, now_us, &l->generation, detail);
+    if (e != OK) {
+        freeze_end(l->freeze);
+        l->freeze = NULL;
+        return e;
+    }
     l->frozen_at = (uint64_t)now_us;
+    l->piece_at = 0;
+    l->all_read = false;
+    l->hash = 0;
     l->chunk = 0;
-    l->running = true;
+    l->phase = WRITING;
+    return OK;
+}
+
+static void end_writing(struct ledger *l, enum checkpoint_phase next)
+{
+    freeze_end(l->freeze);
+    l->freeze = NULL;
+    buf_done(&l->piece);
+    l->phase = next;
+}
+
+/* Tops the piece up to a chunk, if there is so much. */
+static enum err read_piece(struct ledger *l)
+{
+    size_t left = l->piece.len - l->piece_at;
+    if (left >= CHUNK_BYTES || l->all_read)
+        return OK;
+    if (left)
+        memmove(l->piece.data, l->piece.data + l->piece_at, left);
+    l->piece.len = left;
+    l->piece_at = 0;
+    return freeze_next(l->freeze, CHUNK_BYTES, &l->piece, &l->all_read);
+}
+
+static enum err write_step(struct ledger *l, struct err_detail *detail)
+{
+    TRY(read_piece(l));
+    size_t left = l->piece.len - l->piece_at;
+    if (left > 0) {
+        struct slice chunk = {l->piece.data + l->piece_at, left < CHUNK_BYTES ? left : CHUNK_BYTES};
+        l->hash = ledger_hash(l->hash, chunk);
+        TRY(store_generation_put(l->store, l->generation, l->chunk, &chunk, 1, detail));
+        l->piece_at += chunk.len;
+        l->chunk++;
+        return OK;
+    }
+    TRY(store_generation_commit(l->store, l->generation, l->chunk, l->hash, detail));
+    atomic_store(&l->checkpoint_position, l->frozen_position);
+    end_writing(l, DROPPING);
     return OK;
 }
 
@@ -199,86 +241,110 @@ static enum err drop_base(struct ledger *l, const struct store_generation *g,
                           struct err_detail *detail)
 {
     TRY(store_generation_mark_base(l->store, g->id, false, detail));
-    return store_generation_drop(l->store, g->id, detail);
+    if (l->phase == NO_CHECKPOINT)
+        l->phase = SWEEPING; /* What it held goes in steps. */
+    return store_generation_release(l->store, g->id, detail);
 }
 
-/* Bases that hold what was forgotten since; not the oldest: the journal is folded from there,
- * without what was forgotten. The newest goes first, so that the oldest stays so. */
-static enum err drop_tainted(struct ledger *l, const struct store_generation *list, size_t n,
-                             struct err_detail *detail)
+/* A base that holds what was forgotten since; not the oldest: the journal is folded from there,
+ * without what was forgotten. The newest goes first, so that the oldest stays so. NULL: none. */
+static const struct store_generation *find_tainted(const struct ledger *l,
+                                                   const struct store_generation *list, size_t n)
 {
     size_t oldest = store_journal_first(l->store) <= 1 ? n : 0;
     while (oldest < n && !list[oldest].base)
         oldest++;
     for (size_t i = n; i-- > 0;)
         if (list[i].base && i != oldest && list[i].position < l->model->forgot_at)
-            TRY(drop_base(l, &list[i], detail));
-    return OK;
+            return &list[i];
+    return NULL;
 }
 
-static enum err drop_old(struct ledger *l, struct err_detail *detail)
+/* A base now and then (30 within the time the journal is kept), so that the journal can be trimmed
+ * in steps and still be folded from somewhere. */
+static bool base_is_due(const struct ledger *l, const struct store_generation *list, size_t n)
 {
-    struct store_generation list[STORE_GENERATIONS_MAX];
-    size_t n, bases = 0;
-    TRY(store_generation_list(l->store, list, &n, detail));
-    const struct store_generation *newest_base = NULL;
+    const struct store_generation *newest = NULL;
+    size_t bases = 0;
     for (size_t i = 0; i < n; i++) {
         if (list[i].base) {
-            newest_base = &list[i];
+            newest = &list[i];
             bases++;
         }
     }
-    for (size_t i = 0; i + 1 < n; i++)
-        if (!list[i].base)
-            TRY(store_generation_drop(l->store, list[i].id, detail));
-    if (l->frozen_position < l->model->forgot_at)
-        return OK; /* It was forgotten while this one was written: the next will do. */
-    /* A base now and then (30 within the time the journal is kept), so that the journal can be
-     * trimmed in steps and still be folded from somewhere. */
-    bool due = !newest_base || newest_base->position < l->model->forgot_at ||
-               (int64_t)l->frozen_at - newest_base->created_at_us > l->journal_keep_us / 30;
-    if (due && bases < BASES_MAX)
-        TRY(store_generation_mark_base(l->store, l->generation, true, detail));
-    return drop_tainted(l, list, n, detail);
+    bool due = !newest || newest->position < l->model->forgot_at ||
+               (int64_t)l->frozen_at - newest->created_at_us > l->journal_keep_us / 30;
+    return due && bases < BASES_MAX;
 }
 
-static enum err finish_checkpoint(struct ledger *l, struct err_detail *detail)
+/* The first thing that is to be done about what was kept before; nothing: it is swept. */
+static enum err drop_step(struct ledger *l, struct err_detail *detail)
 {
-    TRY(store_generation_commit(l->store, l->generation, chunks_of(l),
-                                hash_bytes(l->frozen.data, l->frozen.len), detail));
-    atomic_store(&l->checkpoint_position, l->frozen_position);
-    return drop_old(l, detail);
+    struct store_generation list[STORE_GENERATIONS_MAX];
+    size_t n;
+    TRY(store_generation_list(l->store, list, &n, detail));
+    for (size_t i = 0; i + 1 < n; i++)
+        if (!list[i].base)
+            return store_generation_release(l->store, list[i].id, detail);
+    /* If it was forgotten while this one was written, the next will do. */
+    if (l->frozen_position >= l->model->forgot_at) {
+        if (base_is_due(l, list, n))
+            return store_generation_mark_base(l->store, l->generation, true, detail);
+        const struct store_generation *tainted = find_tainted(l, list, n);
+        if (tainted)
+            return drop_base(l, tainted, detail);
+    }
+    l->phase = SWEEPING;
+    return OK;
+}
+
+static enum err sweep_step(struct ledger *l, struct err_detail *detail)
+{
+    bool done;
+    TRY(store_generation_sweep(l->store, &done, detail));
+    if (done)
+        l->phase = NO_CHECKPOINT;
+    return OK;
+}
+
+static enum err trim_step(struct ledger *l, struct err_detail *detail)
+{
+    uint64_t done = 0, to = l->trim_to;
+    l->trim_to = 0; /* Whatever stops it: the next tick looks again. */
+    if (to == 0 || atomic_load(&l->forgetting))
+        return OK;
+    TRY(store_journal_trim(l->store, to, TRIM_A_STEP, &done, detail));
+    if (done == TRIM_A_STEP)
+        l->trim_to = to;
+    return OK;
 }
 
 enum err ledger_checkpoint_step(struct ledger *l, bool *ret_done, struct err_detail *detail)
 {
+    enum err e = OK;
     *ret_done = false;
-    if (!l->running)
+    switch (l->phase) {
+    case NO_CHECKPOINT:
+        return trim_step(l, detail);
+    case WRITING:
+        e = write_step(l, detail);
+        break;
+    case DROPPING:
+        e = drop_step(l, detail);
+        break;
+    case SWEEPING:
+        e = sweep_step(l, detail);
+        *ret_done = l->phase == NO_CHECKPOINT;
+        break;
+    }
+    if (e == OK)
         return OK;
-    struct slice chunks[CHUNKS_A_STEP];
-    size_t n = 0;
-    for (; n < CHUNKS_A_STEP && l->chunk + n < chunks_of(l); n++) {
-        size_t at = (l->chunk + n) * (size_t)CHUNK_BYTES;
-        size_t left = l->frozen.len - at;
-        chunks[n] = (struct slice){l->frozen.data + at, left < CHUNK_BYTES ? left : CHUNK_BYTES};
-    }
-    enum err e;
-    if (n > 0) {
-        e = store_generation_put(l->store, l->generation, l->chunk, chunks, n, detail);
-        l->chunk += (uint32_t)n;
-        if (e == OK)
-            return OK;
-    } else {
-        e = finish_checkpoint(l, detail);
-        *ret_done = e == OK;
-    }
-    if (e != OK) {
+    if (l->phase == WRITING) {
         struct err_detail ignored;
         if (store_generation_abort(l->store, l->generation, &ignored) != OK)
             l->generation = 0; /* What is left of it goes at the next begin or open. */
     }
-    l->running = false;
-    buf_done(&l->frozen);
+    end_writing(l, NO_CHECKPOINT);
     return e;
 }
 
@@ -320,8 +386,8 @@ static enum err retain(struct ledger *l, int64_t now_us, struct err_detail *deta
     for (size_t i = (size_t)(next - list); i-- > 0;)
         if (list[i].base)
             TRY(drop_base(l, &list[i], detail));
-    uint64_t done;
-    return store_journal_trim(l->store, next->position, TRIM_A_TICK, &done, detail);
+    l->trim_to = next->position;
+    return trim_step(l, detail);
 }
 
 enum err ledger_tick(struct ledger *l, int64_t now_us, struct err_detail *detail)

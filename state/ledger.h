@@ -56,14 +56,17 @@ bool ledger_batches(enum event_kind kind);
 MUST_USE enum err ledger_commit(struct ledger *l, struct ledger_entry *entries, uint32_t n,
                                 struct err_detail *detail);
 
-/* A checkpoint in steps, so that acknowledgements never wait for a big one: begin copies the state,
- * each step writes about a megabyte; *ret_done when it is current and old ones are gone. */
+/* A checkpoint in steps, so that acknowledgements never wait for a big one. begin freezes the state
+ * without copying it (freeze.h); a step encodes and writes a quarter of a megabyte, or makes the
+ * checkpoint the current one, or deletes a piece of what it replaced or of the journal that is no
+ * longer kept: one transaction each. *ret_done when it is current and old ones are gone. */
 MUST_USE enum err ledger_checkpoint_begin(struct ledger *l, int64_t now_us,
                                           struct err_detail *detail);
 MUST_USE enum err ledger_checkpoint_step(struct ledger *l, bool *ret_done,
                                          struct err_detail *detail);
+/* Whether there is a step to be done. */
 bool ledger_checkpoint_running(const struct ledger *l);
-/* Once a minute: reader hygiene, retention of bases and journal, in bounded steps. */
+/* Once a minute: reader hygiene, retention of bases and journal; the rest of it comes in steps. */
 MUST_USE enum err ledger_tick(struct ledger *l, int64_t now_us, struct err_detail *detail);
 
 /* Appends the exact bytes of the state, for verify; on the writer's thread. */

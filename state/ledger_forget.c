@@ -12,25 +12,36 @@ enum {
     CATCH_UP_N = 512,    /* Records that may be left to the writer. */
 };
 
+uint64_t ledger_hash(uint64_t before, struct slice chunk)
+{
+    return hash_seeded(chunk.data, chunk.len, before);
+}
+
+struct chunks {
+    struct buf bytes;
+    uint64_t hash;
+};
+
 static enum err append_chunk(void *ctx, uint64_t index, struct slice bytes)
 {
     (void)index;
-    struct buf *b = ctx;
-    buf_put(b, bytes.data, bytes.len);
-    return buf_error(b);
+    struct chunks *c = ctx;
+    c->hash = ledger_hash(c->hash, bytes);
+    buf_put(&c->bytes, bytes.data, bytes.len);
+    return buf_error(&c->bytes);
 }
 
 enum err ledger_read_generation(struct ledger *l, const struct store_generation *g,
                                 struct model **ret_model, struct err_detail *detail)
 {
-    struct buf bytes;
-    buf_init(&bytes);
-    enum err e = store_generation_read(l->store, g->id, append_chunk, &bytes, detail);
-    if (e == OK && hash_bytes(bytes.data, bytes.len) != g->hash)
+    struct chunks c = {.hash = 0};
+    buf_init(&c.bytes);
+    enum err e = store_generation_read(l->store, g->id, append_chunk, &c, detail);
+    if (e == OK && c.hash != g->hash)
         e = err_say(detail, ERR_CORRUPT, "checkpoint %" PRIu64 " does not match its hash", g->id);
     if (e == OK)
-        e = model_decode((struct slice){bytes.data, bytes.len}, ret_model, detail);
-    buf_done(&bytes);
+        e = model_decode((struct slice){c.bytes.data, c.bytes.len}, ret_model, detail);
+    buf_done(&c.bytes);
     return e;
 }
 
@@ -267,6 +278,8 @@ enum err ledger_forget_commit(struct ledger *l, struct ledger_forget *f, int64_t
     atomic_store(&l->durable, position);
     TRY(fold_own(f, position)); /* Takes no memory: it cannot fail. */
     touch_all(f->fold.model);
+    if (l->freeze)
+        freeze_detach(l->freeze);
     struct model *old = l->model;
     l->model = f->fold.model;
     f->fold.model = old;

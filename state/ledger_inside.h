@@ -2,7 +2,11 @@
 #pragma once
 
 #include "state/ledger.h"
+#include "state/model/freeze.h"
 #include "state/store/store.h"
+
+/* One transaction a step: WRITING ends with the one that makes the checkpoint the current one. */
+enum checkpoint_phase { NO_CHECKPOINT, WRITING, DROPPING, SWEEPING };
 
 struct ledger {
     struct store *store;
@@ -15,11 +19,16 @@ struct ledger {
     uint64_t journal_max_bytes;
     _Atomic uint64_t durable, checkpoint_position, journal_bytes;
     _Atomic bool forgetting; /* Nothing is trimmed meanwhile. */
+    uint64_t trim_to;        /* The journal up to here goes, in steps; 0: nothing. */
     /* A checkpoint being written. */
-    struct buf frozen;
+    enum checkpoint_phase phase;
+    struct freeze *freeze;
+    struct buf piece; /* Read from the freeze; put up to piece_at. */
+    size_t piece_at;
+    bool all_read;
     uint64_t generation, frozen_position, frozen_at;
+    uint64_t hash; /* Of the chunks put: each chunk's, seeded with that of those before. */
     uint32_t chunk;
-    bool running;
 };
 
 /* A model that records are folded into, with FORGETs known beforehand. */
@@ -32,6 +41,8 @@ struct refold {
     struct err_detail *detail;
 };
 
+/* Of a checkpoint's chunks so far and the next one; before the first: 0. */
+uint64_t ledger_hash(uint64_t before, struct slice chunk);
 MUST_USE enum err ledger_read_generation(struct ledger *l, const struct store_generation *g,
                                          struct model **ret_model, struct err_detail *detail);
 /* The oldest state, at most at `position`, from which the journal can be folded. */

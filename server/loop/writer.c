@@ -309,8 +309,9 @@ static void finish(struct writer *w)
      */
     for (int i = 0; i < 64 && (all = add_tallies(w, 0, now_us, true)) > 0; i++)
         commit(w, 0, all);
-    if (!w->failed && !ledger_checkpoint_running(w->o.ledger) &&
-        ledger_durable(w->o.ledger) > ledger_checkpoint_position(w->o.ledger))
+    while (!w->failed && ledger_checkpoint_running(w->o.ledger))
+        step_checkpoint(w);
+    if (!w->failed && ledger_durable(w->o.ledger) > ledger_checkpoint_position(w->o.ledger))
         begin_checkpoint(w, now_us);
     while (!w->failed && ledger_checkpoint_running(w->o.ledger))
         step_checkpoint(w);

@@ -79,11 +79,20 @@ static void index_put(struct dedup *t, uint64_t slot)
     t->index[i] = (uint32_t)(slot + 1);
 }
 
-enum err dedup_reserve(struct dedup *t, uint64_t more, uint64_t max)
+static uint64_t wanted(const struct dedup *t, uint64_t more, uint64_t max)
 {
     uint64_t want = t->n + more;
-    if (want > max)
-        want = max;
+    return want > max ? max : want;
+}
+
+bool dedup_would_move(const struct dedup *t, uint64_t more, uint64_t max)
+{
+    return wanted(t, more, max) > t->capacity;
+}
+
+enum err dedup_reserve(struct dedup *t, uint64_t more, uint64_t max)
+{
+    uint64_t want = wanted(t, more, max);
     if (want <= t->capacity)
         return OK;
     uint64_t capacity = t->capacity ? t->capacity : 256;
@@ -169,17 +178,40 @@ void dedup_drop_oldest(struct dedup *t)
     t->n--;
 }
 
+uint64_t dedup_slot(const struct dedup *t, const struct dedup_entry *e)
+{
+    const void *at = e;
+    return (uint64_t)((const uint8_t *)at - t->ring) / t->stride;
+}
+
+uint64_t dedup_next_slot(const struct dedup *t)
+{
+    return slot_of(t, t->n);
+}
+
+void dedup_encode_slots(const struct dedup *t, uint64_t head, uint64_t from, uint64_t n,
+                        struct buf *out)
+{
+    while (n > 0) {
+        uint64_t slot = (head + from) % t->capacity, run = t->capacity - slot;
+        if (run > n)
+            run = n;
+        buf_put(out, t->ring + slot * t->stride, run * t->stride);
+        from += run;
+        n -= run;
+    }
+}
+
 void dedup_encode(const struct dedup *t, struct buf *out)
 {
-    buf_put_u64(out, t->n);
-    for (uint64_t i = 0; i < t->n; i++)
-        buf_put(out, slot_at(t, slot_of(t, i)), t->stride);
+    buf_put_u64(out, t->n * t->stride);
+    dedup_encode_slots(t, t->head, 0, t->n, out);
 }
 
 enum err dedup_decode(struct dedup *t, struct reader *r)
 {
-    uint64_t n = reader_u64(r);
-    if (r->failed || n > reader_left(r) / t->stride)
+    uint64_t len = reader_u64(r), n = len / t->stride;
+    if (r->failed || len > reader_left(r) || len % t->stride)
         return ERR_CORRUPT;
     TRY(dedup_reserve(t, n, n > 256 ? n : 256));
     for (uint64_t i = 0; i < n; i++) {

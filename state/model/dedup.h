@@ -61,6 +61,8 @@ void dedup_init(struct dedup *t, uint32_t fills_n, bool pieces);
 void dedup_done(struct dedup *t);
 /* Room for `more` entries beyond n, but never for more than max in all. */
 MUST_USE enum err dedup_reserve(struct dedup *t, uint64_t more, uint64_t max);
+/* Whether that would move the entries to other slots. */
+bool dedup_would_move(const struct dedup *t, uint64_t more, uint64_t max);
 /* NULL when unknown. Valid until the next add or drop. */
 struct dedup_entry *dedup_find(const struct dedup *t, const uint8_t id[ID_BYTES]);
 /* Of an entry; only where the table was made with them. */
@@ -74,6 +76,14 @@ struct dedup_reporter *dedup_reporter(struct dedup_entry *e, uint32_t tag);
 /* NULL when empty. */
 struct dedup_entry *dedup_oldest(const struct dedup *t);
 void dedup_drop_oldest(struct dedup *t);
-/* Entries in order of arrival, as the checkpoint keeps them. */
+/* Entries in order of arrival, as the checkpoint keeps them; first how many bytes they are. */
 void dedup_encode(const struct dedup *t, struct buf *out);
+/* The same in pieces. An entry stays in its slot until dedup_reserve moves all, and its bytes until
+ * it is changed or dedup_add takes its slot; so what a table held when its head and n were noted is
+ * read from that head on: `n` entries from the `from`-th. */
+void dedup_encode_slots(const struct dedup *t, uint64_t head, uint64_t from, uint64_t n,
+                        struct buf *out);
+uint64_t dedup_slot(const struct dedup *t, const struct dedup_entry *e);
+/* The slot that dedup_add takes next, however many are dropped before; t->capacity > 0. */
+uint64_t dedup_next_slot(const struct dedup *t);
 MUST_USE enum err dedup_decode(struct dedup *t, struct reader *r);

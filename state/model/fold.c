@@ -1,5 +1,6 @@
 #include "state/model/fold_parts.h"
 
+#include "state/model/freeze.h"
 #include "state/model/model_build.h"
 #include "state/model/snapshot.h"
 #include "state/model/transfer.h"
@@ -508,6 +509,8 @@ void fold_event(struct model *model, const struct event *event, uint64_t positio
                 struct fold_result *ret_result)
 {
     memset(ret_result, 0, sizeof *ret_result);
+    if (model->freeze)
+        freeze_before(model->freeze, event);
     model->position = position;
     model->clock_us = event->at_us;
     switch (event->kind) {

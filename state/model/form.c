@@ -1,9 +1,11 @@
 /* form.c - the model as bytes and back: what a checkpoint holds and what `verify` compares.
  * Declared configuration goes as the very events that declare it; numbers go as they stand in
- * memory. Each router is preceded by its length, so that a differing byte can be named. */
+ * memory. The parts of a router (form_parts.h) are preceded by their lengths, so that a differing
+ * byte can be named. */
 #include "state/base/mem.h"
 #include "state/math/check.h"
 #include "state/math/packed.h"
+#include "state/model/form_parts.h"
 #include "state/model/model_build.h"
 #include "state/model/snapshot.h"
 
@@ -12,7 +14,38 @@
 #include <string.h>
 
 static const uint32_t form_magic = 0x4d4e4853; /* "SHNM" */
-static const uint32_t form_version = 5;
+static const uint32_t form_version = 6;
+
+/* A part is preceded by its length. */
+static size_t open_part(struct buf *out)
+{
+    buf_put_u64(out, 0);
+    return out->len;
+}
+
+static void close_part(struct buf *out, size_t start)
+{
+    if (out->failed)
+        return;
+    uint64_t len = out->len - start;
+    memcpy(out->data + start - sizeof len, &len, sizeof len);
+}
+
+/* The next part; whoever takes it must take all of it (part_taken). */
+static struct reader take_part(struct reader *in)
+{
+    struct reader part;
+    uint64_t len = reader_u64(in);
+    const void *bytes = reader_take(in, len);
+    reader_init(&part, (struct slice){bytes, bytes ? len : 0});
+    part.failed = in->failed;
+    return part;
+}
+
+static enum err part_taken(const struct reader *part)
+{
+    return part->failed || reader_left(part) ? ERR_CORRUPT : OK;
+}
 
 static void put_event(const struct event *ev, struct buf *out)
 {
@@ -93,9 +126,10 @@ static void take_recent(struct recent *ret, struct reader *in)
     ret->sum_z = reader_f64(in);
 }
 
-static void put_arm(const struct router *r, const struct arm *a, struct event *scratch,
-                    struct buf *out)
+void form_put_arm(const struct router *r, const struct arm *a, struct event *scratch,
+                  struct buf *out)
 {
+    size_t start = open_part(out);
     scratch->kind = EVENT_ARM_ADD;
     scratch->at_us = 0;
     scratch->u.arm.router_uid = r->uid;
@@ -107,7 +141,6 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     buf_put_u32(out, a->uid);
     buf_put_u32(out, a->version);
     buf_put_u8(out, a->paused);
-    buf_put_u64(out, a->issued);
     buf_put_u64(out, a->clock);
     buf_put_u64(out, a->answered);
     buf_put_u64(out, a->failures);
@@ -135,6 +168,7 @@ static void put_arm(const struct router *r, const struct arm *a, struct event *s
     }
     buf_put(out, a->block, a->block_n * sizeof *a->block);
     drift_encode(a, &r->config, out);
+    close_part(out, start);
 }
 
 static enum err take_arm(struct router *r, struct event *scratch, struct reader *in)
@@ -150,7 +184,6 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
     a->uid = reader_u32(in);
     a->version = reader_u32(in);
     a->paused = take_bool(in);
-    a->issued = reader_u64(in);
     a->clock = reader_u64(in);
     a->answered = reader_u64(in);
     a->failures = reader_u64(in);
@@ -179,8 +212,8 @@ static enum err take_arm(struct router *r, struct event *scratch, struct reader 
     reader_copy(in, a->block, a->block_n * sizeof *a->block);
     TRY(drift_decode(in, &r->config, a));
     bool ordered = r->arms_n < 2 || r->arms[r->arms_n - 2]->uid < a->uid;
-    return in->failed || !ordered || a->clock > r->outcomes_folded || a->recent_n > 64 ||
-                   a->cooldown_level > 4
+    TRY(part_taken(in));
+    return !ordered || a->clock > r->outcomes_folded || a->recent_n > 64 || a->cooldown_level > 4
                ? ERR_CORRUPT
                : OK;
 }
@@ -248,8 +281,10 @@ static enum err take_budgets(struct router *r, struct reader *in)
     return OK;
 }
 
-static void put_router(const struct router *r, struct event *scratch, struct buf *out)
+void form_put_router(const struct router *r, struct event *scratch, struct buf *out)
 {
+    size_t start = open_part(out);
+    buf_put_u32(out, r->arms_n);
     scratch->kind = EVENT_ROUTER_CREATE;
     scratch->at_us = 0;
     scratch->u.router = r->config;
@@ -283,15 +318,18 @@ static void put_router(const struct router *r, struct event *scratch, struct buf
         buf_put_u32(out, r->names[i].version);
     }
     put_pooled(r, out);
-    buf_put_u32(out, r->arms_n);
+    source_counts_encode(&r->sources, out);
     for (uint32_t i = 0; i < r->arms_n; i++)
-        put_arm(r, r->arms[i], scratch, out);
-    buf_put_u8(out, r->residency.epoch > 0);
+        buf_put_u64(out, r->arms[i]->issued);
+    close_part(out, start);
+}
+
+void form_put_residency(const struct router *r, struct buf *out)
+{
+    size_t start = open_part(out);
     if (r->residency.epoch > 0)
         residency_put(&r->residency, out);
-    source_counts_encode(&r->sources, out);
-    dedup_encode(&r->dedup, out);
-    dedup_encode(&r->marks, out);
+    close_part(out, start);
 }
 
 static enum err take_names(struct router *r, struct reader *in)
@@ -328,8 +366,8 @@ static enum err take_residency(struct router *r, struct reader *in)
     return OK;
 }
 
-/* The router is in m already, so that model_free finds whatever was built. */
-static enum err take_router_body(struct router *r, struct event *scratch, struct reader *in)
+/* The arms' counts stay to be read, when there are arms. */
+static enum err take_router_head(struct router *r, uint32_t arms, struct reader *in)
 {
     r->uid = reader_u32(in);
     r->late_before_us = (int64_t)reader_u64(in);
@@ -356,23 +394,37 @@ static enum err take_router_body(struct router *r, struct event *scratch, struct
     r->gamma_since = reader_u64(in);
     TRY(take_names(r, in));
     take_pooled(r, in);
-    uint32_t arms = reader_u32(in);
-    if (in->failed || arms > MAX_ARMS || r->gamma_since > r->outcomes_folded ||
-        r->pooled->clock > r->outcomes_folded)
-        return ERR_CORRUPT;
-    for (uint32_t i = 0; i < arms; i++)
-        TRY(take_arm(r, scratch, in));
-    if (take_bool(in))
-        TRY(take_residency(r, in));
     source_counts_decode(in, &r->sources);
+    return in->failed || arms > MAX_ARMS || reader_left(in) != arms * sizeof(uint64_t) ||
+                   r->gamma_since > r->outcomes_folded || r->pooled->clock > r->outcomes_folded
+               ? ERR_CORRUPT
+               : OK;
+}
+
+/* What follows the head. */
+static enum err take_router_parts(struct router *r, struct reader *issued, struct event *scratch,
+                                  struct reader *in)
+{
+    while (reader_left(issued)) {
+        struct reader arm = take_part(in);
+        TRY(take_arm(r, scratch, &arm));
+        r->arms[r->arms_n - 1]->issued = reader_u64(issued);
+    }
+    struct reader residency = take_part(in);
+    if (reader_left(&residency))
+        TRY(take_residency(r, &residency));
+    TRY(part_taken(&residency));
     TRY(dedup_decode(&r->dedup, in));
     return dedup_decode(&r->marks, in);
 }
 
+/* The router is in m at once, so that model_free finds whatever was built. */
 static enum err take_router(struct model *m, struct event *scratch, struct reader *in)
 {
-    take_event(in, EVENT_ROUTER_CREATE, scratch);
-    if (in->failed)
+    struct reader head = take_part(in);
+    uint32_t arms = reader_u32(&head);
+    take_event(&head, EVENT_ROUTER_CREATE, scratch);
+    if (head.failed)
         return ERR_CORRUPT;
     TRY(model_reserve_router(m));
     struct router *r = router_new(&scratch->u.router);
@@ -380,17 +432,13 @@ static enum err take_router(struct model *m, struct event *scratch, struct reade
         return ERR_NOMEM;
     m->routers[m->routers_n++] = r;
     TRY(model_reserve_scratch(m, r->d));
-    TRY(take_router_body(r, scratch, in));
+    TRY(take_router_head(r, arms, &head));
+    TRY(take_router_parts(r, &head, scratch, in));
     return m->routers_n < 2 || m->routers[m->routers_n - 2]->uid < r->uid ? OK : ERR_CORRUPT;
 }
 
-void model_encode(const struct model *m, struct buf *out)
+void form_put_model(const struct model *m, struct buf *out)
 {
-    struct event *scratch = mem_calloc(1, sizeof *scratch);
-    if (!scratch) {
-        out->failed = true;
-        return;
-    }
     buf_put_u32(out, form_magic);
     buf_put_u32(out, form_version);
     buf_put_u64(out, m->position);
@@ -405,14 +453,24 @@ void model_encode(const struct model *m, struct buf *out)
         buf_put(out, m->keys[i].secret, KEY_BYTES);
     }
     buf_put_u32(out, m->routers_n);
-    for (uint32_t i = 0; i < m->routers_n; i++) {
-        size_t at = out->len;
-        buf_put_u64(out, 0);
-        put_router(m->routers[i], scratch, out);
-        if (out->failed)
-            break;
-        uint64_t len = out->len - at - 8;
-        memcpy(out->data + at, &len, sizeof len);
+}
+
+void model_encode(const struct model *m, struct buf *out)
+{
+    struct event *scratch = mem_calloc(1, sizeof *scratch);
+    if (!scratch) {
+        out->failed = true;
+        return;
+    }
+    form_put_model(m, out);
+    for (uint32_t i = 0; i < m->routers_n && !out->failed; i++) {
+        const struct router *r = m->routers[i];
+        form_put_router(r, scratch, out);
+        for (uint32_t k = 0; k < r->arms_n; k++)
+            form_put_arm(r, r->arms[k], scratch, out);
+        form_put_residency(r, out);
+        dedup_encode(&r->dedup, out);
+        dedup_encode(&r->marks, out);
     }
     sessions_encode(m->sessions, out);
     mem_free(scratch);
@@ -438,12 +496,8 @@ static enum err take_model(struct model *m, struct event *scratch, struct reader
     uint32_t routers = reader_u32(in);
     if (in->failed || routers > MAX_ROUTERS)
         return ERR_CORRUPT;
-    for (uint32_t i = 0; i < routers; i++) {
-        uint64_t len = reader_u64(in), left = reader_left(in);
+    for (uint32_t i = 0; i < routers; i++)
         TRY(take_router(m, scratch, in));
-        if (left - reader_left(in) != len)
-            return ERR_CORRUPT;
-    }
     TRY(sessions_decode(in, m->sessions));
     return in->failed || reader_left(in) ? ERR_CORRUPT : OK;
 }
@@ -471,6 +525,18 @@ enum err model_decode(struct slice bytes, struct model **ret_model, struct err_d
     return e;
 }
 
+/* Of part i of a router with so many arms. */
+static void describe_part(uint32_t i, uint32_t arms, char *ret_text, size_t cap)
+{
+    static const char *const behind[] = {"residency", "reports", "marks"};
+    if (i == 0)
+        (void)snprintf(ret_text, cap, "head");
+    else if (i <= arms)
+        (void)snprintf(ret_text, cap, "arm %u of %u", i, arms);
+    else
+        (void)snprintf(ret_text, cap, "%s", behind[i - arms - 1]);
+}
+
 void model_describe_offset(struct slice bytes, size_t offset, char *ret_text, size_t cap)
 {
     struct reader in;
@@ -479,24 +545,29 @@ void model_describe_offset(struct slice bytes, size_t offset, char *ret_text, si
     uint32_t keys = reader_u32(&in);
     (void)reader_take(&in, (size_t)keys * (4 + KEY_BYTES));
     uint32_t routers = reader_u32(&in);
-    size_t end = 0;
-    for (uint32_t i = 0; i < routers && !in.failed; i++) {
-        uint64_t len = reader_u64(&in);
-        size_t start = (size_t)(in.p - (const uint8_t *)bytes.data);
-        if (!reader_take(&in, len) || offset < start)
-            break;
-        end = start + len;
-        if (offset < end) {
-            (void)snprintf(ret_text, cap, "router %u of %u, byte %zu of its %llu", i + 1, routers,
-                           offset - start, (unsigned long long)len);
+    size_t end = (size_t)(in.p - (const uint8_t *)bytes.data);
+    if (in.failed || offset < end) {
+        (void)snprintf(ret_text, cap, "the head, byte %zu", offset);
+        return;
+    }
+    for (uint32_t i = 0; i < routers; i++) {
+        uint32_t arms = 0;
+        for (uint32_t k = 0; k < arms + 4; k++) {
+            struct reader part = take_part(&in);
+            size_t start = end, len = reader_left(&part);
+            end = (size_t)(in.p - (const uint8_t *)bytes.data);
+            if (k == 0)
+                arms = reader_u32(&part);
+            if (!in.failed && arms <= MAX_ARMS && offset >= end)
+                continue;
+            char name[32];
+            describe_part(k, arms, name, sizeof name);
+            (void)snprintf(ret_text, cap, "router %u of %u, %s, byte %zu of its %zu", i + 1,
+                           routers, name, offset - start, len + sizeof(uint64_t));
             return;
         }
     }
-    if (end && offset >= end) {
-        (void)snprintf(ret_text, cap, "the sessions, byte %zu", offset - end);
-        return;
-    }
-    (void)snprintf(ret_text, cap, "the head, byte %zu", offset);
+    (void)snprintf(ret_text, cap, "the sessions, byte %zu", offset - end);
 }
 
 /* ---- the invariant checker ---- */

@@ -1,6 +1,7 @@
 #include "state/model/model.h"
 
 #include "state/base/mem.h"
+#include "state/model/freeze.h"
 #include "state/model/model_build.h"
 #include "state/model/snapshot.h"
 #include "state/model/transfer.h"
@@ -193,9 +194,18 @@ static enum err reserve_tenants(struct model *m, const struct event_tenant *e)
     return m->spare_tenants ? OK : ERR_NOMEM;
 }
 
+static enum err reserve_entries(struct model *m, struct router *r, struct dedup *t, uint64_t more)
+{
+    uint64_t max = r->config.settings.dedup_max;
+    if (m->freeze && dedup_would_move(t, more, max))
+        freeze_before_move(m->freeze, r, t);
+    return dedup_reserve(t, more, max);
+}
+
 /* The arm that learns is the one that the decision's first report names, which may be ahead of this
  * one: a decision moves each test once, so the first report's turn here makes room for all. */
-static enum err reserve_outcome(struct router *r, const struct event_outcome *o, uint64_t ahead)
+static enum err reserve_outcome(struct model *m, struct router *r, const struct event_outcome *o,
+                                uint64_t ahead)
 {
     const struct dedup_entry *entry = dedup_find(&r->dedup, o->decision.id);
     const uint32_t uids[] = {o->decision.arm_uid, o->served_uid, entry ? entry->arm_uid : 0};
@@ -204,7 +214,7 @@ static enum err reserve_outcome(struct router *r, const struct event_outcome *o,
         if (a)
             TRY(drift_reserve(a, &r->config, ahead));
     }
-    return dedup_reserve(&r->dedup, ahead + 1, r->config.settings.dedup_max);
+    return reserve_entries(m, r, &r->dedup, ahead + 1);
 }
 
 static enum err reserve_residency(const struct model *m, const struct event_residency *e)
@@ -250,7 +260,7 @@ enum err model_reserve(struct model *m, const struct event *event, uint64_t ahea
         return reserve_arm(m, &event->u.arm);
     if (event->kind == EVENT_ACTIVATE) {
         struct router *r = model_router(m, event->u.activate.decision.router_uid);
-        return r ? dedup_reserve(&r->marks, ahead + 1, r->config.settings.dedup_max) : OK;
+        return r ? reserve_entries(m, r, &r->marks, ahead + 1) : OK;
     }
     if (event->kind == EVENT_SESSION)
         return sessions_make_room(m->sessions, ahead + 1);
@@ -260,7 +270,7 @@ enum err model_reserve(struct model *m, const struct event *event, uint64_t ahea
         return reserve_tenants(m, &event->u.tenant);
     if (event->kind == EVENT_OUTCOME) {
         struct router *r = model_router(m, event->u.outcome.decision.router_uid);
-        return r ? reserve_outcome(r, &event->u.outcome, ahead) : OK;
+        return r ? reserve_outcome(m, r, &event->u.outcome, ahead) : OK;
     }
     return OK;
 }

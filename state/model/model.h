@@ -14,6 +14,8 @@
 #include "state/model/trial.h"
 
 struct transfer;
+struct freeze;
+struct frozen_router;
 
 struct arm_name {
     char name[NAME_CAP];
@@ -60,6 +62,7 @@ struct router {
     struct budget_account account; /* Of settings.budget_metric. */
     struct residency residency;    /* epoch 0: no plan was made yet; may then be all zero. */
     bool touched;                  /* Since the last snapshot. Not state. */
+    struct frozen_router *frozen;  /* In the freeze that goes on (freeze.h). Not state. */
 };
 
 struct model {
@@ -81,6 +84,7 @@ struct model {
     struct transfer
         *spare_seed; /* What the arm to be added begins with; NULL: nothing that fits. */
     struct tenants *spare_tenants;
+    struct freeze *freeze; /* NULL: none goes on. Not state. */
 };
 
 MUST_USE enum err model_new(struct model **ret_model);
@@ -100,8 +104,7 @@ void model_encode(const struct model *m, struct buf *out);
 /* ERR_CORRUPT when the bytes are not a model; nothing is half-built. */
 MUST_USE enum err model_decode(struct slice bytes, struct model **ret_model,
                                struct err_detail *detail);
-/* What a person would call byte `offset` of the encoded form: "router default, arm gpt, rated P".
- */
+/* What a person would call byte `offset` of the encoded form: "router 1 of 2, arm 5 of 16, ...". */
 void model_describe_offset(struct slice bytes, size_t offset, char *ret_text, size_t cap);
 /* Everything finite, symmetric positive definite inverses, counts that agree: OK or the first
  * violation in words. The invariant checker of `verify`. */

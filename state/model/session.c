@@ -383,6 +383,11 @@ enum err sessions_hold(struct sessions *s, const struct event_session *e, int64_
     return OK;
 }
 
+bool sessions_holds(const struct sessions *s, const uint8_t id[ID_BYTES])
+{
+    return find_hold(s, id) != 0;
+}
+
 bool sessions_settle(struct sessions *s, uint32_t router_uid, const uint8_t id[ID_BYTES],
                      uint16_t counted, const double raw[MAX_METRICS], struct session_account *ret)
 {

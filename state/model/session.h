@@ -74,6 +74,8 @@ enum err sessions_check(const struct sessions *s, const struct event_session *e,
 /* The same, done. Drops expired sessions on its way. */
 enum err sessions_hold(struct sessions *s, const struct event_session *e, int64_t at_us,
                        struct session_account *ret_account);
+/* Whether the decision has a reservation. */
+bool sessions_holds(const struct sessions *s, const uint8_t id[ID_BYTES]);
 /* A report of this decision gave new values: bit m of `counted`, raw[m]. If there is a reservation
  * and its metric is among them it is replaced by the true cost. Whether it was. */
 bool sessions_settle(struct sessions *s, uint32_t router_uid, const uint8_t id[ID_BYTES],

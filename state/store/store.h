@@ -139,6 +139,12 @@ MUST_USE enum err store_generation_mark_base(struct store *s, uint64_t id, bool 
                                              struct err_detail *detail);
 /* Deletes in bounded transactions. ERR_INVALID: the current one, or a base. */
 MUST_USE enum err store_generation_drop(struct store *s, uint64_t id, struct err_detail *detail);
+/* The same for who must not wait: one small transaction, after which nobody sees it; its chunks go
+ * by store_generation_sweep, or at the next begin or open. */
+MUST_USE enum err store_generation_release(struct store *s, uint64_t id, struct err_detail *detail);
+/* One bounded transaction: deletes chunks that belong to no generation. *ret_done: none is left. */
+MUST_USE enum err store_generation_sweep(struct store *s, bool *ret_done,
+                                         struct err_detail *detail);
 
 /* ---- settings ---- */
 

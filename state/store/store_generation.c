@@ -190,6 +190,27 @@ enum err store_drop_orphans(struct env *e, uint64_t spare, struct err_detail *de
     }
 }
 
+enum err store_generation_sweep(struct store *s, bool *ret_done, struct err_detail *detail)
+{
+    struct next_chunk c = {.from = 1};
+    enum err e;
+    *ret_done = false;
+    pthread_mutex_lock(&s->generation_lock);
+    while ((e = env_read(s->env, find_chunk, &c, detail)) == OK && c.id != 0) {
+        if (!c.claimed && c.id != s->building.id) {
+            struct chunk_range range = {c.id, 0};
+            e = env_write(s->env, delete_chunks, &range, detail);
+            break;
+        }
+        if (c.id == UINT64_MAX)
+            break;
+        c.from = c.id + 1;
+    }
+    *ret_done = e == OK && (c.id == 0 || c.id == UINT64_MAX);
+    pthread_mutex_unlock(&s->generation_lock);
+    return e;
+}
+
 /* ---- build ---- */
 
 static enum err next_id(struct txn *t, void *ctx)
@@ -472,6 +493,14 @@ static enum err delete_row(struct txn *t, void *ctx)
                        (unsigned long long)*id, g.base ? "a base" : "the current one");
     return txn_del_range(t, TABLE_GENERATION, (struct slice){own, sizeof own},
                          (struct slice){own, sizeof own}, 1, &n);
+}
+
+enum err store_generation_release(struct store *s, uint64_t id, struct err_detail *detail)
+{
+    pthread_mutex_lock(&s->generation_lock);
+    enum err e = env_write(s->env, delete_row, &id, detail);
+    pthread_mutex_unlock(&s->generation_lock);
+    return e;
 }
 
 enum err store_generation_drop(struct store *s, uint64_t id, struct err_detail *detail)

@@ -111,6 +111,27 @@ void box_checkpoint(struct box *b)
         must(ledger_checkpoint_step(b->ledger, &done, &detail), &detail);
 }
 
+bool box_checkpoint_step(struct box *b)
+{
+    struct err_detail detail = {""};
+    bool done = false;
+    if (ledger_checkpoint_running(b->ledger))
+        must(ledger_checkpoint_step(b->ledger, &done, &detail), &detail);
+    else
+        must(ledger_checkpoint_begin(b->ledger, 1, &detail), &detail);
+    return done;
+}
+
+size_t box_state_bytes(struct box *b)
+{
+    struct buf bytes;
+    buf_init(&bytes);
+    pool_must(ledger_encode(b->ledger, &bytes), "the state's bytes");
+    size_t n = bytes.len;
+    buf_done(&bytes);
+    return n;
+}
+
 void box_reopen(struct box *b, struct ledger_recovery *ret)
 {
     ledger_close(b->ledger);

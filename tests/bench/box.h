@@ -22,6 +22,10 @@ void box_free(struct box *b);
 /* One commit of n outcomes. */
 void box_report(struct box *b, uint32_t n);
 void box_checkpoint(struct box *b);
+/* Begins one, or does its next step, as the writer does between two batches; whether it is done. */
+bool box_checkpoint_step(struct box *b);
+/* Of a checkpoint. */
+size_t box_state_bytes(struct box *b);
 /* Closes, and opens again. */
 void box_reopen(struct box *b, struct ledger_recovery *ret);
 /* What the state takes on the disk. */

@@ -5,6 +5,9 @@
  *       commits of 1, 16, 128 and 1,024 outcomes through the ledger: encoded, checked, journalled
  *       with one fsync, folded. By the clock, since it is the disk that is waited for; `cpu` is the
  *       thread's part of it.
+ *   shunt-bench journal --checkpoints N [--outcomes N] [--arms N --d D] [--rounds N] [--json]
+ *       after so many outcomes, how long 16 more wait for their acknowledgement, at most, while N
+ *       checkpoints are written: a step of one and the commit. And how long without.
  *   shunt-bench recover [--arms N --d D] [--outcomes N] [--quick] [--json]
  *       opening a directory whose journal holds so many outcomes, without a checkpoint and with one
  * $TMPDIR, or /tmp, says which disk. */

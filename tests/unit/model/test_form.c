@@ -1,5 +1,7 @@
+#include "state/base/mem.h"
 #include "state/base/rng.h"
 #include "state/math/packed.h"
+#include "state/model/freeze.h"
 #include "state/model/snapshot.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/model/given.h"
@@ -20,7 +22,7 @@ struct life {
     uint32_t decisions_n;
 };
 
-static void life_open(struct life *l, uint64_t seed)
+static void life_open_as(struct life *l, uint64_t seed, enum aggregation aggregation)
 {
     struct router_config c;
     memset(l, 0, sizeof *l);
@@ -31,10 +33,16 @@ static void life_open(struct life *l, uint64_t seed)
     c.settings.dedup_max = 1000;
     c.settings.cooldown_failures = 2;
     c.settings.gamma = seed % 2 ? 1 : .97;
+    c.settings.aggregation = aggregation;
     c.settings.drift_policy = (enum drift_policy)(seed % 3);
     given_open(&l->g, &c);
     given_arm(&l->g, "a");
     given_arm(&l->g, "b");
+}
+
+static void life_open(struct life *l, uint64_t seed)
+{
+    life_open_as(l, seed, AGGREGATE_FIRST);
 }
 
 static struct event *fresh(struct life *l, enum event_kind kind)
@@ -270,6 +278,233 @@ static void a_model_that_goes_through_its_bytes_at_any_point_ends_with_the_same_
     free(broken);
 }
 
+/* ---- frozen ---- */
+
+/* What a life does not meet otherwise. */
+static void live_rare(struct life *l, uint64_t s)
+{
+    struct router *r = l->g.router;
+    const struct arm *a = r->arms[rng_below(s, 90, r->arms_n)];
+    struct decision d = given_decision(&l->g, a->uid, s);
+    struct event *ev;
+    switch (rng_below(s, 91, 7)) {
+    case 0: /* The arm in a new version, like another or from nothing. */
+        ev = fresh(l, EVENT_ARM_ADD);
+        ev->u.arm.router_uid = r->uid;
+        ev->u.arm.config = a->config;
+        ev->u.arm.replace = true;
+        ev->u.arm.strength = 5;
+        ev->u.arm.like_uid = rng_below(s, 92, 2) ? r->arms[0]->uid : 0;
+        break;
+    case 1:
+        ev = fresh(l, EVENT_ARM_ADD);
+        ev->u.arm.router_uid = r->uid;
+        (void)snprintf(ev->u.arm.config.name, NAME_CAP, "x%d", (int)rng_below(s, 93, 3));
+        ev->u.arm.strength = 5;
+        ev->u.arm.like_uid = a->uid;
+        break;
+    case 2:
+        ev = fresh(l, EVENT_ARM_UPDATE);
+        ev->u.arm.router_uid = r->uid;
+        ev->u.arm.config = a->config;
+        ev->u.arm.config.prior_mask = 31;
+        break;
+    case 3:
+        ev = fresh(l, EVENT_ARM_PRICE);
+        ev->u.price = (struct event_arm_price){
+            .router_uid = r->uid, .arm_uid = a->uid, .metric = 2, .factor = 2, .z_scale = .9};
+        break;
+    case 4:
+        ev = fresh(l, EVENT_SWEEP);
+        ev->u.sweep.router_uid = r->uid;
+        ev->u.sweep.until_us = l->g.now_us;
+        ev->u.sweep.found = 1;
+        break;
+    case 5:
+        ev = fresh(l, EVENT_ACTIVATE);
+        d.deferred = 1;
+        ev->u.activate.decision = d;
+        break;
+    default: /* Another arm answered. */
+        ev = fresh(l, EVENT_OUTCOME);
+        ev->u.outcome.decision = d;
+        ev->u.outcome.served_uid = r->arms[0]->uid;
+        ev->u.outcome.metrics_n = 1;
+        ev->u.outcome.metrics[0] = (struct outcome_metric){1, .25, .25};
+        (void)snprintf(ev->u.outcome.source, NAME_CAP, "judge");
+        break;
+    }
+    given_fold(&l->g);
+}
+
+/* How far the reading of a freeze is, and what it must come to. */
+struct reading {
+    struct freeze *freeze;
+    struct buf wanted, got;
+    uint64_t finished, changed; /* Freezes read; of these, while the model became another. */
+};
+
+static void reading_begin(struct reading *r, struct life *l)
+{
+    r->wanted = given_bytes(&l->g);
+    buf_reset(&r->got);
+    assert_int_equal(freeze_begin(l->g.model, &r->freeze), OK);
+    struct freeze *second;
+    assert_int_equal(freeze_begin(l->g.model, &second), ERR_EXISTS);
+}
+
+static void reading_end(struct reading *r, struct life *l)
+{
+    assert_int_equal(r->got.len, r->wanted.len);
+    for (size_t i = 0; i < r->got.len; i++) {
+        char where[128];
+        if (r->got.data[i] == r->wanted.data[i])
+            continue;
+        model_describe_offset((struct slice){r->wanted.data, r->wanted.len}, i, where,
+                              sizeof where);
+        fail_msg("seed %d, step %d: %s", (int)l->seed, (int)l->step, where);
+    }
+    struct buf now = given_bytes(&l->g);
+    r->changed += now.len != r->got.len || memcmp(now.data, r->got.data, now.len) != 0;
+    r->finished++;
+    buf_done(&now);
+    buf_done(&r->wanted);
+    freeze_end(r->freeze);
+    r->freeze = NULL;
+    assert_null(l->g.model->freeze);
+    assert_null(l->g.router->frozen);
+}
+
+/* A few more bytes, at times all of them; or the model is let go first. */
+static void reading_step(struct reading *r, struct life *l, uint64_t s)
+{
+    bool done;
+    size_t more = rng_below(s, 1, 20) ? rng_below(s, 2, 20000) : SIZE_MAX / 2;
+    if (rng_below(s, 3, 200) == 0)
+        freeze_detach(r->freeze);
+    assert_int_equal(freeze_next(r->freeze, r->got.len + more, &r->got, &done), OK);
+    if (done)
+        reading_end(r, l);
+}
+
+static void a_frozen_model_is_read_as_it_stood_whatever_is_folded_meanwhile(void **state)
+{
+    (void)state;
+    struct life *l = malloc(sizeof *l);
+    struct reading r = {NULL};
+    assert_non_null(l);
+    for (uint64_t seed = 1; seed < 13; seed++) {
+        life_open_as(l, seed, seed % 4 == 3 ? AGGREGATE_SUM : AGGREGATE_FIRST);
+        for (uint64_t i = 0; i < EVENTS; i++) {
+            uint64_t s = rng_mix(seed + 100, i);
+            if (r.freeze && rng_below(s, 0, 4) == 0)
+                reading_step(&r, l, s);
+            else if (!r.freeze && rng_below(s, 0, 6) == 0)
+                reading_begin(&r, l);
+            if (rng_below(s, 4, 12) == 0)
+                live_rare(l, s);
+            life_step(l);
+        }
+        bool done = false;
+        if (r.freeze) {
+            assert_int_equal(freeze_next(r.freeze, SIZE_MAX, &r.got, &done), OK);
+            assert_true(done);
+            reading_end(&r, l);
+        }
+        given_close(&l->g);
+    }
+    assert_true(r.finished > 300);
+    assert_true(r.changed > 290);
+    buf_done(&r.got);
+    free(l);
+}
+
+static void a_router_that_is_removed_is_read_as_it_stood(void **state)
+{
+    (void)state;
+    struct life *l = malloc(sizeof *l);
+    struct reading r = {NULL};
+    bool done;
+    assert_non_null(l);
+    life_open(l, 3);
+    for (int i = 0; i < 500; i++)
+        life_step(l);
+    r.wanted = given_bytes(&l->g);
+    assert_int_equal(freeze_begin(l->g.model, &r.freeze), OK);
+    assert_int_equal(freeze_next(r.freeze, 3000, &r.got, &done), OK);
+    assert_false(done);
+    fresh(l, EVENT_ROUTER_REMOVE)->u.router_uid = l->g.router->uid;
+    given_fold(&l->g);
+    assert_int_equal(l->g.model->routers_n, 0);
+    struct event *ev = fresh(l, EVENT_ROUTER_CREATE);
+    given_config(&ev->u.router);
+    given_fold(&l->g);
+    l->g.router = l->g.model->routers[0];
+    assert_int_equal(freeze_next(r.freeze, SIZE_MAX, &r.got, &done), OK);
+    assert_true(done);
+    reading_end(&r, l);
+    buf_done(&r.got);
+    given_close(&l->g);
+    free(l);
+}
+
+/* Folding goes on; reading says that it is of no use. */
+static void without_memory_a_freeze_says_so_and_folding_goes_on(void **state)
+{
+    (void)state;
+    struct life *l = malloc(sizeof *l), *undisturbed = malloc(sizeof *undisturbed);
+    struct freeze *f = NULL;
+    bool done, failed = false;
+    assert_non_null(l);
+    assert_non_null(undisturbed);
+    for (long n = 1; n < 40; n++) {
+        life_open(l, 6);
+        life_open(undisturbed, 6);
+        for (int i = 0; i < 200; i++) {
+            life_step(l);
+            life_step(undisturbed);
+        }
+        mem_fail_nth(n);
+        enum err e = freeze_begin(l->g.model, &f);
+        if (e == OK) {
+            struct decision d = l->decisions[0];
+            double z[MAX_METRICS] = {.5};
+            struct event *ev = fresh(l, EVENT_OUTCOME);
+            ev->at_us = l->g.now_us;
+            ev->u.outcome.decision = d;
+            ev->u.outcome.metrics_n = 1;
+            ev->u.outcome.metrics[0] = (struct outcome_metric){1, z[0], z[0]};
+            freeze_before(f, ev);
+            freeze_detach(f);
+            struct buf out;
+            buf_init(&out);
+            e = freeze_next(f, SIZE_MAX, &out, &done);
+            buf_done(&out);
+            freeze_end(f);
+        }
+        mem_fail_nth(0);
+        assert_true(e == OK || e == ERR_NOMEM);
+        failed = failed || e == ERR_NOMEM;
+        assert_null(l->g.model->freeze);
+        for (int i = 0; i < 100; i++) {
+            life_step(l);
+            life_step(undisturbed);
+        }
+        struct buf a = given_bytes(&l->g), b = given_bytes(&undisturbed->g);
+        assert_int_equal(a.len, b.len);
+        assert_memory_equal(a.data, b.data, a.len);
+        buf_done(&a);
+        buf_done(&b);
+        given_close(&l->g);
+        given_close(&undisturbed->g);
+    }
+#ifdef SHUNT_FAULTS
+    assert_true(failed);
+#endif
+    free(l);
+    free(undisturbed);
+}
+
 static struct buf some_bytes(void)
 {
     struct life *l = malloc(sizeof *l);
@@ -338,6 +573,13 @@ static void describe_offset_names_the_router_of_a_byte(void **state)
     assert_non_null(strstr(text, "head"));
     model_describe_offset((struct slice){b.data, b.len}, b.len / 2, text, sizeof text);
     assert_non_null(strstr(text, "router 1 of 1"));
+    bool arm = false, reports = false;
+    for (size_t i = 0; i < b.len; i += 50) {
+        model_describe_offset((struct slice){b.data, b.len}, i, text, sizeof text);
+        arm = arm || strstr(text, "arm 2 of ");
+        reports = reports || strstr(text, "reports, byte ");
+    }
+    assert_true(arm && reports);
     model_describe_offset((struct slice){b.data, b.len}, b.len - 1, text, sizeof text);
     assert_non_null(strstr(text, "the sessions, byte "));
     buf_done(&b);
@@ -443,6 +685,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_that_goes_through_its_bytes_at_any_point_ends_with_the_same_bytes),
+        cmocka_unit_test(a_frozen_model_is_read_as_it_stood_whatever_is_folded_meanwhile),
+        cmocka_unit_test(a_router_that_is_removed_is_read_as_it_stood),
+        cmocka_unit_test(without_memory_a_freeze_says_so_and_folding_goes_on),
         cmocka_unit_test(bytes_cut_anywhere_are_corrupt_and_say_where),
         cmocka_unit_test(flipped_bytes_are_refused_or_make_a_model_that_can_be_read),
         cmocka_unit_test(describe_offset_names_the_router_of_a_byte),

@@ -612,6 +612,39 @@ static void bases_that_hold_it_are_never_folded_from(void **unused)
     close_scene(&clean);
 }
 
+/* The checkpoint that is being written is of the model that goes; it becomes current and nothing
+ * that was forgotten comes back by it. */
+static void a_source_is_forgotten_while_a_checkpoint_is_written(void **unused)
+{
+    (void)unused;
+    struct scene s, clean;
+    for (int steps = 0; steps < 3; steps++) {
+        bool done = false;
+        open_scene(&s, true, AGGREGATE_FIRST);
+        open_scene(&clean, false, AGGREGATE_FIRST);
+        live_through(&s, 0, 300);
+        live_through(&clean, 0, 310);
+        uint64_t position = ledger_durable(s.l);
+        assert_int_equal(ledger_checkpoint_begin(s.l, s.now_us, &s.detail), OK);
+        for (int i = 0; i < steps; i++)
+            assert_int_equal(ledger_checkpoint_step(s.l, &done, &s.detail), OK);
+        assert_false(done);
+        forget(&s, "judge");
+        s.poisoned = false;
+        live_through(&s, 300, 310);
+        while (!done)
+            assert_int_equal(ledger_checkpoint_step(s.l, &done, &s.detail), OK);
+        assert_int_equal(ledger_checkpoint_position(s.l), position);
+        assert_true(same(&s, &clean));
+        assert_verified(&s);
+        reopen(&s);
+        assert_true(same(&s, &clean));
+        assert_verified(&s);
+        close_scene(&s);
+        close_scene(&clean);
+    }
+}
+
 /* ---- money ---- */
 
 static const struct budget_account *account(struct scene *s)
@@ -691,6 +724,7 @@ int main(void)
         cmocka_unit_test(a_forgotten_report_sent_again_is_a_duplicate),
         cmocka_unit_test(what_lies_before_the_base_is_counted_and_stays),
         cmocka_unit_test(bases_that_hold_it_are_never_folded_from),
+        cmocka_unit_test(a_source_is_forgotten_while_a_checkpoint_is_written),
         cmocka_unit_test(true_costs_that_it_brought_go_back_to_the_account),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

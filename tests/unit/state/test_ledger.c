@@ -6,9 +6,12 @@
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/store/scratch.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 enum { D = 4 };
 static const int64_t start_us = 1700000000000000;
@@ -267,6 +270,104 @@ static void a_checkpoint_that_was_not_finished_leaves_the_one_before(void **stat
     close_scene(&s);
 }
 
+struct counted {
+    uint64_t n, first, last;
+};
+
+static enum err count_record(void *ctx, uint64_t position, struct slice record)
+{
+    struct counted *c = ctx;
+    assert_true(record.len > 0);
+    c->first = c->n++ ? c->first : position;
+    c->last = position;
+    return OK;
+}
+
+/* Reports, steps of a checkpoint in between, and death after the k-th; 3: it was done by then. */
+_Noreturn static void die_after_step(struct scene *s, uint64_t next, uint64_t k)
+{
+    bool done = false;
+    open_ledger(s);
+    if (ledger_checkpoint_begin(s->l, s->now_us, &s->detail) != OK)
+        _exit(1);
+    for (uint64_t i = 0; i < k; i++) {
+        learn(s, next + i, 1);
+        if (ledger_checkpoint_step(s->l, &done, &s->detail) != OK)
+            _exit(2);
+    }
+    if (done)
+        _exit(3);
+    (void)raise(SIGKILL);
+    _exit(4);
+}
+
+/* Whatever was there when it died, what is folded from a checkpoint is what is folded from nothing;
+ * and the checkpoint is the former one or the new one. */
+static void killed_after_any_step_of_a_checkpoint_it_starts_with_the_same_bytes(void **state)
+{
+    (void)state;
+    struct scene s;
+    uint64_t next = 0, fresh_ones = 0, former_ones = 0, k = 0;
+    open_scene(&s);
+    for (; next < 8000; next += 2000) /* Of several chunks. */
+        learn(&s, next, 2000);
+    checkpoint(&s);
+    learn(&s, next++, 1);
+    for (bool all = false; !all; k++) {
+        uint64_t former = ledger_checkpoint_position(s.l), now = ledger_durable(s.l);
+        ledger_close(s.l);
+        s.l = NULL;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            die_after_step(&s, next, k);
+        int status = 0;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        all = WIFEXITED(status) && WEXITSTATUS(status) == 3;
+        assert_true(all || (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL));
+        next += k;
+        open_ledger(&s);
+        assert_int_equal(ledger_durable(s.l), now + k);
+        uint64_t position = ledger_checkpoint_position(s.l);
+        assert_true(position == former || position == now);
+        former_ones += position == former;
+        fresh_ones += position == now;
+        assert_int_equal(s.recovery.folded, now + k - position);
+        struct ledger_verdict v = verify(&s);
+        if (!v.ok)
+            fail_msg("%s", v.text);
+        assert_int_equal(v.base_position, 0);
+    }
+    assert_true(k > 6 && former_ones > 3 && fresh_ones > 1);
+    close_scene(&s);
+}
+
+static void the_journal_is_trimmed_in_steps(void **state)
+{
+    (void)state;
+    struct scene s;
+    uint64_t steps = 0;
+    bool done;
+    open_scene(&s);
+    ledger_close(s.l);
+    s.o.journal_max_bytes = 1;
+    open_ledger(&s);
+    for (uint64_t i = 0; i < 10000; i += 2000)
+        learn(&s, i, 2000);
+    checkpoint(&s);
+    learn(&s, 10000, 1);
+    assert_int_equal(ledger_tick(s.l, s.now_us, &s.detail), OK);
+    for (; ledger_checkpoint_running(s.l); steps++)
+        assert_int_equal(ledger_checkpoint_step(s.l, &done, &s.detail), OK);
+    assert_true(steps > 1);
+    struct counted c = {0};
+    assert_int_equal(ledger_records(s.l, 0, UINT64_MAX, count_record, &c, &s.detail), OK);
+    assert_int_equal(c.first, 10003);
+    assert_int_equal(c.n, 1);
+    assert_true(verify(&s).ok);
+    close_scene(&s);
+}
+
 static void a_bad_record_in_a_batch_is_refused_and_the_others_are_journalled(void **state)
 {
     (void)state;
@@ -394,19 +495,6 @@ static void a_trimmed_journal_still_verifies_from_its_base(void **state)
     }
     assert_true(last_base > 300); /* It was trimmed, more than once. */
     close_scene(&s);
-}
-
-struct counted {
-    uint64_t n, first, last;
-};
-
-static enum err count_record(void *ctx, uint64_t position, struct slice record)
-{
-    struct counted *c = ctx;
-    assert_true(record.len > 0);
-    c->first = c->n++ ? c->first : position;
-    c->last = position;
-    return OK;
 }
 
 static void the_journal_is_read_again_from_a_time_on_and_from_its_base(void **state)
@@ -653,6 +741,8 @@ int main(void)
         cmocka_unit_test(a_checkpoint_and_the_tail_after_it_give_the_same_bytes),
         cmocka_unit_test(commits_go_on_while_a_checkpoint_is_written_in_steps),
         cmocka_unit_test(a_checkpoint_that_was_not_finished_leaves_the_one_before),
+        cmocka_unit_test(killed_after_any_step_of_a_checkpoint_it_starts_with_the_same_bytes),
+        cmocka_unit_test(the_journal_is_trimmed_in_steps),
         cmocka_unit_test(a_bad_record_in_a_batch_is_refused_and_the_others_are_journalled),
         cmocka_unit_test(a_batch_of_nothing_but_refusals_writes_nothing),
         cmocka_unit_test(verify_folds_the_journal_again_and_agrees),
