@@ -262,6 +262,35 @@ static void a_generation_is_current_after_commit_and_not_before(void **state)
                      ERR_NOT_FOUND);
 }
 
+static void a_released_generation_is_gone_at_once_and_its_chunks_in_steps(void **state)
+{
+    struct fixture *f = *state;
+    struct store_generation g[STORE_GENERATIONS_MAX];
+    size_t n = 9;
+    uint64_t id = 0, current = 0, building = 0, chunks = 0;
+    bool done = false;
+    assert_ok(f, scratch_append(f->s, 10, &f->detail));
+    put_generation(f, 5, 150, &id);
+    put_generation(f, 10, 3, &current);
+    assert_int_equal(store_generation_release(f->s, current, &f->detail), ERR_INVALID);
+    assert_ok(f, store_generation_release(f->s, id, &f->detail));
+    assert_int_equal(store_generation_release(f->s, id, &f->detail), ERR_NOT_FOUND);
+    assert_ok(f, store_generation_list(f->s, g, &n, &f->detail));
+    assert_int_equal(n, 1);
+    uint64_t steps = 0;
+    for (; !done; steps++)
+        assert_ok(f, store_generation_sweep(f->s, &done, &f->detail));
+    assert_int_equal(steps, 4); /* 64, 64 and 22 chunks; then there is nothing. */
+    assert_ok(f, store_generation_begin(f->s, 10, 1, &building, &f->detail));
+    struct slice chunk = {"abc", 3};
+    assert_ok(f, store_generation_put(f->s, building, 0, &chunk, 1, &f->detail));
+    assert_ok(f, store_generation_sweep(f->s, &done, &f->detail)); /* Not what is being built. */
+    assert_true(done);
+    assert_ok(f, store_generation_commit(f->s, building, 1, 0, &f->detail));
+    assert_ok(f, store_generation_read(f->s, current, scratch_expect, &chunks, &f->detail));
+    assert_int_equal(chunks, 3);
+}
+
 static void a_generation_with_a_hole_is_not_committed(void **state)
 {
     struct fixture *f = *state;
@@ -582,6 +611,7 @@ int main(void)
         TEST(a_small_map_grows_unseen),
         TEST(the_map_grows_under_live_readers),
         TEST(a_generation_is_current_after_commit_and_not_before),
+        TEST(a_released_generation_is_gone_at_once_and_its_chunks_in_steps),
         TEST(a_generation_with_a_hole_is_not_committed),
         TEST(a_generation_beyond_the_journal_or_a_second_one_is_refused),
         TEST(dropping_spares_the_current_one_and_the_bases),
