@@ -391,7 +391,7 @@ static void a_frozen_model_is_read_as_it_stood_whatever_is_folded_meanwhile(void
 {
     (void)state;
     struct life *l = malloc(sizeof *l);
-    struct reading r = {NULL};
+    struct reading r = {.freeze = NULL};
     assert_non_null(l);
     for (uint64_t seed = 1; seed < 13; seed++) {
         life_open_as(l, seed, seed % 4 == 3 ? AGGREGATE_SUM : AGGREGATE_FIRST);
@@ -423,7 +423,7 @@ static void a_router_that_is_removed_is_read_as_it_stood(void **state)
 {
     (void)state;
     struct life *l = malloc(sizeof *l);
-    struct reading r = {NULL};
+    struct reading r = {.freeze = NULL};
     bool done;
     assert_non_null(l);
     life_open(l, 3);
