@@ -206,7 +206,7 @@ static enum err open_replicas(struct reconciler *r, const struct reconciler_conf
             return one.text[0] ? err_say(detail, e, "replica %s: %s", from->name, one.text) : e;
         r->posts[i].r = r;
         memcpy(r->posts[i].view.name, from->name, strlen(from->name) + 1);
-        r->posts[i].view.scratch_slot = -1;
+        r->posts[i].view.scratch_slot = c->kind == ENGINE_LLAMACPP ? (int32_t)c->slots : -1;
         r->n = i + 1;
     }
     return OK;

@@ -6,16 +6,34 @@
 #include <stdio.h>
 #include <string.h>
 
-static void say_why(const struct resident *r, const struct controller_arm_view *v,
+/* The latest sentence of a replica that is to hold it and will not. */
+static const char *refusal(const struct resident *r, uint32_t uid)
+{
+    for (size_t k = 0; k < r->rows_cap && r->rows[k].uid; k++)
+        if (r->rows[k].uid == uid && r->rows[k].phase == ENGINE_FAILED)
+            return r->rows[k].error;
+    return NULL;
+}
+
+static void say_why(const struct resident *r, const struct controller_arm_view *v, uint32_t uid,
                     struct adapter_info *ret)
 {
     const struct cache_policy_ops *ops = controller_policy(r->controller);
     const struct residency *state = controller_state(r->controller);
     size_t cap = sizeof ret->why;
-    if (!v->adapter)
+    const char *refused = v->desired ? refusal(r, uid) : NULL;
+    if (refused) /* Before what the plan thinks of it: it cannot be had. */
+        (void)snprintf(ret->why, cap, "its engine has not loaded it: %.*s",
+                       EXCLUDED_DETAIL_CAP - 32, refused);
+    else if (!v->adapter)
         (void)snprintf(ret->why, cap, "a base model: always there");
-    else if (v->pinned)
+    else if (v->pinned && v->desired)
         (void)snprintf(ret->why, cap, "pinned");
+    else if (v->pinned && state->epoch == 0)
+        (void)snprintf(ret->why, cap, "pinned: the first plan, after %llu requests, has it loaded",
+                       (unsigned long long)state->length);
+    else if (v->pinned)
+        (void)snprintf(ret->why, cap, "pinned, but the replicas that are up have no room for it");
     else if (ret->paused)
         (void)snprintf(ret->why, cap, "paused: nobody is sent to it");
     else if (v->owed)
@@ -59,7 +77,7 @@ static void fill_adapter(const struct resident *r, const struct arm_view *arm,
     ret->pulls = v.pulls;
     ret->misses = v.misses;
     ret->waiting = v.waiting;
-    say_why(r, &v, ret);
+    say_why(r, &v, arm->uid, ret);
 }
 
 static void fill_replicas(const struct resident *r, struct adapter_plan *ret)
