@@ -419,6 +419,41 @@ static void a_frozen_model_is_read_as_it_stood_whatever_is_folded_meanwhile(void
     free(l);
 }
 
+static void new_reports(struct life *l, uint64_t from, uint64_t n)
+{
+    const double z[MAX_METRICS] = {.5};
+    for (uint64_t i = from; i < from + n; i++) {
+        struct decision d = given_decision(&l->g, l->g.router->arms[0]->uid, i);
+        given_report(&l->g, &d, 1, z, OUTCOME_OK);
+    }
+}
+
+/* The oldest are gone, so that its ring begins in the middle: growing moves all the others. */
+static void a_table_that_grows_is_read_as_it_stood(void **state)
+{
+    (void)state;
+    struct life *l = malloc(sizeof *l);
+    struct reading r = {.freeze = NULL};
+    bool done;
+    assert_non_null(l);
+    life_open(l, 1);
+    const struct dedup *t = &l->g.router->dedup;
+    new_reports(l, 0, 200);
+    l->g.now_us += INT64_C(400) * 86400 * 1000000;
+    new_reports(l, 200, 150);
+    assert_true(t->head > 0 && t->n == 150);
+    uint64_t capacity = t->capacity;
+    reading_begin(&r, l);
+    new_reports(l, 350, 300);
+    assert_true(t->capacity > capacity);
+    assert_int_equal(freeze_next(r.freeze, SIZE_MAX, &r.got, &done), OK);
+    assert_true(done);
+    reading_end(&r, l);
+    buf_done(&r.got);
+    given_close(&l->g);
+    free(l);
+}
+
 static void a_router_that_is_removed_is_read_as_it_stood(void **state)
 {
     (void)state;
@@ -686,6 +721,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_model_that_goes_through_its_bytes_at_any_point_ends_with_the_same_bytes),
         cmocka_unit_test(a_frozen_model_is_read_as_it_stood_whatever_is_folded_meanwhile),
+        cmocka_unit_test(a_table_that_grows_is_read_as_it_stood),
         cmocka_unit_test(a_router_that_is_removed_is_read_as_it_stood),
         cmocka_unit_test(without_memory_a_freeze_says_so_and_folding_goes_on),
         cmocka_unit_test(bytes_cut_anywhere_are_corrupt_and_say_where),
