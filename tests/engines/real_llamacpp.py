@@ -147,7 +147,7 @@ class Real(Case):
             try:
                 state = self.state()
             except harness.grpc.RpcError as error:  # The slow loop has not come to it yet.
-                self.assertEqual(error.code(), harness.grpc.StatusCode.RESOURCE_EXHAUSTED)
+                self.assertIn("not come to this router yet", error.details())
             if state and holds(state):
                 return state
             time.sleep(.02)
@@ -172,7 +172,8 @@ class Real(Case):
                            "not loaded")
         ticks = state.plan.replicas[0].ticks
         return self.until(lambda s: s.plan.replicas[0].ticks > ticks + 1
-                          and s.plan.replicas[0].converged, "not confirmed")
+                          and s.plan.replicas[0].converged
+                          and len(self.residents(s)) == s.plan.desired, "not confirmed")
 
     def ctl(self, *args):
         done = subprocess.run([harness.SHUNTCTL, "--server", "unix:" + self.s.socket,
@@ -211,10 +212,14 @@ class Real(Case):
         for i in range(n):
             self.s.report(self.s.route(features=[float(i % 2), 0.0]), reward=.5)
 
+    @staticmethod
+    def residents(state):
+        return [a.arm_id for a in state.adapters if a.adapter.path
+                and a.residence == harness.pb.router.RESIDENCE_RESIDENT]
+
     def assert_desired_is_actual(self, engine, state):
         desired = sorted(a.arm_id for a in state.adapters if a.adapter.path and a.desired)
-        resident = sorted(a.arm_id for a in state.adapters if a.adapter.path
-                          and a.residence == harness.pb.router.RESIDENCE_RESIDENT)
+        resident = sorted(self.residents(state))
         ran = engine.ran()[:SLOTS]
         self.assertEqual(resident, desired)
         self.assertEqual(sorted(n for one in ran for n in one), desired, ran)
@@ -335,10 +340,9 @@ class Real(Case):
         self.router(engine, slots=3, pinned=(PINNED, "chat"))
         self.until_planned(lambda: self.decide(EPOCH))
         state = self.until(lambda s: any("have no room for it" in a.why for a in s.adapters)
-                           and s.plan.replicas[0].converged, "not said")
+                           and self.residents(s), "not said")
         self.assertEqual(state.plan.replicas[0].slots, 1)
-        held = [a.arm_id for a in state.adapters if a.adapter.path
-                and a.residence == harness.pb.router.RESIDENCE_RESIDENT]
+        held = self.residents(state)
         self.assertEqual(engine.ran()[:1], [held])
         for _ in range(10):
             d = self.s.route(features=[1.0, 0.0])
