@@ -1,6 +1,7 @@
 #include "tests/bench/box.h"
 
-#include <ftw.h>
+#include "tests/flow/server.h"
+
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,20 +73,12 @@ void box_new(struct box *b, uint32_t arms, uint32_t d)
     declare(b);
 }
 
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-    (void)st;
-    (void)type;
-    (void)ftw;
-    return remove(path);
-}
-
 void box_free(struct box *b)
 {
     ledger_close(b->ledger);
     pool_close(&b->pool);
     buf_done(&b->records);
-    (void)nftw(b->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    server_remove_dir(b->dir);
 }
 
 void box_report(struct box *b, uint32_t n)

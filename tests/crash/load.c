@@ -2,6 +2,7 @@
 
 #include "state/base/rng.h"
 #include "tests/crash/steward.h"
+#include "tests/flow/server.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -9,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { CLIENTS_MAX = 64, OPEN_MAX = 64, CANCELLED = 1, GRPC_RESOURCE_EXHAUSTED = 8 };
 enum known { UNTOLD, DOUBTFUL, ACKED };
@@ -260,17 +260,11 @@ static void *client_run(void *arg)
     return NULL;
 }
 
-static void nap_ms(long ms)
-{
-    struct timespec t = {ms / 1000, ms % 1000 * 1000000L};
-    (void)nanosleep(&t, NULL);
-}
-
 static void *steward_run(void *arg)
 {
     struct load *l = arg;
     while (!atomic_load(&l->stop) && steward_act(&l->steward, l->admin))
-        nap_ms((long)rng_below(l->steward.seed, l->steward.turn++, 40));
+        server_nap_ms((long)rng_below(l->steward.seed, l->steward.turn++, 40));
     return NULL;
 }
 
@@ -324,7 +318,7 @@ bool load_begin(struct load *l, const char *router, const char *admin)
 void load_wait(struct load *l, uint64_t reports)
 {
     while (atomic_load(&l->acked_now) < reports && atomic_load(&l->ended) < l->clients_n)
-        nap_ms(1);
+        server_nap_ms(1);
 }
 
 bool load_end(struct load *l)

@@ -8,16 +8,9 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { ARGS_MAX = 16 };
-
-void process_nap_ms(uint64_t ms)
-{
-    struct timespec t = {(time_t)(ms / 1000), (long)(ms % 1000) * 1000000L};
-    (void)nanosleep(&t, NULL);
-}
 
 uint64_t process_environment(const char *name, uint64_t otherwise)
 {

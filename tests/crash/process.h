@@ -4,7 +4,6 @@
 
 #include <stdint.h>
 
-void process_nap_ms(uint64_t ms);
 /* Runs a program (argv[0] is its path, NULL at the end) with its output in a file `run` of `dir`,
  * which is printed when it fails; the exit status, or 128 + the signal. */
 int process_run(const char *dir, const char *const *argv);

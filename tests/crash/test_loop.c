@@ -40,7 +40,7 @@ static void kill_while_starting(struct loop *l)
                     "127.0.0.1:0", "--metrics-listen", "none", (char *)NULL);
         _exit(127);
     }
-    process_nap_ms(ms);
+    server_nap_ms((long)ms);
     (void)kill(pid, SIGKILL);
     assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
@@ -65,7 +65,7 @@ static void load_and_kill(struct loop *l, uint64_t round)
     assert_true(load_begin(l->load, l->server.router, l->server.admin));
     if (round == 1)
         load_wait(l->load, 100); /* The first crash has something to lose. */
-    process_nap_ms(ms);
+    server_nap_ms((long)ms);
     assert_int_equal(server_stop(&l->server, SIGKILL), 128 + SIGKILL);
     must(l, load_end(l->load), "under load", round);
 }

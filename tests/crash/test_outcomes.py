@@ -18,9 +18,44 @@ class Outcomes(Case):
         self.assertTrue(self.s.start(), "no start")
 
     def rewards(self):
-        """How many decisions have a reward in the statistics, and their sum."""
+        """How many decisions have a reward in the statistics, and their sum, to a billionth: a mean
+        is rounded at each of them."""
         arms = [a.metrics["reward"] for a in self.s.get_router().arms if "reward" in a.metrics]
-        return sum(m.n for m in arms), sum(m.n * m.mean for m in arms if m.n)
+        return sum(m.n for m in arms), round(sum(m.n * m.mean for m in arms if m.n), 9)
+
+    def in_log(self, decision):
+        """Whether the decision log has it, where a kill cannot take it any more."""
+        try:
+            self.s.admin.Explain(harness.pb.admin.ExplainRequest(
+                decision_id=decision.decision_id), timeout=TIMEOUT_S)
+        except grpc.RpcError as e:
+            self.assertEqual(e.code(), grpc.StatusCode.NOT_FOUND, e.details())
+            return False
+        return True
+
+    def until_in_log(self, decisions, total_s=60):
+        end = time.monotonic() + total_s
+        for d in decisions:
+            while not self.in_log(d):
+                self.assertLess(time.monotonic(), end, "the log does not get it")
+                time.sleep(0.01)
+
+    def until_counted(self, total_s=60):
+        """Waits until the counters of all that was answered are durable. Nothing else may happen:
+        then each of these two requests raises the journal by its tally, and the second tally was
+        begun when the first one was through."""
+        def position():
+            return self.s.admin.Stats(harness.pb.admin.StatsRequest(),
+                                      timeout=TIMEOUT_S).journal_position
+
+        self.s.create_router(name="counted", arms=("x",))
+        end = time.monotonic() + total_s
+        for _ in range(2):
+            before = position()
+            self.s.route(router="counted")
+            while position() == before:
+                self.assertLess(time.monotonic(), end, "the counters are not written")
+                time.sleep(0.01)
 
     def until_defaulted(self, n, total_s=60):
         """Waits until so many defaults are there; more would be one too many."""
@@ -32,13 +67,14 @@ class Outcomes(Case):
     def test_defaults_are_given_exactly_once_whenever_it_is_killed(self):
         rng = random.Random(SEED)
         self.s.create_router(reward_wait_s=WAIT_S, default_rewards={"reward": 0})
-        decisions = [self.s.route() for _ in range(400)]
-        rated = decisions[::4]
-        for d in rated:
-            self.s.report(d, reward=1)
-        for d in decisions[1::4]:
-            self.s.report(d, cost_usd=0.5)
-        time.sleep(1.2)  # The counters and the log are written by now: nothing can be lost.
+        decisions = []
+        for i in range(400):  # Each at once: in time, however slow the machine is.
+            decisions.append(self.s.route())
+            if i % 4 == 0:
+                self.s.report(decisions[i], reward=1)
+            elif i % 4 == 1:
+                self.s.report(decisions[i], cost_usd=0.5)
+        self.until_in_log(decisions)  # Nothing can be lost from here.
         for _ in range(6):  # Before, while and after the defaults are given.
             self.s.kill()
             self.assertTrue(self.s.start())
@@ -56,22 +92,19 @@ class Outcomes(Case):
 
     def test_decisions_that_a_crash_takes_are_counted_and_get_none(self):
         self.s.create_router(reward_wait_s=WAIT_S, default_rewards={"reward": 0})
-        for _ in range(300):
-            self.s.route()
+        decisions = [self.s.route() for _ in range(300)]
         self.s.kill()  # Some of them are on the disk, some are not.
         self.assertTrue(self.s.start())
         asked = self.s.get_router().requests  # As far as the counters had come.
-        end, still = time.monotonic() + 60, 0
-        router = self.s.get_router()
-        while time.monotonic() < end and (
-                still < 30 or router.defaulted + router.unaccounted < asked):
-            time.sleep(0.1)  # Until it has been the same for three seconds.
-            before, router = router, self.s.get_router()
-            same = (before.defaulted, before.unaccounted) == (router.defaulted, router.unaccounted)
-            still = still + 1 if same else 0
-        self.assertGreaterEqual(router.defaulted + router.unaccounted, asked)
-        self.assertLessEqual(router.defaulted + router.unaccounted, 300)
-        self.assertEqual(self.rewards(), (router.defaulted, 0))
+        kept = sum(self.in_log(d) for d in decisions)
+        counts = kept, max(0, asked - kept)
+        end, router = time.monotonic() + 60, self.s.get_router()
+        while time.monotonic() < end and (router.defaulted, router.unaccounted) != counts:
+            time.sleep(0.1)
+            router = self.s.get_router()
+        self.assertEqual((router.defaulted, router.unaccounted), counts)
+        self.assertLessEqual(asked, 300)
+        self.assertEqual(self.rewards(), (kept, 0))
         self.s.kill()
         self.assertTrue(self.s.start())
         time.sleep(1.5)
@@ -143,7 +176,8 @@ class Outcomes(Case):
         while not done and tries < 40:
             tries += 1
             call = self.s.admin.ForgetSource.future(request, timeout=TIMEOUT_S)
-            time.sleep(rng.uniform(0, 0.04 if tries < 20 else 0.4))
+            # Ever longer: on a slow machine, too, it comes through in the end.
+            time.sleep(rng.uniform(0, 0.04 if tries < 20 else 0.4 * (tries - 19)))
             answered = call.done() and call.exception() is None
             self.s.kill()
             self.assertTrue(self.s.start())
@@ -165,7 +199,9 @@ class Outcomes(Case):
 
     def test_at_the_instant_of_expiry_either_the_reward_or_the_default_wins(self):
         self.s.create_router(reward_wait_s=1, default_rewards={"reward": 0})
-        decisions, taken = [self.s.route() for _ in range(300)], 0
+        for _ in range(20):  # At once: in time, however slow the machine is.
+            self.assertFalse(self.s.report(self.s.route(), reward=1).duplicate)
+        decisions, taken = [self.s.route() for _ in range(280)], 20
         start = time.monotonic()
         for i, d in enumerate(decisions):  # Some in time, some as it ends, some after.
             until = start + 0.4 + 4 * i / len(decisions)
@@ -175,18 +211,18 @@ class Outcomes(Case):
                 taken += 1
             except grpc.RpcError as e:
                 self.assertEqual(e.code(), grpc.StatusCode.FAILED_PRECONDITION)
+        self.until_in_log(decisions)  # Nothing can be lost from here.
         self.s.kill()
         self.assertTrue(self.s.start())
         router = self.until_defaulted(300 - taken)
         time.sleep(1.5)
         router = self.s.get_router()
-        self.assertGreater(taken, 0)
         self.assertEqual(router.defaulted, 300 - taken)
         self.assertEqual(self.rewards(), (300, taken))
         self.assert_verified(self.s)
 
     def test_a_deferred_decision_counts_once_across_a_crash(self):
-        self.s.create_router(reward_wait_s=WAIT_S, default_rewards={"reward": 0.5})
+        self.s.create_router(reward_wait_s=4 * WAIT_S, default_rewards={"reward": 0.5})
         pb = harness.pb.router
         never, served, reported = [self.s.route(defer_activation=True) for _ in range(3)]
 
@@ -196,7 +232,7 @@ class Outcomes(Case):
 
         self.assertFalse(activate(served))
         self.assertFalse(self.s.report(reported, reward=1).duplicate)
-        time.sleep(0.5)  # The counters are written by now.
+        self.until_counted()
         self.s.kill()
         self.assertTrue(self.s.start())
         self.assertTrue(activate(served))

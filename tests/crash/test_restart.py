@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import harness
-from harness import Case, TIMEOUT_S, main
+from harness import Case, VERIFY_S, main
 
 OUTCOMES = int(os.environ.get("SHUNT_CRASH_OUTCOMES") or "1000000")
 
@@ -19,7 +19,7 @@ class Restart(Case):
     def make(self, checkpoint_every):
         server = self.server()
         subprocess.run([harness.MORE[0], server.data, str(OUTCOMES), str(checkpoint_every)],
-                       check=True, timeout=TIMEOUT_S * 5)
+                       check=True, timeout=VERIFY_S)
         return server
 
     def timed_start(self, server, what):

@@ -3,6 +3,7 @@
 #include "tests/unit/cmocka_all.h"
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,7 +94,8 @@ int played_flow_setup(void **state)
     return 0;
 }
 
-void play_route(struct call_channel *router, const char *name, struct decision_kept *ret)
+static void route(struct call_channel *router, const char *name, bool ahead,
+                  struct decision_kept *ret)
 {
     char text[80];
     (void)snprintf(text, sizeof text, "%s", name);
@@ -102,6 +104,7 @@ void play_route(struct call_channel *router, const char *name, struct decision_k
     request.router = text;
     request.features = features;
     request.n_features = 2;
+    request.has_defer_activation = request.defer_activation = ahead;
     ProtobufCMessage *response = NULL;
     struct call_error error;
     must(call_unary(router, "/shunt.v1.Router/RouteRequest", &request.base,
@@ -117,12 +120,30 @@ void play_route(struct call_channel *router, const char *name, struct decision_k
     protobuf_c_message_free_unpacked(response, NULL);
 }
 
+void play_route(struct call_channel *router, const char *name, struct decision_kept *ret)
+{
+    route(router, name, false, ret);
+}
+
+void play_route_ahead(struct call_channel *router, const char *name, struct decision_kept *ret)
+{
+    route(router, name, true, ret);
+}
+
 int play_report(struct call_channel *router, const struct decision_kept *d, const char *metric,
                 double value, struct report_seen *ret, struct call_error *error)
 {
+    return play_report_as(router, d, NULL, metric, value, ret, error);
+}
+
+int play_report_as(struct call_channel *router, const struct decision_kept *d, const char *source,
+                   const char *metric, double value, struct report_seen *ret,
+                   struct call_error *error)
+{
     struct decision_kept copy = *d;
-    char name[80];
+    char name[80], from[80];
     (void)snprintf(name, sizeof name, "%s", metric);
+    (void)snprintf(from, sizeof from, "%s", source ? source : "");
     Shunt__V1__ReportRewardRequest__MetricsEntry entry =
         SHUNT__V1__REPORT_REWARD_REQUEST__METRICS_ENTRY__INIT;
     Shunt__V1__ReportRewardRequest__MetricsEntry *list[1] = {&entry};
@@ -132,6 +153,7 @@ int play_report(struct call_channel *router, const struct decision_kept *d, cons
     entry.value = value;
     request.metrics = list;
     request.n_metrics = 1;
+    request.source = source ? from : NULL;
     request.decision_id = copy.id[0] ? copy.id : NULL;
     request.has_decision_token = copy.token_len > 0;
     request.decision_token = (ProtobufCBinaryData){copy.token_len, copy.token};

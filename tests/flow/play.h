@@ -33,6 +33,8 @@ struct decision_kept {
     size_t token_len;
 };
 void play_route(struct call_channel *router, const char *name, struct decision_kept *ret);
+/* The same with defer_activation. */
+void play_route_ahead(struct call_channel *router, const char *name, struct decision_kept *ret);
 
 /* The status of a report of one metric; duplicate and counted_n as answered when it is 0. */
 struct report_seen {
@@ -41,3 +43,7 @@ struct report_seen {
 };
 int play_report(struct call_channel *router, const struct decision_kept *d, const char *metric,
                 double value, struct report_seen *ret, struct call_error *error);
+/* The same in the name of a source; NULL: of none. */
+int play_report_as(struct call_channel *router, const struct decision_kept *d, const char *source,
+                   const char *metric, double value, struct report_seen *ret,
+                   struct call_error *error);

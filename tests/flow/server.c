@@ -17,9 +17,9 @@
 
 enum { ARGS_MAX = 32, POLL_MS = 10, PATIENCE_MS = 60000 };
 
-static void nap(void)
+void server_nap_ms(long ms)
 {
-    struct timespec t = {0, POLL_MS * 1000000L};
+    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
     (void)nanosleep(&t, NULL);
 }
 
@@ -126,7 +126,7 @@ bool server_start(struct server *s)
             return true;
         if (waitid(P_PID, (id_t)s->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid)
             return read_log(s);
-        nap();
+        server_nap_ms(POLL_MS);
     }
     return false;
 }
@@ -155,11 +155,16 @@ static int remove_one(const char *path, const struct stat *st, int flag, struct 
     return remove(path);
 }
 
+void server_remove_dir(const char *dir)
+{
+    (void)nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 void server_free(struct server *s)
 {
     if (s->pid)
         (void)server_stop(s, SIGKILL);
-    (void)nftw(s->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+    server_remove_dir(s->dir);
 }
 
 bool server_log_has(const struct server *s, const char *a, const char *b)

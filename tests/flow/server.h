@@ -24,6 +24,11 @@ int server_wait(struct server *s);
 int server_stop(struct server *s, int signal); /* kill, then wait. */
 void server_free(struct server *s);
 
+/* Between two looks at what it does. */
+void server_nap_ms(long ms);
+/* Removes a directory with all that is in it. */
+void server_remove_dir(const char *dir);
+
 /* Runs `shuntd ARGS...` to its end, output to the log; args end with NULL. The exit status. */
 int server_run(struct server *s, const char *const *args);
 

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { REQUESTS = 20000, SLOTS = 5 };
+enum { REQUESTS = 20000, SLOTS = 5, BOARD_LOOKS = 20000 /* A millisecond apart. */ };
 static char router_name[] = "loras";
 static const double speed = 50; /* Simulated over real time. */
 static const double load_weight = .3, load_ref_ms = 1263;
@@ -152,7 +152,7 @@ static void step(struct world *g, uint64_t t)
     request.router = router_name;
     request.features = x + 1;
     request.n_features = g->w.d;
-    for (;;) {
+    for (int i = 0;; i++) {
         must(call_unary(g->router, "/shunt.v1.Router/RouteRequest", &request.base,
                         &shunt__v1__route_response__descriptor, 20, &response, &error),
              &error);
@@ -160,6 +160,9 @@ static void step(struct world *g, uint64_t t)
             break; /* Until the first board is there, nobody is an adapter. */
         protobuf_c_message_free_unpacked(response, NULL);
         response = NULL;
+        if (i == BOARD_LOOKS)
+            fail_msg("no board comes: no answer names an adapter");
+        server_nap_ms(1);
     }
     const Shunt__V1__RouteResponse *m = (const Shunt__V1__RouteResponse *)response;
     g->utility += serve(g, m, t, x, &reward);

@@ -26,66 +26,18 @@ static int activate(struct played *f, const struct decision_kept *d, bool *ret_a
     return status;
 }
 
-static void route_ahead(struct played *f, struct decision_kept *ret)
-{
-    Shunt__V1__RouteRequest request = SHUNT__V1__ROUTE_REQUEST__INIT;
-    char name[] = "flow";
-    float features[] = {.5F, -.5F};
-    struct call_error error;
-    ProtobufCMessage *answer = NULL;
-    request.router = name;
-    request.features = features;
-    request.n_features = 2;
-    request.has_defer_activation = request.defer_activation = 1;
-    assert_int_equal(call_unary(f->router, "/shunt.v1.Router/RouteRequest", &request.base,
-                                &shunt__v1__route_response__descriptor, 20, &answer, &error),
-                     0);
-    const Shunt__V1__RouteResponse *r = (const void *)answer;
-    assert_true(r->decision_token.len <= sizeof ret->token);
-    memcpy(ret->token, r->decision_token.data, r->decision_token.len);
-    ret->token_len = r->decision_token.len;
-    protobuf_c_message_free_unpacked(answer, NULL);
-}
-
 static void a_deferred_decision_is_activated_once(void **state)
 {
     struct played *f = *state;
     struct decision_kept d;
     bool already = true;
-    route_ahead(f, &d);
+    play_route_ahead(f->router, "flow", &d);
     assert_int_equal(activate(f, &d, &already), 0);
     assert_false(already);
     assert_int_equal(activate(f, &d, &already), 0);
     assert_true(already);
     d.token[d.token_len / 2] ^= 1;
     assert_int_equal(activate(f, &d, &already), NOT_FOUND);
-}
-
-static void report_as(struct played *f, const struct decision_kept *d, char *source)
-{
-    Shunt__V1__ReportRewardRequest__MetricsEntry entry =
-        SHUNT__V1__REPORT_REWARD_REQUEST__METRICS_ENTRY__INIT;
-    Shunt__V1__ReportRewardRequest__MetricsEntry *metrics[] = {&entry};
-    Shunt__V1__ReportRewardRequest request = SHUNT__V1__REPORT_REWARD_REQUEST__INIT;
-    char reward[] = "reward";
-    unsigned char token[sizeof d->token];
-    struct call_error error;
-    ProtobufCMessage *answer = NULL;
-    memcpy(token, d->token, d->token_len);
-    entry.key = reward;
-    entry.has_value = 1;
-    entry.value = 1;
-    request.metrics = metrics;
-    request.n_metrics = 1;
-    request.source = source;
-    request.has_decision_token = 1;
-    request.decision_token.data = token;
-    request.decision_token.len = d->token_len;
-    assert_int_equal(call_unary(f->router, "/shunt.v1.Router/ReportReward", &request.base,
-                                &shunt__v1__report_reward_response__descriptor, 20, &answer,
-                                &error),
-                     0);
-    protobuf_c_message_free_unpacked(answer, NULL);
 }
 
 /* gRPC's status. */
@@ -112,11 +64,14 @@ static void a_source_is_forgotten_and_counted(void **state)
 {
     struct played *f = *state;
     struct decision_kept d;
-    char judge[] = "judge", human[] = "human", own[] = "default";
+    struct report_seen seen;
+    struct call_error error;
+    char judge[] = "judge", own[] = "default";
     uint64_t taken = 0;
     for (int i = 0; i < 6; i++) {
         play_route(f->router, "flow", &d);
-        report_as(f, &d, i % 3 ? human : judge);
+        assert_int_equal(
+            play_report_as(f->router, &d, i % 3 ? "human" : judge, "reward", 1, &seen, &error), 0);
     }
     assert_int_equal(forget(f, own, false, &taken), INVALID_ARGUMENT);
     assert_int_equal(forget(f, judge, true, &taken), 0);
@@ -127,7 +82,6 @@ static void a_source_is_forgotten_and_counted(void **state)
     assert_int_equal(taken, 0);
     Shunt__V1__GetRouterRequest request = SHUNT__V1__GET_ROUTER_REQUEST__INIT;
     char name[] = "flow";
-    struct call_error error;
     ProtobufCMessage *answer = NULL;
     request.name = name;
     assert_int_equal(call_unary(f->admin, "/shunt.v1.Admin/GetRouter", &request.base,

@@ -7,7 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 static void a_second_server_on_the_same_directory_names_the_first(void **state)
 {
@@ -127,8 +126,7 @@ static void sighup_changes_nothing_and_says_why(void **state)
     assert_true(server_start(&s));
     assert_int_equal(kill(s.pid, SIGHUP), 0);
     for (int i = 0; i < 1000 && !server_log_has(&s, "nothing_to_reload", "shuntctl"); i++) {
-        struct timespec t = {0, 10 * 1000000L};
-        (void)nanosleep(&t, NULL);
+        server_nap_ms(10);
     }
     assert_true(server_log_has(&s, "nothing_to_reload", "shuntctl"));
     struct call_channel *admin = call_open(s.admin);

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define ROUTE "/shunt.v1.Router/RouteRequest"
 #define REPORT "/shunt.v1.Router/ReportReward"
@@ -61,10 +60,9 @@ static void assert_nothing_in_flight(struct fixture *f)
 {
     double n = -1;
     for (int i = 0; i < 1000 && n != 0; i++) {
-        struct timespec t = {0, 10 * 1000000L};
         n = server_metric(&f->server, "shunt_in_flight");
         if (n != 0)
-            (void)nanosleep(&t, NULL);
+            server_nap_ms(10);
     }
     assert_true(n == 0);
 }

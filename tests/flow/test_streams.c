@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { BATCH = 64, MANY = 3000 };
 
@@ -73,12 +72,6 @@ static struct shunt_request request_for(const char *const *candidate)
     r.candidates = candidate;
     r.candidates_n = candidate ? 1 : 0;
     return r;
-}
-
-static void nap_ms(long ms)
-{
-    struct timespec t = {ms / 1000, ms % 1000 * 1000000};
-    (void)nanosleep(&t, NULL);
 }
 
 /* ---- batches ---- */
@@ -266,7 +259,7 @@ static void a_stream_outlives_its_connections(void **state)
         send(stream, seen, i * 4, i * 4 + 4);
         while (take(stream, seen))
             ;
-        nap_ms(100);
+        server_nap_ms(100);
     }
     assert_int_equal(seen->n, 160);
     assert_int_equal(seen->fallbacks, 0);

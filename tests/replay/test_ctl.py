@@ -234,10 +234,14 @@ class Ctl(unittest.TestCase):
             os.path.abspath(__file__)))), "deploy", "sample", "adapters.yaml")
         with open(sample) as f:
             text = f.read()
+        # Ports on which nobody can listen: a user's engine may stand where the sample says.
+        self.assertIn('"http://127.0.0.1:8000"', text)
+        text = text.replace("http://127.0.0.1:8000", "http://127.0.0.1:1")
+        sample = self.path("sample.yaml", text)
         self.assertIn("+ router loras", self.run_ctl("apply", "-f", sample, "--yes"))
         self.assertIn("nothing to change", self.run_ctl("apply", "-f", sample))
         other = self.path("other.yaml", text.replace("slots: 4", "slots: 3").replace(
-            '"http://127.0.0.1:8000"', '"http://127.0.0.1:8000", "http://127.0.0.1:8001"').replace(
+            '"http://127.0.0.1:1"', '"http://127.0.0.1:1", "http://127.0.0.1:2"').replace(
                 "rank: 16", "rank: 8"))
         shown = self.run_ctl("apply", "-f", other, "--yes")
         self.assertIn("residency.slots 4 -> 3", shown)

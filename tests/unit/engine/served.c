@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 struct slice text(const char *s)
 {
@@ -184,6 +185,11 @@ uint64_t served_issued(struct served *s, const char *arm)
     uint32_t uid = arm ? r->arms[router_view_arm(r, arm, strlen(arm))]->uid : r->uid;
     engine_snapshot_release(s->w);
     return engine_issued(s->e, uid);
+}
+
+void served_nap(long ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
 }
 
 void served_verify(struct served *s)

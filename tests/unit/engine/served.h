@@ -38,5 +38,7 @@ enum err report_and_wait(struct engine_worker *w, const struct report_in *in,
 /* Folded outcomes and issued pulls of router `default`, or of one of its arms. */
 uint64_t served_folded(struct served *s);
 uint64_t served_issued(struct served *s, const char *arm);
+/* Between two looks at what a thread of the engine does. */
+void served_nap(long ms);
 /* Verifies and fails with its sentence. */
 void served_verify(struct served *s);

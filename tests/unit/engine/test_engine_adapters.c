@@ -8,10 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { ADAPTERS = 6, SLOTS = 2, TASKS = 3 };
+enum { ADAPTERS = 6, SLOTS = 2, TASKS = 3, PATIENCE = 20000 /* Looks, a millisecond apart. */ };
 
 static void with_adapters(struct router_config *c)
 {
@@ -51,9 +50,14 @@ static struct adapter_plan plan_now(struct served *s)
 {
     struct adapter_plan p;
     uint32_t n, total;
-    while (engine_adapters(s->w, text("default"), NULL, 0, &n, &total, &p, &s->detail) ==
-           ERR_ADAPTERS_PENDING)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    for (int i = 0; i < PATIENCE; i++) {
+        enum err e = engine_adapters(s->w, text("default"), NULL, 0, &n, &total, &p, &s->detail);
+        if (e == OK)
+            return p;
+        assert_int_equal(e, ERR_ADAPTERS_PENDING);
+        served_nap(1);
+    }
+    fail_msg("the slow loop does not come to the router");
     return p;
 }
 
@@ -99,11 +103,11 @@ static void serve(struct served *s, uint32_t n, uint32_t from)
 static struct adapter_plan settle(struct served *s, uint64_t epochs)
 {
     struct adapter_plan p;
-    for (int i = 0; i < 20000; i++) {
+    for (int i = 0; i < PATIENCE; i++) {
         p = plan_now(s);
         if (p.epoch >= epochs && p.journalled)
             return p;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        served_nap(1);
     }
     fail_msg("no plan %llu", (unsigned long long)epochs);
     return p;
@@ -157,9 +161,13 @@ static void a_miss_is_a_term_of_the_score_and_the_answer_says_where_the_adapter_
     struct served s;
     open_with(&s, with_adapters);
     play(&s, 12);
-    do /* The board follows the plan by a round. */
+    ask(&s, 0, false);
+    for (int i = 0; s.route->adapter.residence != RESIDENCE_RESIDENT; i++) {
+        if (i == PATIENCE) /* The board follows the plan by a round. */
+            fail_msg("no request sees the plan's adapters resident");
+        served_nap(1);
         ask(&s, 0, false);
-    while (s.route->adapter.residence != RESIDENCE_RESIDENT);
+    }
     assert_string_equal(s.route->arm, "a");
     assert_true(s.route->adapter.shown && s.route->adapter.is_adapter);
     assert_true(s.route->adapter.load_ms == 0 && s.route->adapter.replica == -1);
@@ -285,12 +293,12 @@ static void a_router_can_give_up_its_adapters_and_have_them_again(void **state)
 static struct resident *row_of(struct served *s, const char *router)
 {
     struct resident *r = NULL;
-    for (int i = 0; i < 20000 && !r; i++) {
+    for (int i = 0; i < PATIENCE && !r; i++) {
         const struct snapshot *now = engine_snapshot_acquire(s->w);
         r = adapters_find(s->e->adapters, snapshot_router(now, router, strlen(router))->uid);
         engine_snapshot_release(s->w);
         if (!r)
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+            served_nap(1);
     }
     assert_non_null(r);
     return r;
@@ -435,8 +443,8 @@ static void ask_ahead(struct served *s)
 /* Until the slow loop has counted as many. */
 static void await_requests(struct served *s, uint64_t n)
 {
-    for (int i = 0; i < 20000 && plan_now(s).requests < n; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    for (int i = 0; i < PATIENCE && plan_now(s).requests < n; i++)
+        served_nap(1);
     assert_int_equal(plan_now(s).requests, n);
 }
 
@@ -446,8 +454,12 @@ static void a_deferred_decision_is_asked_for_once_it_is_served(void **state)
     struct served s;
     struct activate_out out;
     open_with(&s, with_adapters);
-    while (!s.route->adapter.shown) /* The board is there. */
+    for (int i = 0; !s.route->adapter.shown; i++) {
+        if (i == PATIENCE)
+            fail_msg("no board comes");
+        served_nap(1);
         ask_ahead(&s);
+    }
     for (int i = 0; i < 5; i++) {
         ask_ahead(&s);
         const struct activate_in in = {.token = {s.route->token, s.route->token_len}};
@@ -580,8 +592,8 @@ static void a_forced_pull_of_an_arm_that_is_gone_is_forgotten(void **state)
     struct resident *r = row_of(&s, "default");
     atomic_store(&r->forced, arm_uid(&s, "f"));
     assert_int_equal(engine_arm_remove(s.w, text("default"), text("f"), &s.detail), OK);
-    for (int i = 0; i < 20000 && atomic_load(&r->forced); i++)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    for (int i = 0; i < PATIENCE && atomic_load(&r->forced); i++)
+        served_nap(1);
     assert_int_equal(atomic_load(&r->forced), 0);
     served_close(&s);
 }

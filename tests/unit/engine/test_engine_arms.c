@@ -87,8 +87,7 @@ static void an_arm_that_answers_nothing_but_errors_loses_its_traffic_and_regains
     /* The pause may have grown to 16 times 0.2 s; then one probe, and its old place. */
     time_t until = time(NULL) + 60;
     do {
-        const struct timespec t = {.tv_nsec = 20000000};
-        nanosleep(&t, NULL);
+        served_nap(20);
     } while (request(&c) != 1 && time(NULL) < until);
     assert_int_equal(c.s.route->reason, REASON_COOLDOWN_PROBE);
     assert_true(c.s.route->propensity == 1);

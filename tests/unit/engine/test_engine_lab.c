@@ -71,7 +71,6 @@ static struct lab_request *request_of(struct served *s, enum lab_kind kind)
 /* Starts it, frees the request, waits until it has ended; returns it held. */
 static struct job *run(struct served *s, struct lab_request *q, struct job_info *ret_info)
 {
-    static const struct timespec pause = {.tv_nsec = 1000000};
     uint64_t id;
     if (engine_lab_start(s->w, q, &id, &s->detail) != OK)
         fail_msg("%s", s->detail.text);
@@ -82,7 +81,7 @@ static struct job *run(struct served *s, struct lab_request *q, struct job_info 
         job_info(engine_jobs(s->e), job, ret_info);
         if (ret_info->state != JOB_QUEUED && ret_info->state != JOB_RUNNING)
             return job;
-        nanosleep(&pause, NULL);
+        served_nap(1);
     }
 }
 
@@ -300,7 +299,7 @@ static void reports_that_another_source_had_beaten_enter_no_estimate(void **unus
     assert_int_equal(served_ask(&s, &in), OK);
     /* Nobody rates this one: when it has its default, those before it had theirs. */
     for (int i = 0; i < 600 && defaulted(&s) < 1; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        served_nap(50);
     assert_int_equal(defaulted(&s), 1);
     struct lab_request *q = request_of(&s, LAB_EVALUATE);
     q->until_us = rated_until;
@@ -754,6 +753,7 @@ static void jobs_leave_the_state_as_it_is(void **unused)
     (void)unused;
     struct served s;
     open_played(&s, 100);
+    served_again(&s); /* The counters are journalled: only a job could still write something. */
     uint64_t folded = served_folded(&s), issued = served_issued(&s, NULL);
     uint64_t position = engine_positions(s.e).journal;
     static const enum lab_kind kinds[] = {LAB_EVALUATE, LAB_WHAT_IF, LAB_SWEEP, LAB_EXPORT};
@@ -761,7 +761,7 @@ static void jobs_leave_the_state_as_it_is(void **unused)
         let_go(&s, run_well(&s, request_of(&s, kinds[i])));
     assert_int_equal(served_folded(&s), folded);
     assert_int_equal(served_issued(&s, NULL), issued);
-    assert_in_range(engine_positions(s.e).journal, position, position + 1); /* A tally at most. */
+    assert_int_equal(engine_positions(s.e).journal, position);
     served_close(&s);
 }
 

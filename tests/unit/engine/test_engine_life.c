@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ROUNDS = 600 };
 
@@ -233,7 +232,7 @@ static struct sums look(struct served *s)
 static struct sums wait_for(struct served *s, uint64_t defaulted)
 {
     for (int i = 0; i < ROUNDS && look(s).defaulted < defaulted; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        served_nap(50);
     return look(s);
 }
 
@@ -473,7 +472,7 @@ static void forgetting_waits_for_a_place_in_the_queue(void **state)
     for (int i = 0; i < 2; i++) {
         pthread_t thread;
         assert_int_equal(pthread_create(&thread, NULL, forget_beside, &f[i]), 0);
-        nanosleep(&(struct timespec){.tv_nsec = 200000000}, NULL); /* As a rule it has tried. */
+        served_nap(200); /* As a rule it has tried. */
         if (i == 0) {
             atomic_store(&f[i].cancelled, true);
         } else {

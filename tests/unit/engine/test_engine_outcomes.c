@@ -4,7 +4,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 static void open_two(struct served *s, void (*set)(struct router_config *c))
 {
@@ -287,13 +286,13 @@ static void what_nobody_rates_gets_its_default_once_also_across_a_restart(void *
     }
     served_again(&s); /* The log is all there. */
     for (int i = 0; i < 600 && defaulted(&s, &lost) < 15; i++)
-        nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
+        served_nap(50);
     assert_int_equal(defaulted(&s, &lost), 15);
     assert_int_equal(lost, 0);
     assert_int_equal(served_folded(&s), 20);
     assert_int_equal(served_tell(&s, "reward", 1, OUTCOME_OK), ERR_DECISION_LATE);
     served_again(&s);
-    nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
+    served_nap(2000);
     assert_int_equal(defaulted(&s, &lost), 15);
     assert_int_equal(lost, 0);
     served_verify(&s);
