@@ -1,6 +1,9 @@
 #include "server/gauges.h"
 
+#include "server/engine/engine_adapters.h"
 #include "state/base/mem.h"
+
+#include <stdio.h>
 
 enum { GAUGES_BUDGETS_MAX = 1000 };
 enum budget_gauge {
@@ -274,6 +277,83 @@ static enum err add_budgets(struct gauges *g, struct metrics *m)
                               METRICS_COUNTER, read_accounts_evicted, g);
 }
 
+/* ---- adapters ---- */
+
+typedef void emit_adapters(struct metrics_sink *sink, const struct adapter_counts *c);
+
+static void each_residency(struct metrics_sink *sink, void *arg, emit_adapters *emit)
+{
+    struct adapter_counts c = {0};
+    for (int i = 0; i < GAUGES_ADAPTERS_MAX &&
+                    engine_adapter_counts(((struct gauges *)arg)->engine, c.router_uid, &c);
+         i++)
+        emit(sink, &c);
+}
+
+#define ADAPTERS_COLLECTOR(field)                                                                  \
+    static void emit_adapters_##field(struct metrics_sink *sink, const struct adapter_counts *c)   \
+    {                                                                                              \
+        struct metrics_label label = {"router", c->router};                                        \
+        metrics_emit(sink, &label, 1, (double)c->field);                                           \
+    }                                                                                              \
+    static void adapters_##field(struct metrics_sink *sink, void *arg)                             \
+    {                                                                                              \
+        each_residency(sink, arg, emit_adapters_##field);                                          \
+    }
+ADAPTERS_COLLECTOR(resident)
+ADAPTERS_COLLECTOR(epoch)
+ADAPTERS_COLLECTOR(pulls)
+ADAPTERS_COLLECTOR(misses)
+ADAPTERS_COLLECTOR(loads)
+ADAPTERS_COLLECTOR(failed)
+
+/* By number, too: one URL may be declared twice. */
+static void emit_replicas(struct metrics_sink *sink, const struct adapter_counts *c)
+{
+    for (uint32_t i = 0; i < c->replicas_n; i++) {
+        char number[16];
+        (void)snprintf(number, sizeof number, "%u", i);
+        struct metrics_label labels[] = {
+            {"router", c->router}, {"replica", number}, {"url", c->url[i]}};
+        metrics_emit(sink, labels, 3, c->up >> i & 1);
+    }
+}
+
+static void replicas_up(struct metrics_sink *sink, void *arg)
+{
+    each_residency(sink, arg, emit_replicas);
+}
+
+static enum err add_adapters(struct gauges *g, struct metrics *m)
+{
+    const struct {
+        const char *name, *help;
+        enum metrics_type type;
+        void (*collect)(struct metrics_sink *sink, void *arg);
+    } rows[] = {
+        {"shunt_adapters_resident",
+         "Adapters in fast memory of one replica at least. At most 200 routers with adapters are "
+         "shown, in order of creation.",
+         METRICS_GAUGE, adapters_resident},
+        {"shunt_adapters_epoch", "Plans made of which adapters are to be resident.", METRICS_GAUGE,
+         adapters_epoch},
+        {"shunt_adapter_pulls_total", "Requests that were routed to an adapter.", METRICS_COUNTER,
+         adapters_pulls},
+        {"shunt_adapter_misses_total",
+         "Requests that were routed to an adapter that was not resident.", METRICS_COUNTER,
+         adapters_misses},
+        {"shunt_adapter_loads_total", "Loads that the router's engine carried out.",
+         METRICS_COUNTER, adapters_loads},
+        {"shunt_adapter_loads_failed_total", "Loads that the router's engine failed or refused.",
+         METRICS_COUNTER, adapters_failed},
+        {"shunt_replica_up", "1 when the engine's replica answered the last time it was asked.",
+         METRICS_GAUGE, replicas_up},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        TRY(metrics_add_collector(m, rows[i].name, rows[i].help, rows[i].type, rows[i].collect, g));
+    return OK;
+}
+
 static void on_commit(void *ctx, double seconds, uint32_t records)
 {
     struct gauges *g = ctx;
@@ -345,6 +425,7 @@ enum err gauges_init(struct gauges *g, struct engine *engine, struct log *log, s
                               "are shown, in order of creation.",
                               METRICS_GAUGE, arm_outcomes, g));
     TRY(add_budgets(g, m));
+    TRY(add_adapters(g, m));
     TRY(metrics_add_collector(m, "shunt_sessions_open",
                               "Sessions that are neither ended nor expired, by whether they have "
                               "a strict budget.",

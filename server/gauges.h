@@ -12,6 +12,8 @@
 
 /* Most samples that a family with a series per arm puts on one page. */
 enum { GAUGES_ARMS_MAX = 2000 };
+/* Most routers with adapters on one page. */
+enum { GAUGES_ADAPTERS_MAX = 200 };
 
 struct gauges {
     struct engine *engine;

@@ -216,6 +216,44 @@ enum err engine_adapters(struct engine_worker *w, struct slice router,
                            "the slow loop has not come to this router yet");
 }
 
+static void fill_counts(const struct resident *r, struct adapter_counts *ret)
+{
+    const struct residency *state = controller_state(r->controller);
+    struct engine_replica_view v;
+    memset(ret, 0, sizeof *ret);
+    ret->router_uid = r->uid;
+    memcpy(ret->router, r->view->config->name, NAME_CAP);
+    ret->epoch = state->epoch;
+    ret->pulls = r->pulled;
+    ret->misses = r->missed;
+    ret->loads = r->loads;
+    ret->failed = r->failed;
+    for (uint32_t i = 0; i < state->arms_n; i++) {
+        struct controller_arm_view a = controller_look(r->controller, state->arms[i].uid);
+        ret->resident += a.adapter && a.resident;
+    }
+    ret->replicas_n = r->target.replicas_n;
+    memcpy(ret->url, r->target.replicas, sizeof ret->url);
+    for (uint32_t i = 0; r->replicas && i < ret->replicas_n; i++)
+        if (reconciler_replica(replicas_status(r->replicas), i, &v) && v.up)
+            ret->up = (uint16_t)(ret->up | 1u << i);
+}
+
+bool engine_adapter_counts(struct engine *e, uint32_t after, struct adapter_counts *ret)
+{
+    struct adapters *a = e->adapters;
+    const struct resident *next = NULL;
+    pthread_mutex_lock(&a->lock);
+    const struct residents *t = atomic_load_explicit(&a->table, memory_order_relaxed);
+    for (uint32_t i = 0; t && i < t->n && !next; i++)
+        if (t->rows[i]->uid > after && t->rows[i]->view)
+            next = t->rows[i];
+    if (next)
+        fill_counts(next, ret);
+    pthread_mutex_unlock(&a->lock);
+    return next != NULL;
+}
+
 enum err engine_adapter_pin(struct engine_worker *w, struct slice router, struct slice arm,
                             bool pinned, struct err_detail *detail)
 {

@@ -28,6 +28,8 @@ struct resident {
     struct replicas *replicas; /* NULL: nobody's engine is driven. */
     struct err_detail error;   /* Why not, or what it would not take; empty: nothing is wrong. */
     uint64_t seen;             /* reconciler_version, as the board shows it. */
+    uint64_t pulled, missed;   /* Of adapters, since this row is there; never fewer. */
+    uint64_t loads, failed;    /* The same of loads: what replicas_take_counts said so far. */
     struct engine_row *rows;   /* (rows_cap) */
     size_t rows_cap;
     uint64_t wish;                 /* Hash of what the replicas were last told. */

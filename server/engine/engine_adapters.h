@@ -56,6 +56,23 @@ MUST_USE enum err engine_adapters(struct engine_worker *w, struct slice router,
                                   struct adapter_info *ret_adapters, uint32_t max, uint32_t *ret_n,
                                   uint32_t *ret_total, struct adapter_plan *ret_plan,
                                   struct err_detail *detail);
+/* What a monitor wants of a router's adapters. The counts are of this server since it began, or
+ * since the router declared adapters, and never fall meanwhile. */
+struct adapter_counts {
+    uint32_t router_uid;
+    char router[NAME_CAP];
+    uint64_t epoch;         /* Plans made. */
+    uint32_t resident;      /* Adapters in fast memory of one replica at least. */
+    uint64_t pulls, misses; /* Of adapters: requests that the slow loop has counted. */
+    uint64_t loads, failed; /* By the engine; without one, none. */
+    uint32_t replicas_n;
+    uint16_t up; /* Bit r: replica r answered when it was last asked. */
+    char url[REPLICAS_MAX][REPLICA_URL_CAP];
+};
+
+/* Of the next router with adapters whose uid is above `after`; false: there are no more. For any
+ * thread; may wait for one plan. */
+bool engine_adapter_counts(struct engine *e, uint32_t after, struct adapter_counts *ret_counts);
 /* The adapter is resident whatever the plan thinks of it, from the next plan on; or no longer. */
 MUST_USE enum err engine_adapter_pin(struct engine_worker *w, struct slice router, struct slice arm,
                                      bool pinned, struct err_detail *detail);

@@ -12,6 +12,7 @@ struct replicas {
     struct reconciler *reconciler;
     struct flights *flights;
     pthread_mutex_t lock;
+    uint64_t ended, failed; /* Loads, since somebody took the counts. */
     uint32_t loads_n;
     struct {
         uint32_t uid;
@@ -38,10 +39,10 @@ static void on_load(void *ctx, uint32_t replica, uint32_t uid, double ms, bool o
 {
     struct replicas *r = ctx;
     (void)replica;
-    if (!ok) /* How long a failure takes says nothing of a load. */
-        return;
     pthread_mutex_lock(&r->lock);
-    if (r->loads_n < LOADS_MAX) {
+    r->ended += ok;
+    r->failed += !ok;
+    if (ok && r->loads_n < LOADS_MAX) { /* How long a failure takes says nothing of a load. */
         r->loads[r->loads_n].uid = uid;
         r->loads[r->loads_n++].ms = ms;
     }
@@ -118,6 +119,15 @@ enum err replicas_desire(struct replicas *r, const struct engine_adapter *adapte
                          struct err_detail *detail)
 {
     return reconciler_desire(r->reconciler, adapters, n, detail);
+}
+
+void replicas_take_counts(struct replicas *r, uint64_t *ret_loads, uint64_t *ret_failed)
+{
+    pthread_mutex_lock(&r->lock);
+    *ret_loads = r->ended;
+    *ret_failed = r->failed;
+    r->ended = r->failed = 0;
+    pthread_mutex_unlock(&r->lock);
 }
 
 bool replicas_take_load(struct replicas *r, uint32_t *ret_uid, double *ret_ms)

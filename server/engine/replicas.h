@@ -28,6 +28,8 @@ void replicas_close(struct replicas *r); /* NULL is fine. */
 
 MUST_USE enum err replicas_desire(struct replicas *r, const struct engine_adapter *adapters,
                                   size_t n, struct err_detail *detail);
+/* Loads that ended and loads that failed since it was last asked. */
+void replicas_take_counts(struct replicas *r, uint64_t *ret_loads, uint64_t *ret_failed);
 /* A load that was measured since; false: no more. */
 bool replicas_take_load(struct replicas *r, uint32_t *ret_uid, double *ret_ms);
 struct reconciler *replicas_status(const struct replicas *r);

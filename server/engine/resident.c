@@ -84,6 +84,15 @@ static void forget_engine(struct resident *r)
     r->seen = UINT64_MAX;
 }
 
+static void take_counts(struct resident *r)
+{
+    uint64_t loads = 0, failed = 0;
+    if (r->replicas)
+        replicas_take_counts(r->replicas, &loads, &failed);
+    r->loads += loads;
+    r->failed += failed;
+}
+
 /* The engine that is to be driven, as it is declared now. */
 static void sync_replicas(struct adapters *a, struct resident *r, const struct router_view *view)
 {
@@ -91,6 +100,7 @@ static void sync_replicas(struct adapters *a, struct resident *r, const struct r
     if (memcmp(&r->target, &s->target, sizeof r->target) == 0 && r->slots == s->residency.slots &&
         r->bytes == s->residency.bytes)
         return;
+    take_counts(r);
     replicas_close(r->replicas);
     r->replicas = NULL;
     r->target = s->target;
@@ -224,6 +234,7 @@ static enum err take_facts(struct resident *r)
             take_plan_for_fact(r);
         return OK;
     }
+    take_counts(r);
     while (replicas_take_load(r->replicas, &uid, &ms)) {
         controller_measured(r->controller, uid, ms);
         r->stale = true;
@@ -244,6 +255,9 @@ static void take_pulls(struct resident *r)
     struct pull p;
     for (int n = 0; n < DRAIN_MOST && pulls_take(r->pulls, &p); n++) {
         controller_pull(r->controller, p.uid, p.resident, p.row);
+        bool adapter = controller_look(r->controller, p.uid).adapter;
+        r->pulled += adapter;
+        r->missed += adapter && !p.resident;
         r->stale |= controller_policy(r->controller)->keep != NULL;
     }
     uint32_t forced = atomic_load_explicit(&r->forced, memory_order_relaxed);

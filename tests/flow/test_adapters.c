@@ -194,6 +194,41 @@ static uint64_t pay_loads(struct world *g)
     return loads;
 }
 
+/* Between these two, at last: the slow loop counts a little later than it routes. */
+static void expect_metric(const struct world *g, const char *name, double least, double most)
+{
+    char sample[160];
+    double value = -1;
+    (void)snprintf(sample, sizeof sample, "%s{router=\"%s\"}", name, router_name);
+    for (int i = 0; i < BOARD_LOOKS && value < least; i++) {
+        server_nap_ms(1);
+        value = server_metric(&g->server, sample);
+    }
+    if (value < least || value > most)
+        fail_msg("%s is %g, not %g to %g", sample, value, least, most);
+}
+
+/* What the client saw; but for what came before the first board, or while a queue was full. */
+static void expect_metrics(const struct world *g, uint64_t loads)
+{
+    char up[160];
+    bool answers = false;
+    double missed = (double)g->misses;
+    expect_metric(g, "shunt_adapter_pulls_total", .99 * REQUESTS, REQUESTS);
+    expect_metric(g, "shunt_adapter_misses_total", .9 * missed, missed);
+    expect_metric(g, "shunt_adapter_loads_total", (double)loads, 2 * (double)loads);
+    expect_metric(g, "shunt_adapter_loads_failed_total", 0, 0);
+    expect_metric(g, "shunt_adapters_epoch", 20, REQUESTS);
+    expect_metric(g, "shunt_adapters_resident", SLOTS, SLOTS + 1);
+    (void)snprintf(up, sizeof up, "shunt_replica_up{router=\"%s\",replica=\"0\",url=\"%s\"}",
+                   router_name, g->stub.url);
+    for (int i = 0; i < BOARD_LOOKS && !answers; i++) {
+        server_nap_ms(1);
+        answers = server_metric(&g->server, up) == 1;
+    }
+    assert_true(answers);
+}
+
 static void the_server_earns_what_the_simulator_says(void **state)
 {
     (void)state;
@@ -222,6 +257,7 @@ static void the_server_earns_what_the_simulator_says(void **state)
                   100. * (double)g.misses / REQUESTS, 100 * simulated.miss_rate,
                   (unsigned long long)loads, (unsigned long long)simulated.planned_loads);
     assert_true(fabs(g.utility / simulated.utility - 1) < .03);
+    expect_metrics(&g, loads);
     call_close(g.router);
     call_close(g.admin);
     assert_int_equal(server_stop(&g.server, 15), 0);

@@ -146,6 +146,50 @@ static void plans_make_the_useful_adapters_resident_and_say_why(void **state)
     served_close(&s);
 }
 
+static void ask_alone(struct served *s, const char *arm)
+{
+    struct slice only = text(arm);
+    struct route_in in = {.candidates = &only, .candidates_n = 1};
+    assert_int_equal(served_ask(s, &in), OK);
+}
+
+static void what_a_monitor_asks_counts_every_pull_of_an_adapter(void **state)
+{
+    (void)state;
+    struct served s;
+    struct adapter_counts c = {.router_uid = 0};
+    open_with(&s, with_adapters);
+    served_router(&s, "plain", NULL);
+    for (int i = 0; i < PATIENCE && !s.route->adapter.shown; i++) {
+        served_nap(1);
+        ask_alone(&s, "qwen");
+    }
+    for (int i = 0; i < 10; i++) { /* No plan yet: f is a miss each time. */
+        ask_alone(&s, "f");
+        ask_alone(&s, "qwen");
+    }
+    for (int i = 0; i < PATIENCE && c.pulls < 10; i++) {
+        assert_true(engine_adapter_counts(s.e, 0, &c));
+        served_nap(1);
+    }
+    assert_string_equal(c.router, "default");
+    assert_int_equal(c.pulls, 10); /* Those of the base model are none. */
+    assert_int_equal(c.misses, 10);
+    assert_int_equal(c.epoch, 0);
+    assert_int_equal(c.resident, 0);
+    assert_true(c.loads == 0 && c.failed == 0 && c.replicas_n == 0); /* Nobody's engine. */
+    play(&s, 12);
+    for (int i = 0; i < PATIENCE && c.resident < SLOTS; i++) {
+        assert_true(engine_adapter_counts(s.e, 0, &c));
+        served_nap(1);
+    }
+    assert_int_equal(c.resident, SLOTS);
+    assert_in_range(c.epoch, 12, plan_now(&s).epoch);
+    assert_in_range(c.misses, 11, c.pulls - 1); /* What is resident is no miss. */
+    assert_false(engine_adapter_counts(s.e, c.router_uid, &c));
+    served_close(&s);
+}
+
 static float charge_of(const struct served *s, const char *name)
 {
     for (uint32_t i = 0; i < s->route->ranked_n; i++)
@@ -602,6 +646,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_make_the_useful_adapters_resident_and_say_why),
+        cmocka_unit_test(what_a_monitor_asks_counts_every_pull_of_an_adapter),
         cmocka_unit_test(a_miss_is_a_term_of_the_score_and_the_answer_says_where_the_adapter_is),
         cmocka_unit_test(a_router_without_adapters_shows_none),
         cmocka_unit_test(epoch_plan_and_window_outlive_the_process),
