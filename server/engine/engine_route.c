@@ -36,7 +36,7 @@ struct routing {
     struct budget budget;
     struct newcomer_ask newcomers;
     float probe_cost; /* Of the arm on probe. */
-    double cheapest;  /* Of what might have been chosen, predicted. */
+    double cheapest;  /* Of what might have been chosen, predicted; known with a forced arm. */
     struct decide_result result;
 };
 
@@ -287,11 +287,12 @@ static void afford(struct routing *t)
     if (probing)
         add_arm(t, (uint32_t)t->forced);
     t->arms_n = engine_afford(w, t->router, &t->budget, t->arms_n, may_try ? &t->trials : NULL);
+    if (t->forced < 0)
+        return;
     t->cheapest = (double)w->costs[0];
     for (uint32_t i = 1; i < t->arms_n; i++)
         t->cheapest = (double)w->costs[i] < t->cheapest ? (double)w->costs[i] : t->cheapest;
-    if (t->forced >= 0)
-        keep_forced(t);
+    keep_forced(t);
 }
 
 /* A logged decision is the caller's own: nothing is spent on the policy's account. */

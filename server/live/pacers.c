@@ -2,6 +2,7 @@
 
 #include "state/base/hash.h"
 #include "state/base/mem.h"
+#include "state/base/rng.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -131,8 +132,10 @@ struct place {
 
 static struct place lock_place(struct pacers *p, const struct pacer_id *id)
 {
-    uint64_t seed = p->seed + ((uint64_t)id->metric << 32 | id->router_uid);
-    uint64_t hash = hash_seeded(id->key, strnlen(id->key, NAME_CAP), seed);
+    uint64_t who = (uint64_t)id->metric << 32 | id->router_uid;
+    /* A router's own account has no words in its id. */
+    uint64_t hash = id->key[0] ? hash_seeded(id->key, strnlen(id->key, NAME_CAP), p->seed + who)
+                               : rng_mix(p->seed, who);
     struct shard *s = &p->shards[hash % SHARDS];
     pthread_mutex_lock(&s->lock);
     return (struct place){s, &s->buckets[hash / SHARDS & (p->buckets_n - 1)]};
@@ -143,7 +146,8 @@ static struct account *find(struct place at, const struct pacer_id *id)
     struct account *a;
     LIST_FOREACH(a, at.bucket, chain)
     if (a->id.router_uid == id->router_uid && a->id.metric == id->metric &&
-        strncmp(a->id.key, id->key, NAME_CAP) == 0)
+        a->id.key[0] == id->key[0] &&
+        (id->key[0] == '\0' || strncmp(a->id.key, id->key, NAME_CAP) == 0))
         return a;
     return NULL;
 }

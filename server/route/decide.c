@@ -182,7 +182,7 @@ static uint32_t fill_policy(const struct decide_input *in, const struct census *
     fill_scores(in, c, drawn.policy, scratch->scores, r);
     if (in->cost) /* Under a split the menu is side A's, whose window it enters. */
         pacing_apply(in->lambda, in->cost, in->n, drawn.policy == &policy_linucb ? 1 : 0,
-                     scratch->scores, scratch->work, &r->menu);
+                     scratch->scores, scratch->menu, &r->menu);
     for (uint32_t i = in->n; in->cost && i < in->n + in->trials; i++)
         scratch->scores[i].mean =
             (float)((double)scratch->scores[i].mean - in->lambda * (double)in->cost[i]);

@@ -60,6 +60,7 @@ struct decide_scratch {
     float policy[2][MAX_ARMS]; /* Of side A and B. */
     float newcomer[MAX_ARMS], probe[MAX_ARMS];
     double work[POLICY_WORK * MAX_ARMS];
+    float menu[PACING_WORK(MAX_ARMS)];
 };
 
 struct decide_result {

@@ -206,8 +206,8 @@ static double span_of(const struct metric_def *m)
 }
 
 /* The raw value of a prediction z; around what the arm showed lately, if it did. */
-static double raw_of(const struct metric_def *m, double span, const struct arm_view *a,
-                     uint32_t metric, double z)
+static inline double raw_of(const struct metric_def *m, double span, const struct arm_view *a,
+                            uint32_t metric, double z)
 {
     double mean = a->recent_raw[metric], raw;
     bool shown = a->mean_mask >> metric & 1;
@@ -234,7 +234,7 @@ void pacing_costs(const struct router_view *router, uint32_t metric, const float
     score_predict_arms(router, metric, x, arms, n, ret_cost);
     for (uint32_t i = 0; i < n; i++) {
         const struct arm_view *a = router->arms[arms[i].index];
-        if (unknown(router, &arms[i], metric)) {
+        if (!(a->seen_mask >> metric & 1)) {
             unknown_n++;
             continue;
         }
@@ -282,14 +282,14 @@ uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
     float cheapest = cost[0], dearest = cost[0];
     bool any_bearable = false;
     uint32_t kept = 0, trials = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        cheapest = cost[i] < cheapest ? cost[i] : cheapest;
-        dearest = cost[i] > dearest ? cost[i] : dearest;
-    }
     if (ret_trials)
         *ret_trials = 0;
+    for (uint32_t i = 1; i < n; i++)
+        dearest = cost[i] > dearest ? cost[i] : dearest;
     if (!t->cheapest_only && (double)dearest <= t->affordable)
         return n;
+    for (uint32_t i = 1; i < n; i++)
+        cheapest = cost[i] < cheapest ? cost[i] : cheapest;
     for (uint32_t i = 0; i < n && !any_bearable; i++)
         any_bearable = bearable(router, &arms[i], metric, t->budget, cost[i]);
     for (uint32_t i = 0; i < n; i++) {
@@ -308,19 +308,44 @@ uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
     return kept;
 }
 
-/* The arms that a menu is made of. */
+/* The arms that a menu is made of, four at a time. Their number is filled up with copies of the
+ * first, which never come before it. */
 struct field {
-    double *u, *c; /* (n) */
-    uint32_t n;
+    float *u, *c; /* (n4) */
+    uint32_t n, n4;
+    const struct score *scores; /* (n) */
+    double width_share;
 };
+
+typedef float quad __attribute__((vector_size(16)));
+typedef int32_t quad_int __attribute__((vector_size(16)));
+
+/* What u rounds, for a price that is good to its last bit. */
+static double utility_of(const struct field *f, uint32_t i)
+{
+    return (double)f->scores[i].mean + f->width_share * (double)f->scores[i].width;
+}
+
+static inline quad load(const float *from)
+{
+    quad v;
+    memcpy(&v, from, sizeof v);
+    return v;
+}
+
+static inline quad_int choose(quad_int which, quad_int yes, quad_int no)
+{
+    return (which & yes) | (~which & no);
+}
 
 /* Where a context starts: the cheapest arm, the best of those at the same cost. */
 static uint32_t find_start(const struct field *f)
 {
     uint32_t at = 0;
-    for (uint32_t i = 1; i < f->n; i++)
-        if (f->c[i] < f->c[at] || (f->c[i] <= f->c[at] && f->u[i] > f->u[at]))
-            at = i;
+    for (uint32_t i = 1; i < f->n; i++) {
+        bool before = (f->c[i] < f->c[at]) | ((f->c[i] <= f->c[at]) & (f->u[i] > f->u[at]));
+        at = before ? i : at;
+    }
     return at;
 }
 
@@ -334,61 +359,76 @@ static uint32_t find_end(const struct field *f)
     return at;
 }
 
-/* Gift wrapping: from one corner of the hull to the next is the steepest rise. Keeps the arms that
- * are better and dearer than the corner (no other is on the hull after it) and returns which is
- * next. No branch, and rises are compared as integers, which order floats that are not negative:
- * which arm it is is as good as random, and each wrong guess of a CPU costs more than the rest. */
-static uint32_t climb(struct field *f, double u, double c)
+/* Of every lane its best, and which that is; the first of those as good. */
+static uint32_t first_best(quad value, quad_int index)
 {
-    uint32_t kept = 0, at = 0;
-    int64_t steepest = -1;
-    for (uint32_t i = 0; i < f->n; i++) {
-        double ui = f->u[i], ci = f->c[i], rise = (ui - u) / (ci - c);
-        int64_t above = (ui > u) & (ci > c), order;
-        memcpy(&order, &rise, sizeof order);
-        order |= above - 1;
-        at = order > steepest ? kept : at;
-        steepest = order > steepest ? order : steepest;
-        f->u[kept] = ui;
-        f->c[kept] = ci;
-        kept += (uint32_t)above;
+    uint32_t lane = 0;
+    for (uint32_t i = 1; i < 4; i++) {
+        bool before =
+            (value[i] > value[lane]) | ((value[i] >= value[lane]) & (index[i] < index[lane]));
+        lane = before ? i : lane;
     }
-    f->n = kept;
-    return at;
+    return (uint32_t)index[lane];
+}
+
+/* Gift wrapping: from one corner of the hull to the next is the steepest rise, of the arms that are
+ * better and dearer than the corner; `from`: there is none. No branch: which arm it is is as good
+ * as random, and each wrong guess of a CPU costs more than the rest. */
+static uint32_t climb(const struct field *f, uint32_t from)
+{
+    const quad u = {f->u[from], f->u[from], f->u[from], f->u[from]};
+    const quad c = {f->c[from], f->c[from], f->c[from], f->c[from]};
+    const int32_t self = (int32_t)from;
+    quad_int at = {self, self, self, self}, here = {0, 1, 2, 3};
+    quad steepest = {0};
+    for (uint32_t i = 0; i < f->n4; i += 4) {
+        quad up = load(f->u + i) - u, run = load(f->c + i) - c;
+        quad_int above = (up > 0) & (run > 0);
+        quad rise = (quad)(above & (quad_int)(up / run));
+        quad_int steeper = rise > steepest;
+        steepest = (quad)choose(steeper, (quad_int)rise, (quad_int)steepest);
+        at = choose(steeper, here, at);
+        here += 4;
+    }
+    return first_best(steepest, at);
 }
 
 /* More corners than a menu holds: the last step goes straight to the end. */
-static void fill_menu(struct field *f, struct pacing_menu *m)
+static void fill_menu(const struct field *f, struct pacing_menu *m)
 {
     uint32_t at = find_start(f);
-    double u = f->u[at], c = f->c[at];
-    m->base = c;
-    m->n = 0;
-    while (m->n < PACING_STEPS) {
-        at = climb(f, u, c);
-        if (f->n == 0)
+    m->base = (double)f->c[at];
+    for (m->n = 0; m->n < PACING_STEPS; m->n++) {
+        uint32_t next = climb(f, at);
+        if (next == at)
             return;
         if (m->n == PACING_STEPS - 1)
-            at = find_end(f);
-        double run = f->c[at] - c;
-        m->price[m->n] = (f->u[at] - u) / run;
-        m->cost[m->n++] = run;
-        u = f->u[at];
-        c = f->c[at];
+            next = find_end(f);
+        double run = (double)f->c[next] - (double)f->c[at];
+        m->price[m->n] = (utility_of(f, next) - utility_of(f, at)) / run;
+        m->cost[m->n] = run;
+        at = next;
     }
 }
 
 void pacing_apply(double lambda, const float *cost, uint32_t n, double width_share,
-                  struct score *scores, double *work, struct pacing_menu *ret_menu)
+                  struct score *scores, float *work, struct pacing_menu *ret_menu)
 {
-    struct field f = {.u = work, .c = work + n, .n = n};
+    uint32_t n4 = (n + 3) / 4 * 4;
+    const struct field f = {
+        .u = work, .c = work + n4, .n = n, .n4 = n4, .scores = scores, .width_share = width_share};
+    float width = (float)width_share;
     for (uint32_t i = 0; i < n; i++) {
-        double mean = (double)scores[i].mean, c = (double)cost[i];
-        f.u[i] = mean + width_share * (double)scores[i].width;
-        f.c[i] = c;
-        scores[i].mean = (float)(mean - lambda * c);
+        f.u[i] = scores[i].mean + width * scores[i].width;
+        f.c[i] = cost[i];
+    }
+    for (uint32_t i = n; i < n4; i++) {
+        f.u[i] = f.u[0];
+        f.c[i] = f.c[0];
     }
     fill_menu(&f, ret_menu);
+    for (uint32_t i = 0; i < n; i++)
+        scores[i].mean = (float)((double)scores[i].mean - lambda * (double)cost[i]);
 }
 
 static void remember(struct pacing *p, const struct pacing_menu *menu)

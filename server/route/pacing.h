@@ -40,6 +40,8 @@
 #include "server/route/score.h"
 
 enum { PACING_W = 256, PACING_STEPS = 7, PACING_BINS = 640 };
+/* Floats that a menu of n arms is worked out in. */
+#define PACING_WORK(n) (2 * (((n) + 3) / 4 * 4))
 
 /* One context: its cheapest cost, and its steps upwards in order of falling price. */
 struct pacing_menu {
@@ -117,9 +119,10 @@ uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
                        const struct pacing_terms *t, struct eligible *arms, float *cost, uint32_t n,
                        uint32_t *ret_trials);
 /* The menu of those arms, and the price taken off: mean -= lambda c, after the menu was made of
- * mean + width_share * width (1 where the policy in force adds the width, else 0). work (2 n). */
+ * mean + width_share * width (1 where the policy in force adds the width, else 0). work
+ * (PACING_WORK(n)). */
 void pacing_apply(double lambda, const float *cost, uint32_t n, double width_share,
-                  struct score *scores, double *work, struct pacing_menu *ret_menu);
+                  struct score *scores, float *work, struct pacing_menu *ret_menu);
 /* A decision at `cost` (raw, predicted) whose context had this menu: bank, window, price move. */
 void pacing_charge(struct pacing *p, const struct pacing_menu *menu, double cost);
 /* Decisions that had been corrected turned out to be `more` (raw) cheaper, in all. Acts on the bank

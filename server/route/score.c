@@ -42,24 +42,41 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
  * rated at all keeps the optimism of its rated metrics. (Taken from the router's view: the arm's
  * own may be older.) Cost-like metrics are predicted from few outcomes with a weak ridge: far from
  * what the arm ever showed is an artefact. */
-static inline double bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,
-                           double z)
+struct bounds { /* What all arms of a metric share. */
+    uint32_t m;
+    bool rated, pooled, clipped;
+    double mean_z; /* Of the router. */
+};
+
+static inline struct bounds bounds_of(const struct router_view *router, uint32_t m)
 {
     const struct metric_def *def = &router->config->metrics[m];
     bool rated = def->group == METRIC_RATED;
-    bool seen = arm->seen_mask >> m & 1;
-    if (!seen && router->pooled_n[m] > 0 && (!rated || arm->folded[METRIC_RATED] > 0))
-        return router->pooled_mean_z[m];
-    if (rated || arm->n[m] == 0 || def->logarithmic)
+    return (struct bounds){
+        .m = m,
+        .rated = rated,
+        .pooled = router->pooled_n[m] > 0,
+        .clipped = !rated && !def->logarithmic,
+        .mean_z = router->pooled_mean_z[m],
+    };
+}
+
+static inline double bound(const struct bounds *b, const struct arm_view *arm, double z)
+{
+    bool seen = arm->seen_mask >> b->m & 1;
+    if (!seen && b->pooled && (!b->rated || arm->folded[METRIC_RATED] > 0))
+        return b->mean_z;
+    if (!b->clipped || arm->n[b->m] == 0)
         return z;
-    double low = .2 * arm->recent_z[m], high = 5 * arm->recent_z[m];
+    double low = .2 * arm->recent_z[b->m], high = 5 * arm->recent_z[b->m];
     return z < low ? low : z > high ? high : z;
 }
 
 double score_bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,
                    double z)
 {
-    return bound(router, arm, m, z);
+    const struct bounds b = bounds_of(router, m);
+    return bound(&b, arm, z);
 }
 
 double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
@@ -82,6 +99,7 @@ void score_predict_arms(const struct router_view *router, uint32_t m, const floa
                         const struct eligible *arms, uint32_t n, float *ret_z)
 {
     const struct arm_view *view[SCORE_BLOCK];
+    const struct bounds b = bounds_of(router, m);
     struct score_square square;
     struct score_pass pass;
     score_pass_init(&pass, &x, 1, router->d, n, &square);
@@ -91,7 +109,7 @@ void score_predict_arms(const struct router_view *router, uint32_t m, const floa
             view[i] = router->arms[arms[at + i].index];
         score_pass_predict(&pass, view, k, m, ret_z + at);
         for (uint32_t i = 0; i < k; i++)
-            ret_z[at + i] = (float)bound(router, view[i], m, (double)ret_z[at + i]);
+            ret_z[at + i] = (float)bound(&b, view[i], (double)ret_z[at + i]);
     }
 }
 
@@ -196,9 +214,10 @@ void score_frame_init(struct score_frame *f, const struct router_view *router,
 void score_add_metric(const struct score_frame *f, const struct arm_view *const *view, uint32_t n,
                       uint32_t m, const float *z, size_t step, double *mean)
 {
+    const struct bounds b = bounds_of(f->router, m);
     double weight = f->u->weight[m];
     for (uint32_t i = 0; i < n; i++)
-        mean[i * step] += weight * bound(f->router, view[i], m, (double)z[i * step]);
+        mean[i * step] += weight * bound(&b, view[i], (double)z[i * step]);
 }
 
 bool score_waits(const struct score_frame *f, const struct eligible *e)

@@ -8,14 +8,27 @@ static bool pays(uint32_t n, uint32_t d)
     return n <= SCORE_SPARSE_MAX && 7 * n * (n + 1) < d * (d + 1) / 2;
 }
 
+/* The largest n that pays: about d / sqrt(14). */
+static uint32_t most_that_pay(uint32_t d)
+{
+    uint32_t n = d * 4 / 15;
+    n = n < SCORE_SPARSE_MAX ? n : SCORE_SPARSE_MAX;
+    while (n > 0 && !pays(n, d))
+        n--;
+    while (pays(n + 1, d))
+        n++;
+    return n;
+}
+
 /* As far as it pays: a dense context is known by its first numbers. */
 static void sparse_fill(struct score_sparse *s, const float *x, uint32_t d)
 {
+    uint32_t most = most_that_pay(d);
     s->n = 0;
     for (uint32_t i = 0; i < d; i++) {
         if (x[i] == 0.0F)
             continue;
-        if (!pays(s->n + 1, d)) {
+        if (s->n == most) {
             s->n++;
             return;
         }

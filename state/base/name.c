@@ -2,16 +2,18 @@
 
 #include <string.h>
 
+/* [A-Za-z0-9._/-] as bits: every request brings a few names, and a table needs no branches. */
+static const uint64_t name_chars[4] = {0x03ffe00000000000, 0x07fffffe87fffffe};
+
 static bool name_char(char c)
 {
-    return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' ||
-           c == '_' || c == '/' || c == '-';
+    unsigned char u = (unsigned char)c;
+    return name_chars[u >> 6] >> (u & 63) & 1;
 }
 
-bool name_valid(const char *s, size_t len)
+/* No part between slashes is "." or "..". */
+static bool no_dot_parts(const char *s, size_t len)
 {
-    if (len == 0 || len > NAME_CAP - 1)
-        return false;
     size_t part = 0; /* Length of the part since the last slash, while it is dots only. */
     bool dots = true;
     for (size_t i = 0; i <= len; i++) {
@@ -22,12 +24,22 @@ bool name_valid(const char *s, size_t len)
             dots = true;
             continue;
         }
-        if (!name_char(s[i]))
-            return false;
         dots = dots && s[i] == '.';
         part++;
     }
     return true;
+}
+
+bool name_valid(const char *s, size_t len)
+{
+    if (len == 0 || len > NAME_CAP - 1)
+        return false;
+    bool valid = true, dotted = false;
+    for (size_t i = 0; i < len; i++) {
+        valid &= name_char(s[i]);
+        dotted |= s[i] == '.';
+    }
+    return valid && (!dotted || no_dot_parts(s, len));
 }
 
 static bool lower_or_digit(char c)

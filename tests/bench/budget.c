@@ -1,9 +1,10 @@
 /* budget_cost - what a budget or a session costs engine_route: routers on one engine, the first
  * without either, the second with a budget of its own, the third with a tenant's, the fourth with
- * sessions (2,000 of them, without a budget), the fifth with sessions that hold their arm; 16 arms,
- * contexts of 45 numbers, a true cost reported for one decision in four. Blocks of calls take
- * turns, so that a busy machine slows all alike; printed is the median of the blocks' means, in CPU
- * time of the calling thread. Argument: blocks (30). No decision log. */
+ * sessions (2,000 of them, without a budget), the fifth with sessions that hold their arm, the
+ * sixth with a budget of its own and sessions; 16 arms, contexts of 45 numbers, a true cost
+ * reported for one decision in four. Blocks of calls take turns, so that a busy machine slows all
+ * alike; printed is the median of the blocks' means, in CPU time of the calling thread. Argument:
+ * blocks (30). No decision log. */
 #include "state/base/rng.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/engine/served.h"
@@ -13,12 +14,12 @@
 #include <string.h>
 #include <time.h>
 
-enum { ARMS = 16, FEATURES = 44, BLOCK = 2000, BLOCKS_MAX = 1000, KINDS = 5, SESSIONS = 2000 };
-static const char *const kinds[KINDS] = {"free", "budget", "tenant", "session", "held"};
+enum { ARMS = 16, FEATURES = 44, BLOCK = 2000, BLOCKS_MAX = 1000, KINDS = 6, SESSIONS = 2000 };
+static const char *const kinds[KINDS] = {"free", "budget", "tenant", "session", "held", "both"};
 
 static void configure(struct router_config *c)
 {
-    bool budget = strcmp(c->name, "budget") == 0;
+    bool budget = strcmp(c->name, "budget") == 0 || strcmp(c->name, "both") == 0;
     c->spec = (struct feature_spec){.version = 1, .features_n = FEATURES};
     c->settings.decision_log = DECISION_LOG_KEEP_NONE;
     if (strcmp(c->name, "held") == 0)
@@ -72,7 +73,8 @@ static double run(struct served *s, const char *kind, uint64_t seed, int n)
     float features[FEATURES];
     double sum = 0;
     char session[32];
-    bool in_session = strcmp(kind, "session") == 0 || strcmp(kind, "held") == 0;
+    bool in_session =
+        strcmp(kind, "session") == 0 || strcmp(kind, "held") == 0 || strcmp(kind, "both") == 0;
     struct route_in in = {.router = text(kind),
                           .tenant = text(strcmp(kind, "tenant") == 0 ? "acme" : ""),
                           .features = features,

@@ -28,7 +28,7 @@ struct bench {
     struct eligible arms[ARMS_MAX];
     struct score scores[ARMS_MAX];
     float cost[ARMS_MAX];
-    double work[2 * ARMS_MAX];
+    float work[PACING_WORK(ARMS_MAX)];
     double ns[STEPS + 1][PASSES];
 };
 

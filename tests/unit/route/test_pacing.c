@@ -55,7 +55,7 @@ static uint32_t best_at(const struct context *c, double lambda)
 static struct pacing_menu menu_of(const struct context *c)
 {
     struct score s[ARMS];
-    double work[2 * ARMS];
+    float work[PACING_WORK(ARMS)];
     struct pacing_menu m;
     memcpy(s, c->s, sizeof s);
     pacing_apply(0, c->cost, ARMS, 0, s, work, &m);
@@ -86,7 +86,7 @@ static void arms_beyond_the_steps_of_a_menu_still_end_at_the_best(void **unused)
     enum { MANY = 40 };
     struct score s[MANY];
     float cost[MANY];
-    double work[2 * MANY];
+    float work[PACING_WORK(MANY)];
     struct pacing_menu m;
     for (uint32_t i = 0; i < MANY; i++) { /* All on the hull: sqrt is concave. */
         cost[i] = (float)(1 + i);
@@ -105,7 +105,7 @@ static void the_price_is_taken_off_the_mean_and_the_width_counts_where_it_is_add
     (void)unused;
     struct score s[2] = {{.mean = .5F, .width = .1F}, {.mean = .5F, .width = .5F}};
     const float cost[2] = {1, 3};
-    double work[4];
+    float work[PACING_WORK(2)];
     struct pacing_menu m;
     pacing_apply(0, cost, 2, 0, s, work, &m);
     assert_int_equal(m.n, 0); /* As good without the width: no step upwards. */
@@ -340,7 +340,7 @@ static void figures_out_of_all_proportion_leave_the_state_finite(void **unused)
         for (uint64_t i = 0; i < 2000; i++) {
             struct score s[3];
             float cost[3];
-            double work[6];
+            float work[PACING_WORK(3)];
             struct pacing_menu m;
             for (uint64_t k = 0; k < 3; k++) {
                 s[k].mean = as_float(odd[rng_below((uint64_t)b, 6 * i + k, N)]);
