@@ -1,13 +1,23 @@
 #include "server/rpc/codec_plain.h"
 #include "server/rpc/handlers.h"
+#include "server/rpc/message.h"
 
-enum err handle_route_request(struct handler *h, const ProtobufCMessage *request,
+static enum err read_message(struct handler *h, struct slice bytes, struct route_in *ret_in,
+                             struct err_detail *detail)
+{
+    ProtobufCMessage *m = NULL;
+    TRY(message_unpack(&shunt__v1__route_request__descriptor, bytes, &h->arena, &m, detail));
+    return codec_route_in((const Shunt__V1__RouteRequest *)m, bytes, &h->route_lists, ret_in,
+                          detail);
+}
+
+enum err handle_route_request(struct handler *h, struct slice bytes,
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     struct route_in in;
     Shunt__V1__RouteResponse *response = NULL;
-    TRY(codec_route_in((const Shunt__V1__RouteRequest *)request, h->body, &h->route_lists, &in,
-                       detail));
+    if (!codec_plain_in(bytes, &h->arena, &in))
+        TRY(read_message(h, bytes, &in, detail));
     in.now_us = h->now_us;
     TRY(engine_route(h->worker, &in, &h->route_out, detail));
     *ret_response = NULL;

@@ -9,8 +9,10 @@ typedef enum err handler_run(struct handler *h, const ProtobufCMessage *request,
                              ProtobufCMessage **ret_response, struct err_detail *detail);
 
 /* Router. */
-/* *ret_response NULL: the answer is h->route_out, and plain (codec_plain.h). */
-handler_run handle_route_request;
+/* `bytes`: a RouteRequest. *ret_response NULL: the answer is h->route_out, and
+ * plain (codec_plain.h). */
+enum err handle_route_request(struct handler *h, struct slice bytes,
+                              ProtobufCMessage **ret_response, struct err_detail *detail);
 enum err handle_report_reward(struct handler *h, const ProtobufCMessage *request,
                               struct report_call *call, struct err_detail *detail);
 

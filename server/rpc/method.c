@@ -31,8 +31,8 @@ enum {
 };
 
 const struct method methods[] = {
-    {ROUTER("RouteRequest"), METHOD_INLINE, false, &shunt__v1__route_request__descriptor,
-     handle_route_request, NULL, 0},
+    {ROUTER("RouteRequest"), METHOD_ROUTE, false, &shunt__v1__route_request__descriptor, NULL, NULL,
+     0},
     {ROUTER("RouteBatch"), METHOD_BATCH, false, &shunt__v1__route_batch_request__descriptor, NULL,
      NULL, BATCH_BYTES},
     {ROUTER("RouteStream"), METHOD_ROUTES, false, &shunt__v1__route_stream_request__descriptor,

@@ -31,12 +31,13 @@ struct handler {
     struct route_lists route_lists; /* Scratch, as all below. */
     struct route_out route_out;
     int64_t now_us; /* Of the batch that a request is in; 0: of no batch. */
-    bool waits;     /* The answer of an INLINE handler: not before engine_route_wait's `done`. */
+    bool waits;     /* The answer of a ROUTE handler: not before engine_route_wait's `done`. */
     struct buf packed;
 };
 
 enum method_kind {
     METHOD_INLINE,    /* Answers at once, on the queue's thread. */
+    METHOD_ROUTE,     /* RouteRequest: as INLINE, and reads its bytes itself. */
     METHOD_BLOCKING,  /* May wait, or has much to say: on a thread of the pool. */
     METHOD_LONG,      /* Takes seconds: on a thread of its own, one at a time. */
     METHOD_DEFERRED,  /* Answered by the writer's thread, after the commit. */
@@ -53,8 +54,7 @@ struct method {
     enum method_kind kind;
     bool standard; /* Of gRPC, not ours: neither counted in flight nor refused. */
     const ProtobufCMessageDescriptor *request;
-    /* INLINE, BLOCKING and LONG. The response lives in the arena or is constant; NULL of
-     * RouteRequest: handlers.h. */
+    /* INLINE, BLOCKING and LONG. The response lives in the arena or is constant. */
     enum err (*run)(struct handler *h, const ProtobufCMessage *request,
                     ProtobufCMessage **ret_response, struct err_detail *detail);
     /* DEFERRED: OK means that call->done is or was called. */

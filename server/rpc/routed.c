@@ -2,7 +2,6 @@
 
 #include "server/rpc/codec_plain.h"
 #include "server/rpc/handlers.h"
-#include "server/rpc/message.h"
 #include "server/rpc/wire.h"
 
 enum { RESPONSE_FIELD = 1, TAG_FIELD = 5 }; /* Of RouteResult. */
@@ -32,13 +31,10 @@ void routed_refuse(struct routed *r, enum err e, const struct err_detail *detail
 static enum err decide(struct handler *h, struct slice bytes, size_t max_bytes,
                        ProtobufCMessage **ret_response, struct err_detail *detail)
 {
-    ProtobufCMessage *request = NULL;
     if (bytes.len > max_bytes)
         return err_say(detail, ERR_TOO_LARGE, "the request has %zu bytes; at most %zu", bytes.len,
                        max_bytes);
-    TRY(message_unpack(&shunt__v1__route_request__descriptor, bytes, &h->arena, &request, detail));
-    h->body = bytes;
-    return handle_route_request(h, request, ret_response, detail);
+    return handle_route_request(h, bytes, ret_response, detail);
 }
 
 void routed_run(struct handler *h, struct slice bytes, size_t max_bytes, struct routed *ret_routed)

@@ -7,6 +7,7 @@
 #include "server/ops/clock.h"
 #include "server/rpc/codec_plain.h"
 #include "server/rpc/core.h"
+#include "server/rpc/handlers.h"
 #include "server/rpc/message.h"
 #include "state/base/mem.h"
 
@@ -219,6 +220,11 @@ static void conclude(struct call *c, int code, const ProtobufCMessage *response,
     settle(c, code, detail);
 }
 
+static bool is_inline(const struct method *m)
+{
+    return m->kind == METHOD_INLINE || m->kind == METHOD_ROUTE;
+}
+
 /* Reads the message into the handler's arena. */
 static enum err take_message(struct call *c, struct handler *h, grpc_slice *hold,
                              ProtobufCMessage **ret_message, struct err_detail *detail)
@@ -253,22 +259,33 @@ static enum err wait_for_commit(struct call *c, struct handler *h, const Protobu
     return engine_route_wait(h->worker, &h->route_out, &c->wait, detail);
 }
 
+static enum err handle(struct call *c, struct handler *h, grpc_slice *hold,
+                       ProtobufCMessage **ret_response, struct err_detail *detail)
+{
+    const struct method *m = &methods[c->method];
+    ProtobufCMessage *request = NULL;
+    if (m->kind == METHOD_ROUTE) {
+        TRY(payload_view(c->request, hold, &h->body, detail));
+        return handle_route_request(h, h->body, ret_response, detail);
+    }
+    TRY(take_message(c, h, hold, &request, detail));
+    return m->run(h, request, ret_response, detail);
+}
+
 void unary_run(struct call *c, struct handler *h)
 {
     const struct method *m = &methods[c->method];
     struct err_detail detail;
-    ProtobufCMessage *request = NULL, *response = NULL;
+    ProtobufCMessage *response = NULL;
     grpc_slice hold = grpc_empty_slice();
     detail.text[0] = '\0';
     h->service = service_name(c->queue->server->options.service);
-    h->cancelled = m->kind == METHOD_INLINE ? NULL : &c->gone;
+    h->cancelled = is_inline(m) ? NULL : &c->gone;
     enum err e = OK;
     if (h->cancelled && atomic_load(h->cancelled))
         e = ERR_CANCELLED; /* It waited in vain. */
     if (e == OK)
-        e = take_message(c, h, &hold, &request, &detail);
-    if (e == OK)
-        e = m->run(h, request, &response, &detail);
+        e = handle(c, h, &hold, &response, &detail);
     bool waits = e == OK && h->waits;
     h->waits = false;
     if (waits)
@@ -280,7 +297,7 @@ void unary_run(struct call *c, struct handler *h)
     arena_reset(&h->arena);
     grpc_slice_unref(hold);
     if (!waits || e != OK)
-        answer(c, m->kind == METHOD_INLINE);
+        answer(c, is_inline(m));
 }
 
 /* On the writer's thread, or inside engine_report. */
@@ -400,7 +417,7 @@ static void on_arrived(struct tag *tag, bool ok)
     if (refused) {
         conclude(c, refused, NULL, &detail);
         answer(c, true);
-    } else if (m->kind == METHOD_INLINE) {
+    } else if (is_inline(m)) {
         unary_run(c, q->on->handler);
     } else if (m->kind == METHOD_BATCH) {
         run_batch(c, q->on->handler);

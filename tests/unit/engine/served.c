@@ -39,6 +39,7 @@ void served_open(struct served *s)
     scratch_path(s->dir, "decisions", s->decisions);
     s->o = (struct engine_options){
         .data_dir = s->data,
+        .map_bytes = 1ULL << 30,
         .inbox_capacity = 4096,
         .max_text_bytes = 4096,
         .checkpoint_every_events = 500,

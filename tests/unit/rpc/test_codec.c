@@ -289,6 +289,103 @@ static void what_plain_bytes_cannot_say_is_not_plain(void **state)
     assert_int_equal(shunt__v1__ranked_arm__descriptor.n_fields, 4);
 }
 
+/* As a packer writes it, with the fields of `mask`; bit 8: max_ranked. */
+static void pack_request(struct wire *w, uint32_t mask)
+{
+    Shunt__V1__RouteRequest m = SHUNT__V1__ROUTE_REQUEST__INIT;
+    char router[] = "r", text[] = "What is two and two?", task[] = "maths", tenant[] = "acme",
+         session[] = "run-1", id[] = "018f4e2a-0000-7000-8000-0123456789ab";
+    float v[200];
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++)
+        v[i] = (float)i / 7 - 3;
+    m.router = mask & 1 ? router : NULL;
+    m.text = mask & 2 ? text : NULL;
+    m.task = mask & 4 ? task : NULL;
+    m.tenant = mask & 8 ? tenant : NULL;
+    m.session_id = mask & 16 ? session : NULL;
+    m.decision_id = mask & 32 ? id : NULL;
+    m.features = v;
+    m.n_features = mask & 64 ? 38 : 0;
+    m.embedding = v;
+    m.n_embedding = mask & 128 ? 200 : 0;
+    m.has_max_ranked = (mask & 256) != 0;
+    m.max_ranked = MAX_RANKED;
+    w->len = shunt__v1__route_request__pack(&m, w->bytes);
+}
+
+static void assert_same_text(struct slice a, struct slice b)
+{
+    assert_int_equal(a.len, b.len);
+    assert_int_equal(!a.data, !b.data);
+    if (a.len)
+        assert_memory_equal(a.data, b.data, a.len);
+}
+
+static void assert_same_vector(const float *a, size_t a_n, const float *b, size_t b_n)
+{
+    assert_int_equal(a_n, b_n);
+    if (a_n)
+        assert_memory_equal(a, b, a_n * sizeof *a);
+}
+
+static void a_plain_request_means_what_its_message_means(void **state)
+{
+    struct wire *w = *state;
+    for (uint32_t mask = 0; mask < 512; mask++) {
+        struct route_in in;
+        arena_reset(&w->arena);
+        pack_request(w, mask);
+        assert_true(codec_plain_in((struct slice){w->bytes, w->len}, &w->arena, &in));
+        assert_int_equal(decode(w), OK);
+        assert_same_text(in.router, w->in.router);
+        assert_same_text(in.text, w->in.text);
+        assert_same_text(in.task, w->in.task);
+        assert_same_text(in.tenant, w->in.tenant);
+        assert_same_text(in.session, w->in.session);
+        assert_same_text(in.decision_id, w->in.decision_id);
+        assert_same_text(in.body, w->in.body);
+        assert_same_vector(in.features, in.features_n, w->in.features, w->in.features_n);
+        assert_same_vector(in.embedding, in.embedding_n, w->in.embedding, w->in.embedding_n);
+        assert_int_equal(in.max_ranked, w->in.max_ranked);
+        /* What neither brings is as absent here as there. */
+        assert_true(!in.weights_n && !in.candidates_n && !in.exclude_n && !in.limits_n);
+        assert_true(!in.dry_run && !in.defer && !in.explain && !in.latency_critical);
+        assert_true(!in.session_metric.data && !in.baseline.len && !in.selector.len);
+        assert_true(!in.stage.len && !in.input_tokens && !in.modalities && !in.now_us);
+        assert_memory_equal(&in.agent, &w->in.agent, sizeof in.agent);
+    }
+}
+
+static bool is_plain(struct wire *w, const char *bytes, size_t len)
+{
+    struct route_in in;
+    arena_reset(&w->arena);
+    return codec_plain_in((struct slice){bytes, len}, &w->arena, &in);
+}
+
+static void a_request_that_is_unusual_is_left_to_its_message(void **state)
+{
+    struct wire *w = *state;
+    assert_true(is_plain(w, "\x0a\x01r", 3));
+    assert_false(is_plain(w, "\x0a\x01r\x0a\x01s", 6)); /* Twice. */
+    assert_false(is_plain(w, "\x0a\x01\0", 3));         /* A name with a NUL. */
+    assert_true(is_plain(w, "\x12\x01\0", 3));          /* A prompt with one. */
+    assert_false(is_plain(w, "\x0a\x81\0r", 4));        /* A length longer than it need be. */
+    assert_false(is_plain(w, "\x8a\0\x01r", 4));        /* Such a key. */
+    assert_false(is_plain(w, "\x0a\x02r", 3));          /* Cut. */
+    assert_false(is_plain(w, "\x22\x03\0\0\0", 5));     /* Not whole floats. */
+    assert_false(is_plain(w, "\x25\0\0\0\0", 5));       /* A float that is not packed. */
+    assert_false(is_plain(w, "\x58\x81\x02", 3));       /* max_ranked 257. */
+    assert_false(is_plain(w, "\x50\x01", 2));           /* dry_run. */
+    assert_false(is_plain(w, "\x3a\x01m", 3));          /* A candidate. */
+    assert_false(is_plain(w, "\x08\x01", 2));           /* A router that is a number. */
+    assert_false(is_plain(w, "\xa2\x06\x01x", 4));      /* A field that nobody knows. */
+    static char floats[6000] = "\x22\xec\x2e";          /* 5,996 bytes of them. */
+    arena_done(&w->arena);
+    arena_init(&w->arena, 4096);
+    assert_false(is_plain(w, floats, 3 + 5996)); /* More than the arena may hold. */
+}
+
 static void a_status_that_does_not_exist_is_refused(void **state)
 {
     struct wire *w = *state;
@@ -322,6 +419,8 @@ int main(void)
         TEST(a_decision_is_encoded_whole_and_a_dry_run_has_no_token),
         TEST(a_plain_answer_has_the_bytes_that_protobuf_packs),
         TEST(what_plain_bytes_cannot_say_is_not_plain),
+        TEST(a_plain_request_means_what_its_message_means),
+        TEST(a_request_that_is_unusual_is_left_to_its_message),
         TEST(a_status_that_does_not_exist_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
