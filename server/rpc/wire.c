@@ -25,7 +25,7 @@ static bool skip(struct slice *in, uint64_t n)
     return true;
 }
 
-bool wire_next(struct slice *in, struct wire_field *ret_field)
+static bool take_field(struct slice *in, struct wire_field *ret_field)
 {
     uint64_t key, n;
     if (!in->len || !take_varint(in, &key) || key >> 3 == 0 || key >> 3 > UINT32_MAX)
@@ -49,6 +49,15 @@ bool wire_next(struct slice *in, struct wire_field *ret_field)
     default:
         return false;
     }
+}
+
+bool wire_next(struct slice *in, struct wire_field *ret_field)
+{
+    struct slice rest = *in; /* A field that is cut leaves its bytes. */
+    if (!take_field(&rest, ret_field))
+        return false;
+    *in = rest;
+    return true;
 }
 
 uint8_t *wire_put_varint(uint8_t *to, uint64_t value)

@@ -372,7 +372,8 @@ static void a_request_that_is_unusual_is_left_to_its_message(void **state)
     assert_true(is_plain(w, "\x12\x01\0", 3));          /* A prompt with one. */
     assert_false(is_plain(w, "\x0a\x81\0r", 4));        /* A length longer than it need be. */
     assert_false(is_plain(w, "\x8a\0\x01r", 4));        /* Such a key. */
-    assert_false(is_plain(w, "\x0a\x02r", 3));          /* Cut. */
+    assert_false(is_plain(w, "\x0a\x01r\x12", 4));      /* Cut after a key, */
+    assert_false(is_plain(w, "\x0a\x02r", 3));          /* and in a text. */
     assert_false(is_plain(w, "\x22\x03\0\0\0", 5));     /* Not whole floats. */
     assert_false(is_plain(w, "\x25\0\0\0\0", 5));       /* A float that is not packed. */
     assert_false(is_plain(w, "\x58\x81\x02", 3));       /* max_ranked 257. */
