@@ -16,40 +16,20 @@ enum budget_gauge {
     GAUGE_BREAKER
 };
 
-static double read_inbox_depth(void *arg)
-{
-    return (double)engine_gauges(((struct gauges *)arg)->engine).inbox_depth;
-}
-
-static double read_fold_lag(void *arg)
-{
-    return (double)engine_gauges(((struct gauges *)arg)->engine).fold_lag;
-}
-
-static double read_audit_dropped(void *arg)
-{
-    return (double)engine_gauges(((struct gauges *)arg)->engine).audit_dropped;
-}
-
-static double read_journal_bytes(void *arg)
-{
-    return (double)engine_gauges(((struct gauges *)arg)->engine).journal_bytes;
-}
-
-static double read_journal_position(void *arg)
-{
-    return (double)engine_positions(((struct gauges *)arg)->engine).journal;
-}
-
-static double read_checkpoint_position(void *arg)
-{
-    return (double)engine_positions(((struct gauges *)arg)->engine).checkpoint;
-}
-
-static double read_log_dropped(void *arg)
-{
-    return (double)log_dropped(((struct gauges *)arg)->log);
-}
+#define READER(name, value)                                                                        \
+    static double read_##name(void *arg)                                                           \
+    {                                                                                              \
+        const struct gauges *g = arg;                                                              \
+        return (double)(value);                                                                    \
+    }
+READER(inbox_depth, engine_gauges(g->engine).inbox_depth)
+READER(fold_lag, engine_gauges(g->engine).fold_lag)
+READER(audit_dropped, engine_gauges(g->engine).audit_dropped)
+READER(journal_bytes, engine_gauges(g->engine).journal_bytes)
+READER(journal_position, engine_positions(g->engine).journal)
+READER(checkpoint_position, engine_positions(g->engine).checkpoint)
+READER(log_dropped, log_dropped(g->log))
+READER(accounts_evicted, engine_accounts(g->engine).evicted)
 
 static void build_info(struct metrics_sink *sink, void *arg)
 {
@@ -104,15 +84,6 @@ static void emit_routers(struct metrics_sink *sink, struct engine *e, emit_route
     engine_worker_free(w);
 }
 
-static void emit_alarms(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
-                        uint32_t arms_n)
-{
-    struct metrics_label label = {"router", r->config->name};
-    (void)e;
-    (void)arms_n;
-    metrics_emit(sink, &label, 1, (double)r->alarms_raised);
-}
-
 static void arm_share(struct metrics_sink *sink, void *arg)
 {
     emit_routers(sink, ((struct gauges *)arg)->engine, emit_shares);
@@ -123,56 +94,24 @@ static void arm_outcomes(struct metrics_sink *sink, void *arg)
     emit_routers(sink, ((struct gauges *)arg)->engine, emit_outcomes);
 }
 
-static void router_alarms(struct metrics_sink *sink, void *arg)
-{
-    emit_routers(sink, ((struct gauges *)arg)->engine, emit_alarms);
-}
-
-/* A number of a router. */
-static void emit_one(struct metrics_sink *sink, const struct router_view *r, uint64_t n)
-{
-    struct metrics_label label = {"router", r->config->name};
-    metrics_emit(sink, &label, 1, (double)n);
-}
-
-static void emit_defaulted(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
-                           uint32_t arms_n)
-{
-    (void)e;
-    (void)arms_n;
-    emit_one(sink, r, r->defaulted);
-}
-
-static void emit_unaccounted(struct metrics_sink *sink, struct engine *e,
-                             const struct router_view *r, uint32_t arms_n)
-{
-    (void)e;
-    (void)arms_n;
-    emit_one(sink, r, r->unaccounted);
-}
-
-static void emit_gated(struct metrics_sink *sink, struct engine *e, const struct router_view *r,
-                       uint32_t arms_n)
-{
-    (void)e;
-    (void)arms_n;
-    emit_one(sink, r, r->gated);
-}
-
-static void router_defaulted(struct metrics_sink *sink, void *arg)
-{
-    emit_routers(sink, ((struct gauges *)arg)->engine, emit_defaulted);
-}
-
-static void router_unaccounted(struct metrics_sink *sink, void *arg)
-{
-    emit_routers(sink, ((struct gauges *)arg)->engine, emit_unaccounted);
-}
-
-static void router_gated(struct metrics_sink *sink, void *arg)
-{
-    emit_routers(sink, ((struct gauges *)arg)->engine, emit_gated);
-}
+/* A number of each router. */
+#define ROUTER_COLLECTOR(field)                                                                    \
+    static void emit_##field(struct metrics_sink *sink, struct engine *e,                          \
+                             const struct router_view *r, uint32_t arms_n)                         \
+    {                                                                                              \
+        struct metrics_label label = {"router", r->config->name};                                  \
+        (void)e;                                                                                   \
+        (void)arms_n;                                                                              \
+        metrics_emit(sink, &label, 1, (double)r->field);                                           \
+    }                                                                                              \
+    static void router_##field(struct metrics_sink *sink, void *arg)                               \
+    {                                                                                              \
+        emit_routers(sink, ((struct gauges *)arg)->engine, emit_##field);                          \
+    }
+ROUTER_COLLECTOR(alarms_raised)
+ROUTER_COLLECTOR(defaulted)
+ROUTER_COLLECTOR(unaccounted)
+ROUTER_COLLECTOR(gated)
 
 static double number_of_budget(const struct budget_info *b, enum budget_gauge gauge)
 {
@@ -230,11 +169,6 @@ BUDGET_COLLECTOR(budget_recent, GAUGE_RECENT)
 BUDGET_COLLECTOR(budget_spent, GAUGE_SPENT)
 BUDGET_COLLECTOR(budget_allowed, GAUGE_ALLOWED)
 BUDGET_COLLECTOR(budget_breaker, GAUGE_BREAKER)
-
-static double read_accounts_evicted(void *arg)
-{
-    return (double)engine_accounts(((struct gauges *)arg)->engine).evicted;
-}
 
 static void sessions_open(struct metrics_sink *sink, void *arg)
 {
@@ -414,7 +348,7 @@ enum err gauges_init(struct gauges *g, struct engine *engine, struct log *log, s
                               METRICS_GAUGE, build_info, g));
     TRY(metrics_add_collector(m, "shunt_alarms_total",
                               "Arms that were noticed to have changed, by router.", METRICS_COUNTER,
-                              router_alarms, g));
+                              router_alarms_raised, g));
     TRY(add_outcome_counts(g, m));
     TRY(metrics_add_collector(m, "shunt_arm_share",
                               "Share of a router's decisions that went to the arm. At most 2000 "

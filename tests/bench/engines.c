@@ -6,6 +6,7 @@
 #include "tests/bench/load.h"
 #include "tests/bench/machine.h"
 #include "tests/engines/stub.h"
+#include "tests/flow/play.h"
 #include "tests/flow/server.h"
 
 #include <getopt.h>
@@ -69,19 +70,20 @@ static _Noreturn void die(const char *what)
 
 /* ---- The world ---- */
 
+static void name_of(int i, char ret[32])
+{
+    (void)snprintf(ret, 32, "lora-%d", i);
+}
+
 static void start_engine(struct engines *b)
 {
-    static char adapters[ADAPTERS][64], slots[16];
-    const char *args[STUB_ARGS_MAX + 1] = {"--slots", slots, "--cold-reloads"};
-    size_t n = 3;
-    (void)snprintf(slots, sizeof slots, "%d", SLOTS + 1);
+    char names[ADAPTERS][32];
+    struct stub_adapter adapters[ADAPTERS];
     for (int i = 0; i < ADAPTERS; i++) {
-        (void)snprintf(adapters[i], sizeof adapters[i], "lora-%d=/models/lora-%d=%d", i, i,
-                       LOAD_MS);
-        args[n++] = "--adapter";
-        args[n++] = adapters[i];
+        name_of(i, names[i]);
+        adapters[i] = (struct stub_adapter){names[i], LOAD_MS};
     }
-    stub_start(&b->stub, "vllm", args);
+    stub_start_vllm(&b->stub, SLOTS, adapters, ADAPTERS);
 }
 
 static ProtobufCMessage *ask(struct engines *b, const char *path, const ProtobufCMessage *request,
@@ -94,35 +96,22 @@ static ProtobufCMessage *ask(struct engines *b, const char *path, const Protobuf
     return response;
 }
 
-static void fill_arms(Shunt__V1__ArmSpec *arms, Shunt__V1__Adapter *adapters,
-                      Shunt__V1__ArmSpec **list)
-{
-    static char base[] = "base", names[ADAPTERS][32], paths[ADAPTERS][32];
-    for (int i = 0; i < ADAPTERS; i++) {
-        shunt__v1__arm_spec__init(&arms[i]);
-        shunt__v1__adapter__init(&adapters[i]);
-        (void)snprintf(names[i], sizeof names[i], "lora-%d", i);
-        (void)snprintf(paths[i], sizeof paths[i], "/models/lora-%d", i);
-        arms[i].name = names[i];
-        adapters[i].base_model = base;
-        adapters[i].path = paths[i];
-        adapters[i].size_bytes = (uint64_t)LOAD_MS * 1000000;
-        arms[i].adapter = &adapters[i];
-        list[i] = &arms[i];
-    }
-}
-
 /* No decision log: what the disk does to the tail would hide what an engine does. */
 static void create_router(struct engines *b)
 {
-    Shunt__V1__ArmSpec arms[ADAPTERS], *list[ADAPTERS];
-    Shunt__V1__Adapter adapters[ADAPTERS];
+    struct play_adapter arms[ADAPTERS];
+    Shunt__V1__ArmSpec *list[ADAPTERS];
     char *urls[] = {b->stub.url};
     Shunt__V1__RouterSpec spec = SHUNT__V1__ROUTER_SPEC__INIT;
     Shunt__V1__RouterSettings settings = SHUNT__V1__ROUTER_SETTINGS__INIT;
     Shunt__V1__Residency r = SHUNT__V1__RESIDENCY__INIT;
     Shunt__V1__CreateRouterRequest request = SHUNT__V1__CREATE_ROUTER_REQUEST__INIT;
-    fill_arms(arms, adapters, list);
+    for (int i = 0; i < ADAPTERS; i++) {
+        char name[32];
+        name_of(i, name);
+        play_adapter(&arms[i], name, (uint64_t)LOAD_MS * 1000000);
+        list[i] = &arms[i].spec;
+    }
     r.has_slots = r.has_bytes_per_ms = r.has_engine = r.has_tick_ms = 1;
     r.slots = SLOTS;
     r.bytes_per_ms = 1e6;

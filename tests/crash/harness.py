@@ -22,6 +22,7 @@ except ImportError as missing:
     sys.exit(77)
 
 from generated import generate  # noqa: E402
+from refused import Refused  # noqa: E402
 
 TIMEOUT_S = 60
 VERIFY_S = 600  # A million events are folded twice, on a machine that may have more to do.
@@ -154,7 +155,7 @@ class Server:
         return self.admin.Verify(pb.admin.VerifyRequest(), timeout=VERIFY_S)
 
 
-class Case(unittest.TestCase):
+class Case(Refused):
     """A folder for each test; servers made with self.server() are killed at its end."""
 
     def setUp(self):
@@ -177,15 +178,6 @@ class Case(unittest.TestCase):
     def assert_verified(self, server):
         verdict = server.verify()
         self.assertTrue(verdict.ok, verdict.detail)
-
-    def assert_refused(self, status, call):
-        """The machine code and the sentence with which the call is refused."""
-        with self.assertRaises(grpc.RpcError) as caught:
-            call()
-        error = caught.exception
-        self.assertEqual(error.code(), status, error.details())
-        codes = [v for k, v in error.trailing_metadata() or () if k == "shunt-code"]
-        return (codes[0] if codes else ""), error.details()
 
 
 def strace_works():

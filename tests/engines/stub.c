@@ -82,6 +82,22 @@ void stub_start(struct stub *s, const char *kind, const char *const *args)
     make_control(s);
 }
 
+void stub_start_vllm(struct stub *s, int slots, const struct stub_adapter *adapters, size_t n)
+{
+    char count[16], texts[STUB_ARGS_MAX / 2][256];
+    const char *args[STUB_ARGS_MAX + 1] = {"--slots", count, "--cold-reloads"};
+    size_t args_n = 3;
+    (void)snprintf(count, sizeof count, "%d", slots + 1);
+    assert_true(args_n + 2 * n < STUB_ARGS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        (void)snprintf(texts[i], sizeof texts[i], "%s=/models/%s=%.0f", adapters[i].name,
+                       adapters[i].name, adapters[i].load_ms);
+        args[args_n++] = "--adapter";
+        args[args_n++] = texts[i];
+    }
+    stub_start(s, "vllm", args);
+}
+
 void stub_kill(struct stub *s)
 {
     if (s->pid <= 0)

@@ -22,6 +22,13 @@ struct stub {
 
 /* args: NULL at the end. */
 void stub_start(struct stub *s, const char *kind, const char *const *args);
+/* A vLLM with `slots` slots and the scratch slot, whose loads of the adapter at /models/NAME take
+ * so long, after a restart, too. */
+struct stub_adapter {
+    const char *name;
+    double load_ms;
+};
+void stub_start_vllm(struct stub *s, int slots, const struct stub_adapter *adapters, size_t n);
 /* kill -9. */
 void stub_kill(struct stub *s);
 /* On the same port, with nothing in its memory. Tries again while the port is another's. */

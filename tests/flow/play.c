@@ -86,6 +86,20 @@ void play_router(struct call_channel *admin, const char *name)
     protobuf_c_message_free_unpacked(response, NULL);
 }
 
+void play_adapter(struct play_adapter *a, const char *name, uint64_t bytes)
+{
+    shunt__v1__arm_spec__init(&a->spec);
+    shunt__v1__adapter__init(&a->adapter);
+    (void)snprintf(a->name, sizeof a->name, "%s", name);
+    (void)snprintf(a->path, sizeof a->path, "/models/%s", name);
+    (void)snprintf(a->base, sizeof a->base, "base");
+    a->spec.name = a->name;
+    a->spec.adapter = &a->adapter;
+    a->adapter.base_model = a->base;
+    a->adapter.path = a->path;
+    a->adapter.size_bytes = bytes;
+}
+
 int played_flow_setup(void **state)
 {
     if (played_setup(state) != 0)

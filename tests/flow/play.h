@@ -27,6 +27,14 @@ ProtobufCMessage *played_admin(struct played *p, const char *method, ProtobufCMe
 /* A router with the arms "a" and "b", two ready features, no task slots and no scalars: d is 3. */
 void play_router(struct call_channel *admin, const char *name);
 
+/* The arm of an adapter at /models/NAME, with its storage. */
+struct play_adapter {
+    Shunt__V1__ArmSpec spec;
+    Shunt__V1__Adapter adapter;
+    char name[80], path[96], base[16];
+};
+void play_adapter(struct play_adapter *a, const char *name, uint64_t bytes);
+
 struct decision_kept {
     char id[40], arm[80];
     unsigned char token[4096];

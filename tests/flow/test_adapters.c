@@ -37,48 +37,26 @@ static void must(int status, const struct call_error *error)
 
 static void start_engine(struct world *g)
 {
-    static char adapters[WORKLOAD_ADAPTERS_MAX][128], slots[8];
-    const char *args[STUB_ARGS_MAX + 1] = {"--slots", slots, "--cold-reloads"};
-    size_t n = 3;
-    (void)snprintf(slots, sizeof slots, "%d", SLOTS + 1);
-    for (uint32_t i = 0; i < g->w.n; i++) {
-        (void)snprintf(adapters[i], sizeof adapters[i], "%s=/models/%s=%.0f", g->w.name[i],
-                       g->w.name[i], g->w.load_ms[i] / speed);
-        args[n++] = "--adapter";
-        args[n++] = adapters[i];
-    }
-    args[n] = NULL;
-    stub_start(&g->stub, "vllm", args);
-}
-
-static void fill_arms(struct world *g, Shunt__V1__ArmSpec *arms, Shunt__V1__Adapter *adapters,
-                      Shunt__V1__ArmSpec **list)
-{
-    static char base[] = "qwen", paths[WORKLOAD_ADAPTERS_MAX][96];
-    for (uint32_t i = 0; i < g->w.n; i++) {
-        shunt__v1__arm_spec__init(&arms[i]);
-        shunt__v1__adapter__init(&adapters[i]);
-        (void)snprintf(paths[i], sizeof paths[i], "/models/%s", g->w.name[i]);
-        arms[i].name = g->w.name[i];
-        adapters[i].base_model = base;
-        adapters[i].path = paths[i];
-        adapters[i].size_bytes = g->w.bytes[i];
-        arms[i].adapter = &adapters[i];
-        list[i] = &arms[i];
-    }
+    struct stub_adapter adapters[WORKLOAD_ADAPTERS_MAX];
+    for (uint32_t i = 0; i < g->w.n; i++)
+        adapters[i] = (struct stub_adapter){g->w.name[i], g->w.load_ms[i] / speed};
+    stub_start_vllm(&g->stub, SLOTS, adapters, g->w.n);
 }
 
 static void declare(struct world *g)
 {
-    static Shunt__V1__ArmSpec arms[WORKLOAD_ADAPTERS_MAX], *list[WORKLOAD_ADAPTERS_MAX];
-    static Shunt__V1__Adapter adapters[WORKLOAD_ADAPTERS_MAX];
+    static struct play_adapter arms[WORKLOAD_ADAPTERS_MAX];
+    Shunt__V1__ArmSpec *list[WORKLOAD_ADAPTERS_MAX];
     char reward[] = "reward", *urls[] = {g->stub.url};
     Shunt__V1__RouterSpec spec = SHUNT__V1__ROUTER_SPEC__INIT;
     Shunt__V1__RouterSettings settings = SHUNT__V1__ROUTER_SETTINGS__INIT;
     Shunt__V1__Residency r = SHUNT__V1__RESIDENCY__INIT;
     Shunt__V1__Metric metric = SHUNT__V1__METRIC__INIT, *metrics[] = {&metric};
     Shunt__V1__CreateRouterRequest request = SHUNT__V1__CREATE_ROUTER_REQUEST__INIT;
-    fill_arms(g, arms, adapters, list);
+    for (uint32_t i = 0; i < g->w.n; i++) {
+        play_adapter(&arms[i], g->w.name[i], g->w.bytes[i]);
+        list[i] = &arms[i].spec;
+    }
     metric.name = reward;
     metric.has_weight = 1;
     metric.weight = 1;

@@ -8,39 +8,19 @@
 #include <string.h>
 
 enum { WATCHERS = 3 };
-static char router_name[] = "loras", base_model[] = "qwen";
-
-/* The arm of an adapter, with its storage. */
-struct adapter_arm {
-    Shunt__V1__ArmSpec spec;
-    Shunt__V1__Adapter adapter;
-    char name[16], path[32];
-};
-
-static void fill(struct adapter_arm *a, const char *name)
-{
-    shunt__v1__arm_spec__init(&a->spec);
-    shunt__v1__adapter__init(&a->adapter);
-    (void)snprintf(a->name, sizeof a->name, "%s", name);
-    (void)snprintf(a->path, sizeof a->path, "/models/%s", name);
-    a->spec.name = a->name;
-    a->spec.adapter = &a->adapter;
-    a->adapter.base_model = base_model;
-    a->adapter.path = a->path;
-    a->adapter.size_bytes = 1000;
-}
+static char router_name[] = "loras";
 
 /* With the adapters "a" and "b", and an engine that somebody else drives. */
 static void create(struct played *p)
 {
-    struct adapter_arm a, b;
+    struct play_adapter a, b;
     Shunt__V1__ArmSpec *arms[] = {&a.spec, &b.spec};
     Shunt__V1__RouterSpec spec = SHUNT__V1__ROUTER_SPEC__INIT;
     Shunt__V1__RouterSettings settings = SHUNT__V1__ROUTER_SETTINGS__INIT;
     Shunt__V1__Residency residency = SHUNT__V1__RESIDENCY__INIT;
     Shunt__V1__CreateRouterRequest request = SHUNT__V1__CREATE_ROUTER_REQUEST__INIT;
-    fill(&a, "a");
-    fill(&b, "b");
+    play_adapter(&a, "a", 1000);
+    play_adapter(&b, "b", 1000);
     residency.has_slots = residency.has_engine = 1;
     residency.slots = 1;
     residency.engine = SHUNT__V1__RESIDENCY_ENGINE__RESIDENCY_ENGINE_NONE;
@@ -59,9 +39,9 @@ static void create(struct played *p)
 
 static void add(struct played *p, const char *name)
 {
-    struct adapter_arm arm;
+    struct play_adapter arm;
     Shunt__V1__AddArmRequest request = SHUNT__V1__ADD_ARM_REQUEST__INIT;
-    fill(&arm, name);
+    play_adapter(&arm, name, 1000);
     request.router = router_name;
     request.spec = &arm.spec;
     protobuf_c_message_free_unpacked(

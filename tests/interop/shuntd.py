@@ -1,5 +1,6 @@
 """Starts a shuntd for a test and knows where it listens. Standard library only."""
 import json
+import os
 import signal
 import subprocess
 import threading
@@ -24,6 +25,15 @@ class Shuntd:
         if not bound.wait(timeout_s) or not (self.router and self.admin):
             self.kill()
             raise RuntimeError("shuntd did not say where it listens:\n" + "".join(self.lines))
+
+    def client_env(self, folder, addresses=True):
+        """The environment of a program that is to find this server, or none, and this shuntd."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("SHUNT_")}
+        env["TMPDIR"] = folder
+        env["PATH"] = os.path.dirname(self.binary) + ":" + env.get("PATH", "")
+        if addresses:
+            env.update(SHUNT_SERVER=self.router, SHUNT_ADMIN=self.admin)
+        return env
 
     def _read(self, process, bound):
         """Reads the log to its end, so that the server never waits for us."""

@@ -19,6 +19,7 @@ except ImportError as missing:
     sys.exit(77)
 
 from generated import generate
+from refused import Refused
 from shuntd import Shuntd
 
 TIMEOUT_S = 30
@@ -26,7 +27,7 @@ SERVER = None  # Set by main: the binary, and the generated modules.
 ROUTER = "interop"
 
 
-class Interop(unittest.TestCase):
+class Interop(Refused):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.TemporaryDirectory(prefix="shunt-interop-")
@@ -63,15 +64,6 @@ class Interop(unittest.TestCase):
         if status is not None:
             request.status = status
         return self.router.ReportReward(request, timeout=TIMEOUT_S)
-
-    def assert_refused(self, status, call):
-        """The machine code and the sentence with which the call is refused."""
-        with self.assertRaises(grpc.RpcError) as caught:
-            call()
-        error = caught.exception
-        self.assertEqual(error.code(), status, error.details())
-        codes = [v for k, v in error.trailing_metadata() or () if k == "shunt-code"]
-        return (codes[0] if codes else ""), error.details()
 
     def test_a_decision_names_an_arm_and_how_likely_it_was(self):
         decision = self.route(text="Sort a list.", task="code")

@@ -56,12 +56,7 @@ class Ctl(unittest.TestCase):
         cls.folder.cleanup()
 
     def env(self, server=True):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("SHUNT_")}
-        env["TMPDIR"] = self.dir
-        env["PATH"] = os.path.dirname(SHUNTD) + ":" + env.get("PATH", "")
-        if server:
-            env.update(SHUNT_SERVER=self.server.router, SHUNT_ADMIN=self.server.admin)
-        return env
+        return self.server.client_env(self.dir, server)
 
     def run_ctl(self, *args, code=0, server=True, stdin=""):
         p = subprocess.run([SHUNTCTL, *args], input=stdin, stdout=subprocess.PIPE,

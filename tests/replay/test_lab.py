@@ -66,12 +66,7 @@ class Lab(unittest.TestCase):
 
     @classmethod
     def env(cls, server=True):
-        env = {k: v for k, v in os.environ.items() if not k.startswith("SHUNT_")}
-        env["TMPDIR"] = cls.dir
-        env["PATH"] = os.path.dirname(SHUNTD) + ":" + env.get("PATH", "")
-        if server:
-            env.update(SHUNT_SERVER=cls.server.router, SHUNT_ADMIN=cls.server.admin)
-        return env
+        return cls.server.client_env(cls.dir, server)
 
     @classmethod
     def ctl(cls, *args, code=0, server=True):
