@@ -30,8 +30,10 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
             continue;
         u->mask = (uint16_t)(u->mask | 1u << m);
         u->weight[m] = c->metrics[m].lower_is_better ? -w : w;
-        if (c->metrics[m].group == METRIC_RATED)
-            u->rated += w;
+        if (c->metrics[m].group != METRIC_RATED)
+            continue;
+        u->rated += w;
+        u->fall += w * (1 - fabs(router->level[m]));
     }
     u->group = u->rated > 0 ? METRIC_RATED : METRIC_SERVED;
     u->sigma = residual_sigma(u, router);
@@ -230,7 +232,7 @@ double score_silence(const struct score_frame *f, const struct eligible *e, floa
     double waited = (double)e->pending * f->answer_share;
     double left = (double)share;
     left = left < 0 ? 0 : left > 1 ? 1 : left;
-    return -f->u->rated * left * waited / (waited + patience);
+    return -f->u->fall * left * waited / (waited + patience);
 }
 
 /* deviation^2 of the arm's width, and what it is charged. */

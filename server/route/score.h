@@ -9,9 +9,10 @@
  * the router's callers answer at all, p the pulls in flight: optimism shrinks with pulls issued,
  * not with outcomes received, and a router whose callers rate one answer in ten still explores;
  * - what is left of the rated prior (h = L_0 (P x)_0, about 1 for an untried arm) moves from the
- * best end of the range to the worst as pulls go unanswered, by f = q / (q + PATIENCE) with q = p
- * times the share of decisions that the router's callers answer at all: an arm that never answers
- * loses its optimism, a router whose callers rate one answer in ten does not punish its newcomers.
+ * prior mean to the worst end of the range as pulls go unanswered, by f = q / (q + PATIENCE) with q
+ * = p times the share of decisions that the router's callers answer at all: an arm that never
+ * answers loses its optimism, a router whose callers rate one answer in ten does not punish its
+ * newcomers.
  * - what the arm costs beyond its metrics (the paging of an adapter that is not resident) is
  * subtracted, times 1 - s: s is the share of the prior variance x'L^-1 x that is left in this
  * direction, times the same (n + 1) / (n + 1 + q). Where nothing is known yet s = 1 and nothing is
@@ -52,7 +53,8 @@ struct utility {
     double weight[MAX_METRICS]; /* Signed: lower is better counts negative. */
     uint16_t mask;              /* Metrics with weight. */
     double sigma;               /* sqrt(w' N w). */
-    double rated;               /* Sum of |weight| over rated metrics. */
+    double rated;               /* Sum of |weight| over rated metrics; */
+    double fall; /* the same, each times the way from the prior mean to the worst end. */
     enum metric_group group; /* Whose matrix gives the width: rated when any rated metric counts. */
 };
 

@@ -87,7 +87,8 @@ static double prior_lead(const struct router_view *r, const struct arm_view *arm
     if (def->group != METRIC_RATED || imputed || arm->config->prior_mask >> m & 1)
         return 0;
     double shown = r->pooled_n[m] ? r->pooled_mean_z[m] : .5;
-    return def->lower_is_better ? shown : 1 - shown;
+    double lead = def->lower_is_better ? shown - r->level[m] : 1 + r->level[m] - shown;
+    return lead > 0 ? lead : 0;
 }
 
 static void fill_arm(struct job *j, uint32_t a)

@@ -30,6 +30,7 @@
     X(decision_log_sample, decision_log_sample)                                                    \
     X(seed, seed)                                                                                  \
     X(pooled_slopes, pooled_slopes)                                                                \
+    X(pooled_level, pooled_level)                                                                  \
     X(epsilon, epsilon)                                                                            \
     X(gamma, gamma)                                                                                \
     X(hybrid, hybrid)                                                                              \

@@ -356,6 +356,8 @@ static double kept_prediction(const struct arm *a, const struct pooled *p,
     double *px = scratch, *u = px + d, *w = u + d;
     packed_multiply(g->matrix.P, d, x, px);
     double z = stats_prior(a, p, router, metric) + vec_dot(px, metric_place(g, router, metric), d);
+    z += g->matrix.ridge * router->settings.ridge[group][0] * px[0] *
+         stats_level(a, p, router, metric);
     if (group != METRIC_RATED || !router->settings.pooled_slopes)
         return z;
     u[0] = 0;

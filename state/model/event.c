@@ -9,7 +9,7 @@
  *
  * Decoding checks form, not the ranges of settings_check: a range that gets narrower in a later
  * release must not make an acknowledged journal unreadable. */
-enum { EVENT_VERSION = 5, DECISION_VERSION = 4 };
+enum { EVENT_VERSION = 6, DECISION_VERSION = 4 };
 
 static void put_bool(struct buf *b, bool v)
 {
@@ -252,6 +252,7 @@ static void put_settings(const struct router_settings *s, struct buf *out)
     buf_put_f64(out, s->decision_log_sample);
     buf_put_u64(out, s->seed);
     put_bool(out, s->pooled_slopes);
+    put_bool(out, s->pooled_level);
     buf_put_str(out, s->policy);
     buf_put_f64(out, s->epsilon);
     buf_put_str(out, s->fixed_arm);
@@ -317,6 +318,7 @@ static void get_settings(struct reader *r, struct router_settings *ret)
     ret->decision_log_sample = get_finite(r);
     ret->seed = reader_u64(r);
     ret->pooled_slopes = get_bool(r);
+    ret->pooled_level = get_bool(r);
     get_text(r, ret->policy, sizeof ret->policy);
     ret->epsilon = get_finite(r);
     get_text(r, ret->fixed_arm, sizeof ret->fixed_arm);

@@ -120,7 +120,9 @@ static void fold_router_update(struct model *m, const struct event *ev, struct f
     while (r->dedup.n > next.dedup_max)
         fold_forget_oldest(r, &r->dedup, INT64_MAX);
     r->touched = true;
-    /* Ways of predicting may have changed (pooled_slopes): no arm's view may be shared. */
+    pooled_level(r->pooled, &r->config, r->arms, r->arms_n);
+    /* Ways of predicting may have changed (pooled_slopes, pooled_level): no arm's view may be
+     * shared. */
     for (uint32_t i = 0; i < r->arms_n; i++)
         r->arms[i]->touched = true;
 }

@@ -9,6 +9,7 @@
 static const int64_t second_us = 1000000;
 static const int64_t grace_us = 86400 * 1000000LL; /* Entries outlive reward_wait by a day. */
 enum { COOLDOWN_LEVEL_MAX = 4 };                   /* 16 times the first. */
+enum { LEVEL_ARMS = 64 };
 
 static int64_t seconds_us(double s)
 {
@@ -351,6 +352,9 @@ static struct drift_news learn_metrics(struct model *m, struct router *r, struct
                     &news);
     }
     restate_metrics(r, a, entry, c, m->vector);
+    /* A look at every arm; in a large pool one outcome in so many makes it as cheap. */
+    if (r->config.settings.pooled_level && r->outcomes_folded % (r->arms_n / LEVEL_ARMS + 1) == 0)
+        pooled_level(r->pooled, &r->config, r->arms, r->arms_n);
     return news;
 }
 

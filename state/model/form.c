@@ -226,6 +226,7 @@ static void put_pooled(const struct router *r, struct buf *out)
     put_matrix(&p->matrix, out);
     buf_put(out, p->metric_n, n * sizeof *p->metric_n);
     buf_put(out, p->metric_sum_z, n * sizeof *p->metric_sum_z);
+    buf_put(out, p->level, n * sizeof *p->level);
     for (uint32_t m = 0; m < n; m++)
         put_recent(&p->recent[m], out);
     buf_put(out, p->noise_n, (size_t)n * n * sizeof *p->noise_n);
@@ -241,6 +242,7 @@ static void take_pooled(struct router *r, struct reader *in)
     take_matrix(&p->matrix, in);
     reader_copy(in, p->metric_n, n * sizeof *p->metric_n);
     reader_copy(in, p->metric_sum_z, n * sizeof *p->metric_sum_z);
+    reader_copy(in, p->level, n * sizeof *p->level);
     for (uint32_t m = 0; m < n; m++)
         take_recent(&p->recent[m], in);
     reader_copy(in, p->noise_n, (size_t)n * n * sizeof *p->noise_n);

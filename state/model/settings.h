@@ -75,7 +75,7 @@ struct router_settings {
     enum decision_log decision_log;
     double decision_log_sample;
     uint64_t seed;
-    bool pooled_slopes;
+    bool pooled_slopes, pooled_level;
     char policy[NAME_CAP]; /* server/route/policy.h knows which there are. */
     double epsilon;
     char fixed_arm[NAME_CAP];    /* Empty: none. */

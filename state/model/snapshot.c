@@ -274,8 +274,8 @@ static bool same_arms(const struct router_view *v, const struct router_view *las
     return true;
 }
 
-/* An arm's theta leans on the pooled slopes (and on other arms, if hybrid), which every outcome of
- * the router moves. Small pools
+/* An arm's theta leans on the pooled slopes and level (and on other arms, if hybrid), which every
+ * outcome of the router moves. Small pools
  * are simply rebuilt: 16 arms of 39 features cost 10 us a batch. In large ones an untouched arm's
  * view is shared until it is 64 to 127 of the router's outcomes old: by uid, so that arms created
  * together are not all refreshed by the same batch. */
@@ -285,7 +285,8 @@ static bool can_share(const struct router *r, const struct arm *a, const struct 
 {
     if (!old || a->touched)
         return false;
-    if (!r->config.settings.pooled_slopes && !r->config.settings.hybrid)
+    const struct router_settings *s = &r->config.settings;
+    if (!s->pooled_slopes && !s->pooled_level && !s->hybrid)
         return true;
     return r->arms_n > REBUILD_ALL_UP_TO &&
            r->pooled->matrix.n - old->pooled_n < REFRESH_EVERY + a->uid % REFRESH_EVERY;
@@ -363,6 +364,7 @@ static void fill_router(const struct router *r, struct router_view *v)
     memcpy(v->noise, r->pooled->noise, (size_t)n * n * sizeof *v->noise);
     for (uint32_t m = 0; m < n; m++) {
         v->pooled_n[m] = r->pooled->metric_n[m];
+        v->level[m] = r->config.settings.pooled_level ? r->pooled->level[m] : 0;
         const struct recent *recent = &r->pooled->recent[m];
         if (recent->n > 0)
             v->pooled_mean_z[m] = recent->sum_z / recent->n;

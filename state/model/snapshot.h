@@ -79,6 +79,8 @@ struct router_view {
                  MAX_METRICS]; /* (metrics_n, metrics_n) residual second moments, z units. */
     uint64_t pooled_n[MAX_METRICS];
     double pooled_mean_z[MAX_METRICS]; /* Recent. */
+    double
+        level[MAX_METRICS]; /* Of a rated metric: arms' prior mean less the best end (stats.h). */
     uint64_t outcomes_folded, orphaned,
         requests_tallied;   /* The first is the clock of forgetting. */
     uint64_t logged;        /* Decisions answered that taught nobody, by mode. */

@@ -140,6 +140,38 @@ double stats_prior(const struct arm *a, const struct pooled *p, const struct rou
     return router->metrics[metric].lower_is_better ? 0 : 1;
 }
 
+double stats_level(const struct arm *a, const struct pooled *p, const struct router_config *router,
+                   uint32_t metric)
+{
+    bool own = router->metrics[metric].group != METRIC_RATED || a->metrics[metric].has_prior;
+    return own || !router->settings.pooled_level ? 0 : p->level[metric];
+}
+
+static double level_of(uint32_t metric, const struct router_config *router, struct arm *const *arms,
+                       uint32_t n)
+{
+    double ridge = router->settings.ridge[METRIC_RATED][0];
+    double best = router->metrics[metric].lower_is_better ? 0 : 1;
+    double weights = 1 / (1 + ridge), sum = 0; /* Of y - r_m. */
+    for (uint32_t i = 0; i < n; i++) {
+        const struct recent *y = &arms[i]->metrics[metric].recent;
+        if (!(y->n > 0))
+            continue;
+        double w = y->n / (y->n + ridge);
+        weights += w;
+        sum += w * (y->sum_z / y->n - best);
+    }
+    return sum / weights;
+}
+
+void pooled_level(struct pooled *p, const struct router_config *router, struct arm *const *arms,
+                  uint32_t n)
+{
+    for (uint32_t m = 0; m < router->metrics_n; m++)
+        if (router->metrics[m].group == METRIC_RATED)
+            p->level[m] = level_of(m, router, arms, n);
+}
+
 /* P = A^-1 from scratch. If A ever fails to factor the P at hand stays: it is at least symmetric
  * and was right a step ago. scratch: two packed matrices. */
 static void invert(struct matrix_stats *g, uint32_t d, double *scratch)
@@ -406,6 +438,7 @@ struct learning {
     const struct stats_input *in;
     const struct stats_memory *memory;
     const double *px, *w; /* P x; P_0 L P x, or NULL when slopes are not pooled. */
+    double lift;          /* rho L_0 (P x)_0: what of the level is in a prediction. */
     uint32_t d;
     bool rated;
 };
@@ -428,6 +461,7 @@ static double learn_metric(const struct learning *l, uint32_t m)
     double prediction = prior + vec_dot(l->px, s->b, l->d);
     if (l->w)
         prediction += vec_dot(l->w, l->p->b[m], l->d);
+    prediction += l->lift * stats_level(l->a, l->p, l->router, m);
     l->memory->fills[m] = (float)(seen ? in->z[m] : prediction);
     /* What is remembered is a float; what enters must be the same number. */
     double value = (double)l->memory->fills[m];
@@ -451,9 +485,10 @@ void stats_learn(struct arm *a, struct pooled *p, const struct router_config *ro
     double *px = scratch, *p0x = px + d, *u = p0x + d, *w = u + d, *rest = w + d;
     bool rated = group == METRIC_RATED;
     double e[MAX_METRICS] = {0};
-    struct learning l = {a, p, router, in, ret_memory, px, NULL, d, rated};
+    struct learning l = {a, p, router, in, ret_memory, px, NULL, 0, d, rated};
 
     packed_multiply(g->P, d, in->x, px);
+    l.lift = g->ridge * router->settings.ridge[group][0] * px[0];
     if (rated)
         packed_multiply(p->matrix.P, d, in->x, p0x);
     if (rated && router->settings.pooled_slopes) {
@@ -557,7 +592,9 @@ void stats_theta(const struct arm *a, const struct pooled *p, const struct route
     uint32_t d = spec_d(&router->spec);
     const struct matrix_stats *g = &a->groups[router->metrics[metric].group];
     for (uint32_t i = 0; i < d; i++)
-        target[i] = a->metrics[metric].b[i] + g->ridge * slopes[i];
+        target[i] = a->metrics[metric].b[i] + (i ? g->ridge * slopes[i] : 0);
+    target[0] +=
+        g->ridge * router->settings.ridge[METRIC_RATED][0] * stats_level(a, p, router, metric);
     packed_multiply(g->P, d, target, ret_theta);
     ret_theta[0] += stats_prior(a, p, router, metric);
 }

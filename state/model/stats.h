@@ -24,9 +24,17 @@
  *   A_g = rho L_g + sum x x'  (d,d packed)      P_g = A_g^-1 (d,d packed), kept by Sherman-Morrison
  *   b_m = sum (z - r_m) x (d)               z: the metric on [0,1]; r_m: the prior mean
  * Rated: r_m is the best end (1, or 0 where lower is better): optimism sits on the bias and fades.
+ *   With pooled_level an arm's prior mean is c_m, the level of all arms; without it, c_m = r_m.
+ *   c_m = (w(1) r_m + sum_k w(n_k) y_k) / (w(1) + sum_k w(n_k)), w(n) = n / (n + L_0),
+ *   y_k the arm's mean of z, n_k its observations, both faded: the collective mean of [Bue70]
+ *   Buehlmann, Straub, "Glaubwuerdigkeit fuer Schadensaetze", Mitteilungen der Vereinigung
+ *   schweizerischer Versicherungsmathematiker 70, 1970. Every arm counts as far as it is known,
+ *   not as often as it was chosen. We differ: L_0 stands for sigma^2 / tau^2, which is not
+ *   estimated, and one arm at the best end, worth one outcome, makes a young router optimistic.
  * Served: r_m is the first observation, or the declared prior.
  * Pooled over arms (rated): A_0, P_0 as above, b_0m = sum (z - ybar_k) x, ybar_k = S_k / (n_k + 1);
- *   m_m = P_0 b_0m with the bias zeroed. Prediction z = r_m + x' P (b_m + rho L m_m).
+ *   m_m = P_0 b_0m with the bias set to c_m - r_m (0 where the arm declares
+ *   a prior). Prediction z = r_m + x' P (b_m + rho L m_m).
  * Noise: N_ij running mean of products of one-step residuals, each winsorised at 3 sigma, start
  *   .05^2 I as one observation (of every pair: with unequal counts w'Nw could be negative), window
  *   500.
@@ -102,6 +110,7 @@ struct pooled {
     struct recent recent[MAX_METRICS];
     uint64_t noise_n[MAX_METRICS * MAX_METRICS];
     double noise[MAX_METRICS * MAX_METRICS]; /* (metrics_n, metrics_n), N_ij. */
+    double level[MAX_METRICS];               /* c_m - r_m as of the last pooled_level. */
     double *block;
     size_t block_n;
 };
@@ -179,12 +188,19 @@ void stats_restate(struct arm *a, struct pooled *p, const struct router_config *
                    const struct stats_input *in, const struct stats_was *was,
                    const struct stats_memory *memory);
 
+/* c_m - r_m anew, from all arms of the router. O(arms). */
+void pooled_level(struct pooled *p, const struct router_config *router, struct arm *const *arms,
+                  uint32_t n);
+/* c_m - r_m as this arm is predicted: 0 for a served metric, a declared prior, a router
+ * without pooled_level. */
+double stats_level(const struct arm *a, const struct pooled *p, const struct router_config *router,
+                   uint32_t metric);
 /* ret_m (d): m_m of metric m, zero on the bias (all zero when slopes are not pooled). */
 void pooled_slopes(const struct pooled *p, const struct router_config *router, uint32_t metric,
                    double *ret_m);
-/* theta_m of one arm, the prior mean on the bias included: z = theta_m . x. slopes (d): L m_m;
- * target (d): scratch. What a snapshot holds as float; linear in b and m, so that theta of a
- * weighted sum of metrics of a group is the weighted sum of their thetas. */
+/* theta_m of one arm, the prior mean on the bias included: z = theta_m . x. slopes (d): L m_m,
+ * whose bias is not read; target (d): scratch. What a snapshot holds as float; linear in b and m,
+ * so that theta of a weighted sum of metrics of a group is the weighted sum of their thetas. */
 void stats_theta(const struct arm *a, const struct pooled *p, const struct router_config *router,
                  uint32_t metric, const double *slopes, double *target, double *ret_theta);
 /* The prior mean that holds for a metric of this arm now; whether it is more than optimism. */

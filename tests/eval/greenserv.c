@@ -4,8 +4,9 @@
  * router's own draw is the logged arm, and it learns from those alone [Li et al. 2011]: about 470
  * steps for 16 arms. 60 shuffles.
  * greenserv [ORDERS]. Prints the accepted rows, the mean reward over shuffles and its standard
- * error, for the default router, for it without its explore_floor, and for what one may compare
- * with. Exits 1 when the default is below .721, 77 without SHUNT_DATA. */
+ * error, for the default router, for it without its explore_floor, for arms that begin at the level
+ * of all (alpha 1.7), and for what one may compare with. Exits 1 when the default is below .721, 77
+ * without SHUNT_DATA. */
 #include "server/lab/evaluate.h"
 #include "server/route/features.h"
 #include "tests/eval/logs.h"
@@ -153,6 +154,11 @@ int main(int argc, char **argv)
     struct router_config config = g.config;
     config.settings.explore_floor = 0;
     print_answer("default, explore_floor=0", replay(&g, &config, orders));
+    config = g.config;
+    config.settings.pooled_level = true;
+    config.settings.ridge[METRIC_RATED][0] = 3;
+    config.settings.alpha = 1.7;
+    print_answer("pooled_level, ridge_bias=3", replay(&g, &config, orders));
     for (size_t i = 0; i < 3; i++) {
         config = g.config;
         snprintf(config.settings.policy, NAME_CAP, "%s", others[i]);

@@ -132,6 +132,8 @@ void given_theta(const struct given *g, uint32_t arm_uid, uint32_t metric, doubl
     double ridge = matrix->ridge * r->config.settings.ridge[METRIC_RATED][1];
     for (uint32_t i = 0; i < r->d; i++)
         target[i] = a->metrics[metric].b[i] + ridge * target[i];
+    target[0] += matrix->ridge * r->config.settings.ridge[METRIC_RATED][0] *
+                 stats_level(a, r->pooled, &r->config, metric);
     packed_multiply(matrix->P, r->d, target, ret_theta);
     ret_theta[0] += stats_prior(a, r->pooled, &r->config, metric);
 }

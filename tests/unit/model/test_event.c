@@ -164,7 +164,7 @@ static void fill_event(struct event *e, enum event_kind kind)
             e->u.router.tasks[i][0] = (char)('a' + i);
         e->u.router.settings.seed = 77;
         e->u.router.settings.gamma = .99;
-        e->u.router.settings.hybrid = true;
+        e->u.router.settings.hybrid = e->u.router.settings.pooled_level = true;
         strcpy(e->u.router.settings.split_policy, "thompson");
         e->u.router.settings.split_share = .25;
         e->u.router.settings.split_alpha = 3;

@@ -174,6 +174,7 @@ static void live_admin(struct life *l, uint64_t s)
         ev->u.update.router_uid = r->uid;
         ev->u.update.settings = r->config.settings;
         ev->u.update.settings.pooled_slopes = rng_below(s, 33, 4) > 0;
+        ev->u.update.settings.pooled_level = rng_below(s, 34, 4) == 0;
         if (l->seed % 2 == 0) /* Half of the lives never forget. */
             ev->u.update.settings.gamma = 1 - .02 * given_z(s, 35);
         ev->u.update.settings.mode = (enum router_mode)(rng_below(s, 36, 8) % 3);

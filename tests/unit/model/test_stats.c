@@ -33,6 +33,7 @@ struct reference {
     int n;
     bool has_prior[ARMS][METRICS];
     double prior[ARMS][METRICS];
+    double level[METRICS];
     uint64_t clock;
     /* Where each arm's sums stand, and how much of the ridge is in them; [ARMS]: the pooled. */
     uint64_t at[ARMS + 1];
@@ -128,6 +129,25 @@ static void sum_matrix(const struct reference *f, enum metric_group g, uint32_t 
     }
 }
 
+/* What arms show of a rated metric, each as far as it is known, and one outcome at the best end;
+ * less the best end. As of the last report. */
+static void reference_levels(struct reference *f)
+{
+    for (uint32_t m = 0; m < METRICS; m++) {
+        const struct metric_def *def = &f->config->metrics[m];
+        double best = def->lower_is_better ? 0 : 1, ridge0 = ridge(f, METRIC_RATED, 0);
+        double weights = 1 / (1 + ridge0), sum = best / (1 + ridge0);
+        for (uint32_t k = 0; k < ARMS; k++) {
+            double n, z = sum_z(f, k, m, &n);
+            if (!(n > 0))
+                continue;
+            weights += n / (n + ridge0);
+            sum += n / (n + ridge0) * (z / n);
+        }
+        f->level[m] = f->config->settings.pooled_level ? sum / weights - best : 0;
+    }
+}
+
 static double prior_of(const struct reference *f, uint32_t arm, uint32_t m)
 {
     const struct metric_def *def = &f->config->metrics[m];
@@ -152,6 +172,8 @@ static void reference_theta(const struct reference *f, uint32_t arm, uint32_t m,
         solve(A, b0, slopes);
         slopes[0] = 0;
     }
+    if (g == METRIC_RATED && !f->has_prior[arm][m])
+        y[0] = f->rho[arm][g] * ridge(f, g, 0) * f->level[m];
     double prior = prior_of(f, arm, m);
     for (int k = 0; k < f->n; k++) {
         const struct row *row = &f->rows[k];
@@ -245,6 +267,7 @@ static void reference_report(struct reference *f, struct row *row, uint16_t mask
             if (fresh >> m & 1)
                 reference_amend(f, row, m, z[m]);
     }
+    reference_levels(f);
 }
 
 /* A decision that was never reported before. */
@@ -335,6 +358,61 @@ static void theta_without_pooled_slopes_is_the_plain_ridge_solution(void **state
     compare_with_reference(&c, 2, 0);
 }
 
+static void theta_leans_on_the_level_of_all_arms(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 40; seed < 44; seed++) {
+        struct router_config c;
+        given_config(&c);
+        c.settings.pooled_level = true;
+        c.settings.ridge[METRIC_RATED][0] = 5;
+        c.settings.pooled_slopes = seed % 2 == 0;
+        c.metrics[1].lower_is_better = true;
+        compare_with_reference(&c, seed, seed < 42 ? 0 : 8);
+    }
+}
+
+/* Three arms of known means: the level by hand, and who is not moved by it. */
+static void the_level_counts_each_arm_as_far_as_it_is_known(void **state)
+{
+    (void)state;
+    struct router_config c;
+    struct given g;
+    double x[D] = {1};
+    given_config(&c);
+    c.settings.pooled_slopes = false;
+    c.settings.pooled_level = true;
+    c.settings.ridge[METRIC_RATED][0] = 4;
+    given_open(&g, &c);
+    uint32_t a = given_arm(&g, "a"), b = given_arm(&g, "b"), fresh = given_arm(&g, "fresh");
+    assert_true(given_predict(&g, fresh, 0, x) == 1);
+    for (uint64_t k = 0; k < 36; k++) {
+        double z[MAX_METRICS] = {k < 32 ? .75 : .25};
+        struct decision d = given_decision(&g, k < 32 ? a : b, k);
+        given_report(&g, &d, 1, z, OUTCOME_OK);
+    }
+    /* w = 1/5 at 1, 32/36 at .75, 4/8 at .25. */
+    double level = (1. / 5 + 32. / 36 * .75 + .5 * .25) / (1. / 5 + 32. / 36 + .5);
+    assert_true(fabs(given_predict(&g, fresh, 0, x) - level) < 1e-12);
+    /* A declared prior stands; so does optimism where the router is told so. */
+    memset(&g.event, 0, sizeof g.event);
+    g.event.kind = EVENT_ARM_ADD;
+    g.event.u.arm.router_uid = g.router->uid;
+    strcpy(g.event.u.arm.config.name, "declared");
+    g.event.u.arm.config.prior_mask = 1;
+    g.event.u.arm.config.prior_z[0] = .625;
+    uint32_t declared = given_fold(&g).uid;
+    assert_true(given_predict(&g, declared, 0, x) == .625);
+    memset(&g.event, 0, sizeof g.event);
+    g.event.kind = EVENT_ROUTER_UPDATE;
+    g.event.u.update.router_uid = g.router->uid;
+    g.event.u.update.settings = g.router->config.settings;
+    g.event.u.update.settings.pooled_level = false;
+    given_fold(&g);
+    assert_true(given_predict(&g, fresh, 0, x) == 1);
+    given_close(&g);
+}
+
 static void theta_of_reports_in_pieces_is_the_ridge_solution_too(void **state)
 {
     (void)state;
@@ -353,6 +431,7 @@ static void theta_of_evidence_that_fades_is_the_weighted_ridge_solution(void **s
         given_config(&c);
         c.settings.gamma = gammas[seed % 3];
         c.settings.pooled_slopes = seed % 2 == 0;
+        c.settings.pooled_level = seed > 32;
         compare_with_reference(&c, seed, 8);
     }
 }
@@ -739,6 +818,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(theta_of_whole_reports_is_the_ridge_solution_around_pooled_slopes),
         cmocka_unit_test(theta_without_pooled_slopes_is_the_plain_ridge_solution),
+        cmocka_unit_test(theta_leans_on_the_level_of_all_arms),
+        cmocka_unit_test(the_level_counts_each_arm_as_far_as_it_is_known),
         cmocka_unit_test(theta_of_reports_in_pieces_is_the_ridge_solution_too),
         cmocka_unit_test(theta_of_evidence_that_fades_is_the_weighted_ridge_solution),
         cmocka_unit_test(a_change_of_gamma_counts_from_then_on),

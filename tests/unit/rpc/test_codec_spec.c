@@ -33,7 +33,8 @@ static void an_empty_spec_is_what_the_contract_promises(void **state)
     assert_true(c.settings.cooldown_s == 10 && c.settings.reward_wait_s == 86400);
     assert_int_equal(c.settings.dedup_max, 2000000);
     assert_int_equal(c.settings.decision_log, DECISION_LOG_KEEP_ALL);
-    assert_true(c.settings.pooled_slopes && c.settings.epsilon == .1);
+    assert_true(c.settings.pooled_slopes && !c.settings.pooled_level);
+    assert_true(c.settings.epsilon == .1);
     assert_true(c.settings.gamma == 1 && !c.settings.hybrid);
     assert_string_equal(c.settings.policy, "linucb");
     assert_string_equal(c.settings.fixed_arm, "");
@@ -157,6 +158,7 @@ static void a_spec_shown_and_declared_again_is_the_same(void **state)
     settings.has_epsilon = 1;
     settings.epsilon = .3;
     settings.has_gamma = settings.has_hybrid = settings.hybrid = 1;
+    settings.has_pooled_level = settings.pooled_level = 1;
     settings.gamma = .95;
     settings.split_policy = policy;
     settings.split_fixed_arm = settings.baseline_arm = maths;
