@@ -80,7 +80,8 @@ static float arm_charge(const struct routing *t, uint32_t uid)
 static void add_arm(struct routing *t, uint32_t index)
 {
     const struct arm_view *arm = t->router->arms[index];
-    uint64_t issued = engine_issued(t->w->engine, arm->uid);
+    const struct live_count *c = live_get(t->w->engine->live, arm->uid);
+    uint64_t issued = c ? atomic_load_explicit(&c->issued, memory_order_relaxed) : 0;
     uint64_t learned = arm->folded[t->group] - arm->stood_in[t->group];
     t->w->arms[t->arms_n++] = (struct eligible){
         .index = index,
@@ -678,7 +679,7 @@ static void rank(struct routing *t, struct route_out *out)
 {
     struct engine_worker *w = t->w;
     const struct router_config *c = t->router->config;
-    uint32_t order[MAX_RANKED] = {0};
+    uint32_t order[MAX_RANKED]; /* Its first ranked_n are set. */
     out->ranked_n = t->in->max_ranked < t->arms_n ? t->in->max_ranked : t->arms_n;
     memset(w->marks, 0, t->arms_n); /* Their other meaning is used up by now. */
     out->ranked_n = mark_best(t, out->ranked_n, order);

@@ -3,27 +3,13 @@
 #include "server/live/recent.h"
 #include "state/base/mem.h"
 
-/* Two levels: a table of pointers, never moved, to chunks of counters, never freed before the end.
- * So a reader needs one acquire load and no lock. The table is calloc'ed beyond malloc's mmap
- * threshold: its untouched pages cost nothing. */
-enum { CHUNK_N = 1024, CHUNKS_N = 1 << 16 };
-
-struct chunk {
-    struct live_count counts[CHUNK_N];
-};
-
-struct live {
-    _Atomic(struct chunk *) *chunks;
-    struct recent *recent;
-};
-
 enum err live_new(uint32_t recent_max, int64_t recent_keep_us, struct live **ret_live)
 {
     enum err e = ERR_NOMEM;
     struct live *l = mem_calloc(1, sizeof *l);
     if (!l)
         return ERR_NOMEM;
-    l->chunks = mem_calloc(CHUNKS_N, sizeof *l->chunks);
+    l->chunks = mem_calloc(LIVE_CHUNKS_N, sizeof *l->chunks);
     if (!l->chunks)
         goto out;
     e = recent_new(recent_max, recent_keep_us, &l->recent);
@@ -40,7 +26,7 @@ void live_free(struct live *l)
 {
     if (!l)
         return;
-    for (uint32_t i = 0; l->chunks && i < CHUNKS_N; i++)
+    for (uint32_t i = 0; l->chunks && i < LIVE_CHUNKS_N; i++)
         mem_free(atomic_load_explicit(&l->chunks[i], memory_order_relaxed));
     mem_free(l->chunks);
     recent_free(l->recent);
@@ -49,30 +35,22 @@ void live_free(struct live *l)
 
 enum err live_prepare(struct live *l, uint32_t uid, uint64_t issued)
 {
-    if (uid / CHUNK_N >= CHUNKS_N)
+    if (uid / LIVE_CHUNK_N >= LIVE_CHUNKS_N)
         return ERR_LIMIT;
-    _Atomic(struct chunk *) *at = &l->chunks[uid / CHUNK_N];
-    struct chunk *chunk = atomic_load_explicit(at, memory_order_relaxed);
+    _Atomic(struct live_chunk *) *at = &l->chunks[uid / LIVE_CHUNK_N];
+    struct live_chunk *chunk = atomic_load_explicit(at, memory_order_relaxed);
     if (!chunk) { /* The writer alone makes chunks: no race to lose. */
         chunk = mem_calloc(1, sizeof *chunk);
         if (!chunk)
             return ERR_NOMEM;
         atomic_store_explicit(at, chunk, memory_order_release);
     }
-    _Atomic uint64_t *count = &chunk->counts[uid % CHUNK_N].issued;
+    _Atomic uint64_t *count = &chunk->counts[uid % LIVE_CHUNK_N].issued;
     uint64_t now = atomic_load_explicit(count, memory_order_relaxed);
     while (now < issued && !atomic_compare_exchange_weak_explicit(
                                count, &now, issued, memory_order_relaxed, memory_order_relaxed))
         ;
     return OK;
-}
-
-struct live_count *live_get(struct live *l, uint32_t uid)
-{
-    if (uid / CHUNK_N >= CHUNKS_N)
-        return NULL;
-    struct chunk *chunk = atomic_load_explicit(&l->chunks[uid / CHUNK_N], memory_order_acquire);
-    return chunk ? &chunk->counts[uid % CHUNK_N] : NULL;
 }
 
 bool live_probe(struct live_count *c, int64_t now_us, int64_t interval_us)

@@ -14,7 +14,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-struct live;
+struct recent;
 
 /* Of one uid, router or arm. Zero until somebody counts. */
 struct live_count {
@@ -29,6 +29,19 @@ struct live_count {
     _Atomic uint64_t activated, activated_tallied;
 };
 
+/* Two levels: a table of pointers, never moved, to chunks of counters, never freed before the end.
+ * So a reader needs one acquire load and no lock. The table is calloc'ed beyond malloc's mmap
+ * threshold: its untouched pages cost nothing. Shown here for live_get, which every arm of every
+ * decision calls; nobody else looks inside. */
+enum { LIVE_CHUNK_N = 1024, LIVE_CHUNKS_N = 1 << 16 };
+struct live_chunk {
+    struct live_count counts[LIVE_CHUNK_N];
+};
+struct live {
+    _Atomic(struct live_chunk *) *chunks;
+    struct recent *recent;
+};
+
 /* recent_max: caller ids remembered, bounded (default 65536) and never 0; recent_keep_us: for how
  * long (60 s). Their answers take at most 64 MiB together; the oldest go first. */
 MUST_USE enum err live_new(uint32_t recent_max, int64_t recent_keep_us, struct live **ret_live);
@@ -38,7 +51,14 @@ void live_free(struct live *l);
  * the caller. ERR_LIMIT from uid 2^26 on. Writer only. */
 MUST_USE enum err live_prepare(struct live *l, uint32_t uid, uint64_t issued);
 /* NULL only for a uid never prepared. */
-struct live_count *live_get(struct live *l, uint32_t uid);
+static inline struct live_count *live_get(struct live *l, uint32_t uid)
+{
+    if (uid / LIVE_CHUNK_N >= LIVE_CHUNKS_N)
+        return NULL;
+    struct live_chunk *chunk =
+        atomic_load_explicit(&l->chunks[uid / LIVE_CHUNK_N], memory_order_acquire);
+    return chunk ? &chunk->counts[uid % LIVE_CHUNK_N] : NULL;
+}
 
 /* Lets one probe through per `interval_us`: true for exactly one caller per interval. */
 bool live_probe(struct live_count *c, int64_t now_us, int64_t interval_us);

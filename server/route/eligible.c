@@ -38,17 +38,6 @@ uint64_t tokens_of_text(size_t text_bytes)
     return ((uint64_t)text_bytes + 2) / 3;
 }
 
-enum ineligible eligible_check(const struct arm_view *arm, int64_t now_us, bool *ret_probe_due)
-{
-    *ret_probe_due = false;
-    if (arm->paused)
-        return PAUSED;
-    if (!arm->cooldown_until_us)
-        return ELIGIBLE;
-    *ret_probe_due = now_us >= arm->cooldown_until_us;
-    return COOLING;
-}
-
 bool demand_declared(const struct demand *d)
 {
     return d->stage || d->selector || d->input_tokens || d->max_output_tokens || d->modalities ||

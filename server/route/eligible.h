@@ -80,7 +80,17 @@ uint64_t tokens_of_text(size_t text_bytes);
 
 /* From what an operator and a circuit breaker say alone: PAUSED or COOLING. now_us in Unix time. Of
  * a cooling arm *ret_probe_due says whether its pause is over. */
-enum ineligible eligible_check(const struct arm_view *arm, int64_t now_us, bool *ret_probe_due);
+static inline enum ineligible eligible_check(const struct arm_view *arm, int64_t now_us,
+                                             bool *ret_probe_due)
+{
+    *ret_probe_due = false;
+    if (arm->paused)
+        return PAUSED;
+    if (!arm->cooldown_until_us)
+        return ELIGIBLE;
+    *ret_probe_due = now_us >= arm->cooldown_until_us;
+    return COOLING;
+}
 /* Whether anything is asked that an arm could lack. */
 bool demand_declared(const struct demand *demand);
 /* From what the arm declares: labels and capabilities; no limit. */

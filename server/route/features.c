@@ -6,6 +6,7 @@
 #include "state/base/rng.h"
 
 #include <assert.h>
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -386,7 +387,11 @@ static enum err check_vector(const char *what, const float *v, size_t n, size_t 
     if (n != want)
         return err_say(detail, ERR_WRONG_DIMENSION,
                        "%s holds %zu values; this router expects exactly %zu", what, n, want);
-    for (size_t i = 0; i < n; i++) {
+    float most = limit < FLT_MAX ? limit : FLT_MAX;
+    bool fine = true; /* Neither a NaN nor an infinity is at most that. */
+    for (size_t i = 0; i < n; i++)
+        fine &= fabsf(v[i]) <= most;
+    for (size_t i = 0; !fine && i < n; i++) {
         if (!isfinite(v[i]))
             return err_say(detail, ERR_NOT_FINITE, "%s[%zu] is not a finite number", what, i);
         if (fabsf(v[i]) > limit)

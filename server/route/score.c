@@ -3,19 +3,19 @@
 #include <math.h>
 #include <string.h>
 
-/* Pulls without an answer after which half of the remaining optimism is gone. */
-static const double patience = 5;
-
 /* sqrt(w' N w). Moments of metrics that come in different outcomes need not make a positive matrix;
  * then they are taken as uncorrelated: no noise at all would end exploration for good. */
 static double residual_sigma(const struct utility *u, const struct router_view *router)
 {
     uint32_t n = router->config->metrics_n;
     double variance = 0, alone = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint16_t a = u->mask; a; a = (uint16_t)(a & (a - 1))) {
+        uint32_t i = (uint32_t)__builtin_ctz(a);
         alone += u->weight[i] * u->weight[i] * router->noise[i * n + i];
-        for (uint32_t j = 0; j < n; j++)
+        for (uint16_t b = u->mask; b; b = (uint16_t)(b & (b - 1))) {
+            uint32_t j = (uint32_t)__builtin_ctz(b);
             variance += u->weight[i] * u->weight[j] * router->noise[i * n + j];
+        }
     }
     return sqrt(variance > 0 ? variance : alone);
 }
@@ -222,17 +222,14 @@ void score_add_metric(const struct score_frame *f, const struct arm_view *const 
         mean[i * step] += weight * bound(&b, view[i], (double)z[i * step]);
 }
 
-bool score_waits(const struct score_frame *f, const struct eligible *e)
-{
-    return e->pending > 0 && f->u->rated > 0;
-}
-
-double score_silence(const struct score_frame *f, const struct eligible *e, float share)
+/* What variance_of makes of an arm that has not faded and is not charged. */
+static inline double known_spread(const struct score_frame *f, const struct eligible *e,
+                                  double spread)
 {
     double waited = (double)e->pending * f->answer_share;
-    double left = (double)share;
-    left = left < 0 ? 0 : left > 1 ? 1 : left;
-    return -f->u->fall * left * waited / (waited + patience);
+    double folded = f->router->arms[e->index]->evidence[f->u->group] + 1;
+    double known = waited > 0 ? folded / (folded + waited) : 1;
+    return (spread > 0 ? spread : 0) * known;
 }
 
 /* deviation^2 of the arm's width, and what it is charged. */
@@ -258,8 +255,14 @@ static inline double variance_of(struct score_frame *f, const struct eligible *e
 void score_finish(struct score_frame *f, const struct eligible *arms, uint32_t n,
                   const double *mean, const double *spread, size_t step, struct score *ret_scores)
 {
+    bool ordinary = !f->router->fade; /* Nothing but pulls in flight narrows a width. */
     for (uint32_t i = 0; i < n; i++) {
-        double charge, deviation = sqrt(variance_of(f, &arms[i], spread[i * step], &charge));
+        double charge = 0, variance;
+        if (ordinary && !(arms[i].charge > 0))
+            variance = known_spread(f, &arms[i], spread[i * step]);
+        else
+            variance = variance_of(f, &arms[i], spread[i * step], &charge);
+        double deviation = sqrt(variance);
         ret_scores[i] = (struct score){
             .mean = (float)(mean[i * step] + charge),
             .width = f->unit > 0 ? (float)(f->unit * deviation) : 0,

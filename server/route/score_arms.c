@@ -18,8 +18,8 @@ static void add_silence(struct score_block *b, const struct score_pass *pass,
     float share[SCORE_BLOCK * SCORE_CONTEXTS];
     bool any = false;
     for (uint32_t c = 0; c < pass->contexts; c++)
-        for (uint32_t i = 0; i < b->n; i++)
-            any |= score_waits(&frames[c], &arms[c][i]);
+        for (uint32_t i = 0; i < b->n && !any; i++)
+            any = score_waits(&frames[c], &arms[c][i]);
     if (!any)
         return;
     score_pass_share(pass, b->view, b->n, share);

@@ -18,9 +18,21 @@ struct score_frame {
 void score_frame_init(struct score_frame *f, const struct router_view *router,
                       const struct utility *u, const float *x, double answer_share);
 /* Whether pulls in flight take optimism from the arm's mean; and how much (<= 0), share being
- * prior_share . x. */
-bool score_waits(const struct score_frame *f, const struct eligible *e);
-double score_silence(const struct score_frame *f, const struct eligible *e, float share);
+ * prior_share . x. Here, since each arm of each decision asks. */
+static inline bool score_waits(const struct score_frame *f, const struct eligible *e)
+{
+    return e->pending > 0 && f->u->rated > 0;
+}
+static inline double score_silence(const struct score_frame *f, const struct eligible *e,
+                                   float share)
+{
+    /* Pulls without an answer after which half of the remaining optimism is gone. */
+    const double patience = 5;
+    double waited = (double)e->pending * f->answer_share;
+    double left = (double)share;
+    left = left < 0 ? 0 : left > 1 ? 1 : left;
+    return -f->u->fall * left * waited / (waited + patience);
+}
 
 /* The next two work through n arms; what belongs to the i-th stands at i * step, step being the
  * contexts of the pass. */

@@ -132,17 +132,14 @@ enum err id_parse(const char *s, size_t len, uint8_t ret_id[ID_BYTES])
 void id_format(const uint8_t id[ID_BYTES], char ret_text[ID_TEXT_CAP])
 {
     static const char digits[] = "0123456789abcdef";
-    size_t nibble = 0;
-    for (size_t i = 0; i < ID_TEXT_CAP - 1; i++) {
-        if (dash_at(i)) {
-            ret_text[i] = '-';
-            continue;
-        }
-        uint8_t byte = id[nibble / 2];
-        ret_text[i] = digits[nibble % 2 ? byte & 15 : byte >> 4];
-        nibble++;
+    char *to = ret_text;
+    for (size_t i = 0; i < ID_BYTES; i++) {
+        if (dash_at((size_t)(to - ret_text)))
+            *to++ = '-';
+        *to++ = digits[id[i] >> 4];
+        *to++ = digits[id[i] & 15];
     }
-    ret_text[ID_TEXT_CAP - 1] = '\0';
+    *to = '\0';
 }
 
 void id_make_v7(int64_t unix_us, const uint8_t random[10], uint8_t ret_id[ID_BYTES])
