@@ -72,6 +72,7 @@ struct engine_worker {
     uint32_t refused_n;           /* In all; the first are in: */
     struct audit_refused refused[AUDIT_REFUSED_MAX];
     struct audit_arm audit_arms[MAX_ARMS];
+    struct audit_record record;
     struct score_terms terms[MAX_RANKED]; /* At least AUDIT_TERMS_MAX. */
     struct eligible shown[MAX_RANKED];    /* Whose terms they are. */
     struct decision decision;

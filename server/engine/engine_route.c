@@ -617,9 +617,9 @@ static void audit_arms(struct routing *t, struct audit_record *r)
 static void audit_budget(const struct routing *t, struct audit_budget *ret)
 {
     const struct budget *b = &t->budget;
+    ret->paced = b->paced; /* Else nothing else holds. */
     if (!b->paced)
         return;
-    ret->paced = true;
     ret->metric = b->id.metric;
     memcpy(ret->tenant, b->id.key, sizeof ret->tenant);
     ret->per_request = b->terms.budget;
@@ -631,34 +631,43 @@ static void audit_budget(const struct routing *t, struct audit_budget *ret)
     ret->refused_n = t->w->refused_n;
 }
 
+/* All but arms and terms. The record is the worker's, with rows for 64 arms: to write all of it for
+ * each decision would cost more than to say what holds. */
+static void audit_head(struct routing *t, struct audit_record *r)
+{
+    const struct router_config *c = t->router->config;
+    r->decision = t->w->decision;
+    r->position = t->snapshot->position;
+    r->seed = t->seed;
+    r->kept = kept_share(&c->settings);
+    memcpy(r->policy, t->result.policy->name, strlen(t->result.policy->name) + 1);
+    r->fallback = t->result.fallback;
+    r->baseline_uid = t->baseline >= 0 ? t->router->arms[t->baseline]->uid : 0;
+    r->weights_n = c->metrics_n;
+    r->lower_mask = 0;
+    for (uint32_t m = 0; m < r->weights_n; m++) {
+        r->weights[m] = fabs(t->result.utility.weight[m]);
+        if (c->metrics[m].lower_is_better)
+            r->lower_mask = (uint16_t)(r->lower_mask | 1u << m);
+    }
+    audit_budget(t, &r->budget);
+    r->terms_n = 0;
+}
+
 static void audit(struct routing *t)
 {
     struct engine_worker *w = t->w;
+    struct audit_record *r = &w->record;
     if (!audited(t))
         return;
     if (t->result.left_out > 0) /* A record has the scores of all. */
         score_arms(t->router, &t->result.utility, w->decision.x, w->arms, t->arms_n,
                    t->answer_share, w->decide.scores);
-    struct audit_record r = {
-        .decision = w->decision,
-        .position = t->snapshot->position,
-        .seed = t->seed,
-        .kept = kept_share(&t->router->config->settings),
-        .fallback = t->result.fallback,
-        .weights_n = t->router->config->metrics_n,
-        .baseline_uid = t->baseline >= 0 ? t->router->arms[t->baseline]->uid : 0,
-    };
-    memcpy(r.policy, t->result.policy->name, strlen(t->result.policy->name) + 1);
-    for (uint32_t m = 0; m < r.weights_n; m++) {
-        r.weights[m] = fabs(t->result.utility.weight[m]);
-        if (t->router->config->metrics[m].lower_is_better)
-            r.lower_mask = (uint16_t)(r.lower_mask | 1u << m);
-    }
-    audit_budget(t, &r.budget);
-    audit_arms(t, &r);
-    audit_terms(t, &r);
+    audit_head(t, r);
+    audit_arms(t, r);
+    audit_terms(t, r);
     buf_reset(&w->audit_bytes);
-    audit_encode(&r, &w->audit_bytes);
+    audit_encode(r, &w->audit_bytes);
     if (buf_error(&w->audit_bytes) == OK)
         (void)audit_put(w->engine->audit, w->decision.id, w->decision.issued_us,
                         (struct slice){w->audit_bytes.data, w->audit_bytes.len});

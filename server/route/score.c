@@ -278,28 +278,47 @@ void score_widen(struct score *scores, uint32_t n, const struct utility *u, doub
         scores[i].width = (float)(unit * scores[i].deviation);
 }
 
-static void fill_terms(struct score_frame *f, struct score_pass *pass, const struct eligible *e,
-                       struct score_terms *t)
+/* x' P x is read anew, only for arms that are charged. */
+static void fill_charge(struct score_frame *f, struct score_pass *pass, const struct eligible *e,
+                        struct score_terms *t)
 {
     const struct arm_view *arm = f->router->arms[e->index];
-    memset(t, 0, sizeof *t);
-    for (uint16_t left = f->u->mask; left; left = (uint16_t)(left & (left - 1))) {
-        uint32_t m = (uint32_t)__builtin_ctz(left);
-        float z;
-        score_pass_predict(pass, &arm, 1, m, &z);
-        t->predicted[m] = score_bound(f->router, arm, m, (double)z);
-        t->contribution[m] = f->u->weight[m] * t->predicted[m];
-    }
-    if (score_waits(f, e)) {
-        float share;
-        score_pass_share(pass, &arm, 1, &share);
-        t->silence = score_silence(f, e, share);
-    }
-    if (!(e->charge > 0))
-        return;
     double spread;
     score_pass_spread(pass, &arm, 1, f->u->group, &spread);
     (void)variance_of(f, e, spread, &t->charge);
+}
+
+/* n <= SCORE_BLOCK. */
+static void fill_terms(struct score_frame *f, struct score_pass *pass, const struct eligible *arms,
+                       uint32_t n, struct score_terms *t)
+{
+    const struct arm_view *view[SCORE_BLOCK];
+    float z[SCORE_BLOCK];
+    bool waits = false;
+    size_t metrics = f->router->config->metrics_n * sizeof t->predicted[0];
+    for (uint32_t i = 0; i < n; i++) {
+        memset(t[i].predicted, 0, metrics);
+        memset(t[i].contribution, 0, metrics);
+        t[i].silence = t[i].charge = 0;
+        view[i] = f->router->arms[arms[i].index];
+        waits = waits || score_waits(f, &arms[i]);
+    }
+    for (uint16_t left = f->u->mask; left; left = (uint16_t)(left & (left - 1))) {
+        uint32_t m = (uint32_t)__builtin_ctz(left);
+        score_pass_predict(pass, view, n, m, z);
+        for (uint32_t i = 0; i < n; i++) {
+            t[i].predicted[m] = score_bound(f->router, view[i], m, (double)z[i]);
+            t[i].contribution[m] = f->u->weight[m] * t[i].predicted[m];
+        }
+    }
+    if (waits)
+        score_pass_share(pass, view, n, z);
+    for (uint32_t i = 0; i < n; i++) {
+        if (score_waits(f, &arms[i]))
+            t[i].silence = score_silence(f, &arms[i], z[i]);
+        if (arms[i].charge > 0)
+            fill_charge(f, pass, &arms[i], &t[i]);
+    }
 }
 
 void score_terms(const struct router_view *router, const struct utility *u, const float *x,
@@ -311,6 +330,8 @@ void score_terms(const struct router_view *router, const struct utility *u, cons
     struct score_pass pass;
     score_frame_init(&frame, router, u, x, answer_share);
     score_pass_init(&pass, &x, 1, router->d, n, &square);
-    for (uint32_t i = 0; i < n; i++)
-        fill_terms(&frame, &pass, &arms[i], &ret_terms[i]);
+    for (uint32_t at = 0, k; at < n; at += k) {
+        k = block_of(n - at);
+        fill_terms(&frame, &pass, arms + at, k, ret_terms + at);
+    }
 }

@@ -42,7 +42,7 @@ struct score {
 
 /* What a mean is the sum of: the contributions, silence and charge. */
 struct score_terms {
-    double predicted[MAX_METRICS];    /* z of each metric with weight; 0 of the others. */
+    double predicted[MAX_METRICS];    /* z of each metric with weight; 0 of the router's others. */
     double contribution[MAX_METRICS]; /* Signed weight times predicted. */
     double silence; /* <= 0: the optimism taken back while pulls are unanswered. */
     double charge;  /* <= 0: what choosing it costs beyond its metrics. */
