@@ -74,7 +74,7 @@ static void count(struct engine_worker *w, const struct decision *d, const char 
         memset(&key, 0, sizeof key);
         key.router_uid = d->router_uid;
         memcpy(key.name, session, sizeof key.name);
-        session_table_step(w->engine->sessions, &key, d->id, d->arm_uid);
+        session_table_step(w->engine->sessions, &key, 0, d->id, d->arm_uid);
     }
 }
 

@@ -1006,7 +1006,8 @@ enum err engine_route(struct engine_worker *w, const struct route_in *in, struct
         ret_out->waits = false;
         engine_session_give_back(w);
     } else if (w->session.named && !ret_out->waits && !in->dry_run && !in->defer) {
-        session_table_step(w->engine->sessions, &w->session.ask.key, t.id, w->decision.arm_uid);
+        session_table_step(w->engine->sessions, &w->session.ask.key, w->session.view.hash, t.id,
+                           w->decision.arm_uid);
     }
     if (in->decision_id.len > 0 && !in->dry_run) {
         if (e == OK)

@@ -259,7 +259,7 @@ static void reservation_answered(struct inbox_item *item, enum err e,
     memcpy(key.name, wait->session, sizeof key.name);
     session_table_arrived(wait->engine->sessions, &key, wait->amount);
     if (e == OK)
-        session_table_step(wait->engine->sessions, &key, wait->id, wait->arm_uid);
+        session_table_step(wait->engine->sessions, &key, 0, wait->id, wait->arm_uid);
     else
         say_refused(wait, e, &result->session, &detail);
     if (wait->own_id && e == OK && wait->answer.len)

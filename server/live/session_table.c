@@ -155,6 +155,7 @@ static void show(const struct entry *e, struct session_view *ret)
         .held_arm = e->held_arm,
         .steps = e->steps,
         .expires_us = e->expires_us,
+        .hash = e->hash,
     };
 }
 
@@ -354,10 +355,10 @@ static void widen_ids(struct session_table *t, struct entry *e)
     e->ids_at = 0;
 }
 
-void session_table_step(struct session_table *t, const struct session_key *key,
+void session_table_step(struct session_table *t, const struct session_key *key, uint64_t hash,
                         const uint8_t id[ID_BYTES], uint32_t arm_uid)
 {
-    uint64_t hash = hash_of(t, key);
+    hash = hash ? hash : hash_of(t, key);
     struct shard *s = lock(t, hash);
     struct entry *e = find(t, s, hash, key);
     if (e) {

@@ -36,6 +36,7 @@ struct session_view {
     uint32_t held_arm;     /* Uid of the arm of its last decision; 0: none yet. */
     uint64_t steps;        /* Decisions. */
     int64_t expires_us;
+    uint64_t hash; /* Of its key in this table, for session_table_step. */
 };
 
 /* What a request says of its session. */
@@ -64,8 +65,8 @@ bool session_table_reserve(struct session_table *t, const struct session_key *ke
 void session_table_arrived(struct session_table *t, const struct session_key *key, uint64_t amount);
 /* The account as fold left it; on the writer's thread, in the order of folding. */
 void session_table_folded(struct session_table *t, const struct session_account *account);
-/* The session was given this arm. */
-void session_table_step(struct session_table *t, const struct session_key *key,
+/* The session was given this arm. hash: of session_table_enter's view; 0: not at hand. */
+void session_table_step(struct session_table *t, const struct session_key *key, uint64_t hash,
                         const uint8_t id[ID_BYTES], uint32_t arm_uid);
 /* Forgets the session. */
 void session_table_end(struct session_table *t, const struct session_key *key);

@@ -1,5 +1,7 @@
 #include "server/route/pacing.h"
 
+#include "server/route/score_frame.h"
+
 #include <math.h>
 #include <string.h>
 
@@ -199,52 +201,80 @@ static bool unknown(const struct router_view *router, const struct eligible *arm
     return !(router->arms[arm->index]->seen_mask >> metric & 1);
 }
 
-/* What a step on the unit interval is in the raw unit of a metric; of a logarithmic one, in e. */
-static double span_of(const struct metric_def *m)
+/* How a metric's unit interval is turned back into its raw unit. */
+struct scale {
+    uint32_t metric;
+    bool logarithmic;
+    double low, span; /* A step on the interval; of a logarithmic one, in e. */
+};
+
+static struct scale scale_of(const struct metric_def *m, uint32_t metric)
 {
-    return m->logarithmic ? log(m->norm_high / m->norm_low) : m->norm_high - m->norm_low;
+    double span = m->logarithmic ? log(m->norm_high / m->norm_low) : m->norm_high - m->norm_low;
+    return (struct scale){metric, m->logarithmic, m->norm_low, span};
 }
 
 /* The raw value of a prediction z; around what the arm showed lately, if it did. */
-static inline double raw_of(const struct metric_def *m, double span, const struct arm_view *a,
-                            uint32_t metric, double z)
+static inline double raw_of(struct scale s, const struct arm_view *a, double z)
 {
-    double mean = a->recent_raw[metric], raw;
-    bool shown = a->mean_mask >> metric & 1;
-    if (m->logarithmic) {
+    double mean = a->recent_raw[s.metric], raw;
+    bool shown = a->mean_mask & 1U << s.metric;
+    if (s.logarithmic) {
         if (!shown)
-            return m->norm_low * exp(z * span);
-        raw = mean * exp((z - a->recent_z[metric]) * span);
+            return s.low * exp(z * s.span);
+        raw = mean * exp((z - a->recent_z[s.metric]) * s.span);
     } else {
-        raw = m->norm_low + z * span;
+        raw = s.low + z * s.span;
         if (!shown)
             return raw;
-        double at_mean = m->norm_low + a->recent_z[metric] * span;
+        double at_mean = s.low + a->recent_z[s.metric] * s.span;
         raw = at_mean > 0 ? raw * mean / at_mean : mean;
     }
     return clip(raw, .2 * mean, 5 * mean);
 }
 
+/* Of a block: ret_cost (n), 0 of an arm whose cost is unknown, which *unknown_n counts. */
+static void block_costs(const struct score_pass *pass, const struct scale *scale,
+                        const struct score_bounds *bounds, const struct arm_view *const *view,
+                        uint32_t n, float *ret_cost, uint32_t *unknown_n)
+{
+    const struct score_bounds b = *bounds; /* In registers: ret_cost could be anything's. */
+    const struct scale s = *scale;
+    uint32_t blank = 0;
+    score_pass_predict(pass, view, n, s.metric, ret_cost);
+    for (uint32_t i = 0; i < n; i++) {
+        const struct arm_view *a = view[i];
+        bool seen = a->seen_mask & 1U << s.metric;
+        blank += !seen;
+        float z = (float)score_bounded(&b, a, (double)ret_cost[i]);
+        double raw = seen ? raw_of(s, a, (double)z) : 0;
+        ret_cost[i] = raw > 0 ? (float)raw : 0; /* fmax is a call. */
+    }
+    *unknown_n += blank;
+}
+
 void pacing_costs(const struct router_view *router, uint32_t metric, const float *x, double budget,
                   const struct eligible *arms, uint32_t n, float *ret_cost)
 {
-    const struct metric_def *def = &router->config->metrics[metric];
-    double dearest = unknown_cost * budget, span = span_of(def);
+    const struct scale scale = scale_of(&router->config->metrics[metric], metric);
+    const struct score_bounds bounds = score_bounds_of(router, metric);
+    const struct arm_view *view[SCORE_BLOCK];
     uint32_t unknown_n = 0;
-    score_predict_arms(router, metric, x, arms, n, ret_cost);
-    for (uint32_t i = 0; i < n; i++) {
-        const struct arm_view *a = router->arms[arms[i].index];
-        if (!(a->seen_mask >> metric & 1)) {
-            unknown_n++;
-            continue;
-        }
-        double raw = raw_of(def, span, a, metric, (double)ret_cost[i]);
-        ret_cost[i] = raw > 0 ? (float)raw : 0; /* fmax is a call. */
-        dearest = (double)ret_cost[i] > dearest ? (double)ret_cost[i] : dearest;
+    struct score_square square;
+    struct score_pass pass;
+    score_pass_init(&pass, &x, 1, router->d, n, &square);
+    for (uint32_t at = 0, k; at < n; at += k) {
+        k = n - at < SCORE_BLOCK ? n - at : SCORE_BLOCK;
+        for (uint32_t i = 0; i < k; i++)
+            view[i] = router->arms[arms[at + i].index];
+        block_costs(&pass, &scale, &bounds, view, k, ret_cost + at, &unknown_n);
     }
-    if (unknown_n == n)
-        dearest = 0;
-    for (uint32_t i = 0; unknown_n > 0 && i < n; i++)
+    if (unknown_n == 0 || unknown_n == n) /* All of them 0. */
+        return;
+    double dearest = unknown_cost * budget;
+    for (uint32_t i = 0; i < n; i++)
+        dearest = (double)ret_cost[i] > dearest ? (double)ret_cost[i] : dearest;
+    for (uint32_t i = 0; i < n; i++)
         if (unknown(router, &arms[i], metric))
             ret_cost[i] = (float)dearest;
 }
@@ -312,6 +342,7 @@ uint32_t pacing_filter(const struct router_view *router, uint32_t metric,
  * first, which never come before it. */
 struct field {
     float *u, *c; /* (n4) */
+    float best;   /* Of u. */
     uint32_t n, n4;
     const struct score *scores; /* (n) */
     double width_share;
@@ -342,10 +373,12 @@ static inline quad_int choose(quad_int which, quad_int yes, quad_int no)
 static uint32_t find_start(const struct field *f)
 {
     uint32_t at = 0;
-    for (uint32_t i = 1; i < f->n; i++) {
-        bool before = (f->c[i] < f->c[at]) | ((f->c[i] <= f->c[at]) & (f->u[i] > f->u[at]));
-        at = before ? i : at;
-    }
+    float least = f->c[0];
+    for (uint32_t i = 1; i < f->n; i++)
+        if (f->c[i] < least || (f->c[i] <= least && f->u[i] > f->u[at])) {
+            at = i;
+            least = f->c[i];
+        }
     return at;
 }
 
@@ -359,16 +392,19 @@ static uint32_t find_end(const struct field *f)
     return at;
 }
 
-/* Of every lane its best, and which that is; the first of those as good. */
-static uint32_t first_best(quad value, quad_int index)
+/* Of every lane its best, and which that is: the first of those as good, `none` where no value is
+ * above 0. Floats that are not negative sort as their bits. */
+static uint32_t first_best(quad value, quad_int index, uint32_t none)
 {
-    uint32_t lane = 0;
-    for (uint32_t i = 1; i < 4; i++) {
-        bool before =
-            (value[i] > value[lane]) | ((value[i] >= value[lane]) & (index[i] < index[lane]));
-        lane = before ? i : lane;
+    int64_t best = 0;
+    for (uint32_t i = 0; i < 4; i++) {
+        int32_t bits;
+        float v = value[i];
+        memcpy(&bits, &v, sizeof bits);
+        int64_t key = (int64_t)bits << 32 | (INT32_MAX - index[i]);
+        best = key > best ? key : best;
     }
-    return (uint32_t)index[lane];
+    return best >> 32 ? (uint32_t)(INT32_MAX - (int32_t)(best & INT32_MAX)) : none;
 }
 
 /* Gift wrapping: from one corner of the hull to the next is the steepest rise, of the arms that are
@@ -378,8 +414,7 @@ static uint32_t climb(const struct field *f, uint32_t from)
 {
     const quad u = {f->u[from], f->u[from], f->u[from], f->u[from]};
     const quad c = {f->c[from], f->c[from], f->c[from], f->c[from]};
-    const int32_t self = (int32_t)from;
-    quad_int at = {self, self, self, self}, here = {0, 1, 2, 3};
+    quad_int at = {0}, here = {0, 1, 2, 3};
     quad steepest = {0};
     for (uint32_t i = 0; i < f->n4; i += 4) {
         quad up = load(f->u + i) - u, run = load(f->c + i) - c;
@@ -390,7 +425,7 @@ static uint32_t climb(const struct field *f, uint32_t from)
         at = choose(steeper, here, at);
         here += 4;
     }
-    return first_best(steepest, at);
+    return first_best(steepest, at, from);
 }
 
 /* More corners than a menu holds: the last step goes straight to the end. */
@@ -398,7 +433,7 @@ static void fill_menu(const struct field *f, struct pacing_menu *m)
 {
     uint32_t at = find_start(f);
     m->base = (double)f->c[at];
-    for (m->n = 0; m->n < PACING_STEPS; m->n++) {
+    for (m->n = 0; m->n < PACING_STEPS && f->u[at] < f->best; m->n++) {
         uint32_t next = climb(f, at);
         if (next == at)
             return;
@@ -415,13 +450,20 @@ void pacing_apply(double lambda, const float *cost, uint32_t n, double width_sha
                   struct score *scores, float *work, struct pacing_menu *ret_menu)
 {
     uint32_t n4 = (n + 3) / 4 * 4;
-    const struct field f = {
-        .u = work, .c = work + n4, .n = n, .n4 = n4, .scores = scores, .width_share = width_share};
-    float width = (float)width_share;
+    float width = (float)width_share, best = scores[0].mean + width * scores[0].width;
     for (uint32_t i = 0; i < n; i++) {
-        f.u[i] = scores[i].mean + width * scores[i].width;
-        f.c[i] = cost[i];
+        float u = scores[i].mean + width * scores[i].width;
+        best = u > best ? u : best;
+        work[i] = u;
     }
+    memcpy(work + n4, cost, n * sizeof *cost);
+    const struct field f = {.u = work,
+                            .c = work + n4,
+                            .best = best,
+                            .n = n,
+                            .n4 = n4,
+                            .scores = scores,
+                            .width_share = width_share};
     for (uint32_t i = n; i < n4; i++) {
         f.u[i] = f.u[0];
         f.c[i] = f.c[0];

@@ -39,46 +39,11 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
     u->sigma = residual_sigma(u, router);
 }
 
-/* What a prediction is worth where the arm itself has shown little.
- * Never observed and no prior declared: the router's mean, not optimism; only an arm that was never
- * rated at all keeps the optimism of its rated metrics. (Taken from the router's view: the arm's
- * own may be older.) Cost-like metrics are predicted from few outcomes with a weak ridge: far from
- * what the arm ever showed is an artefact. */
-struct bounds { /* What all arms of a metric share. */
-    uint32_t m;
-    bool rated, pooled, clipped;
-    double mean_z; /* Of the router. */
-};
-
-static inline struct bounds bounds_of(const struct router_view *router, uint32_t m)
-{
-    const struct metric_def *def = &router->config->metrics[m];
-    bool rated = def->group == METRIC_RATED;
-    return (struct bounds){
-        .m = m,
-        .rated = rated,
-        .pooled = router->pooled_n[m] > 0,
-        .clipped = !rated && !def->logarithmic,
-        .mean_z = router->pooled_mean_z[m],
-    };
-}
-
-static inline double bound(const struct bounds *b, const struct arm_view *arm, double z)
-{
-    bool seen = arm->seen_mask >> b->m & 1;
-    if (!seen && b->pooled && (!b->rated || arm->folded[METRIC_RATED] > 0))
-        return b->mean_z;
-    if (!b->clipped || arm->n[b->m] == 0)
-        return z;
-    double low = .2 * arm->recent_z[b->m], high = 5 * arm->recent_z[b->m];
-    return z < low ? low : z > high ? high : z;
-}
-
 double score_bound(const struct router_view *router, const struct arm_view *arm, uint32_t m,
                    double z)
 {
-    const struct bounds b = bounds_of(router, m);
-    return bound(&b, arm, z);
+    const struct score_bounds b = score_bounds_of(router, m);
+    return score_bounded(&b, arm, z);
 }
 
 double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
@@ -95,24 +60,6 @@ double score_predict(const struct router_view *router, const struct arm_view *ar
 static uint32_t block_of(uint32_t left)
 {
     return left < SCORE_BLOCK ? left : SCORE_BLOCK;
-}
-
-void score_predict_arms(const struct router_view *router, uint32_t m, const float *x,
-                        const struct eligible *arms, uint32_t n, float *ret_z)
-{
-    const struct arm_view *view[SCORE_BLOCK];
-    const struct bounds b = bounds_of(router, m);
-    struct score_square square;
-    struct score_pass pass;
-    score_pass_init(&pass, &x, 1, router->d, n, &square);
-    for (uint32_t at = 0, k; at < n; at += k) {
-        k = block_of(n - at);
-        for (uint32_t i = 0; i < k; i++)
-            view[i] = router->arms[arms[at + i].index];
-        score_pass_predict(&pass, view, k, m, ret_z + at);
-        for (uint32_t i = 0; i < k; i++)
-            ret_z[at + i] = (float)bound(&b, view[i], (double)ret_z[at + i]);
-    }
 }
 
 double score_prior_spread(const struct router_view *router, enum metric_group group, const float *x)
@@ -216,10 +163,10 @@ void score_frame_init(struct score_frame *f, const struct router_view *router,
 void score_add_metric(const struct score_frame *f, const struct arm_view *const *view, uint32_t n,
                       uint32_t m, const float *z, size_t step, double *mean)
 {
-    const struct bounds b = bounds_of(f->router, m);
+    const struct score_bounds b = score_bounds_of(f->router, m);
     double weight = f->u->weight[m];
     for (uint32_t i = 0; i < n; i++)
-        mean[i * step] += weight * bound(&b, view[i], (double)z[i * step]);
+        mean[i * step] += weight * score_bounded(&b, view[i], (double)z[i * step]);
 }
 
 /* What variance_of makes of an arm that has not faded and is not charged. */

@@ -120,9 +120,6 @@ double score_charge(double charge, double spread, double prior_spread, double kn
 /* Predicted metric m of one arm on the unit interval, as score_arms used it. */
 double score_predict(const struct router_view *router, const struct arm_view *arm, uint32_t m,
                      const float *x);
-/* The same for many arms: ret_z (n), the context looked through once. */
-void score_predict_arms(const struct router_view *router, uint32_t m, const float *x,
-                        const struct eligible *arms, uint32_t n, float *ret_z);
 
 /* What is thought of single metrics of an arm at one context, for limits in a metric's own unit.
  * z: as score_predict says, on the unit interval. deviation: of that prediction, sigma_m sqrt(x' P

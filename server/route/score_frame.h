@@ -1,10 +1,47 @@
 /* score_frame.h - how the numbers of a pass over memory become a score. For the files that walk
- * over arms (score_arms.c, score_best.c); everybody else includes score.h.
+ * over arms (score_arms.c, score_best.c, pacing.c); everybody else includes score.h.
  * Threads: pure. */
 #pragma once
 
 #include "server/route/score.h"
 #include "server/route/score_pass.h"
+
+/* What a prediction is worth where the arm itself has shown little: what all arms of a metric
+ * share, read once.
+ * Never observed and no prior declared: the router's mean, not optimism; only an arm that was never
+ * rated at all keeps the optimism of its rated metrics. (Taken from the router's view: the arm's
+ * own may be older.) Cost-like metrics are predicted from few outcomes with a weak ridge: far from
+ * what the arm ever showed is an artefact. */
+struct score_bounds {
+    uint32_t m;
+    bool rated, pooled, clipped;
+    double mean_z; /* Of the router. */
+};
+
+static inline struct score_bounds score_bounds_of(const struct router_view *router, uint32_t m)
+{
+    const struct metric_def *def = &router->config->metrics[m];
+    bool rated = def->group == METRIC_RATED;
+    return (struct score_bounds){
+        .m = m,
+        .rated = rated,
+        .pooled = router->pooled_n[m] > 0,
+        .clipped = !rated && !def->logarithmic,
+        .mean_z = router->pooled_mean_z[m],
+    };
+}
+
+static inline double score_bounded(const struct score_bounds *b, const struct arm_view *arm,
+                                   double z)
+{
+    bool seen = arm->seen_mask & 1U << b->m;
+    if (!seen && b->pooled && (!b->rated || arm->folded[METRIC_RATED] > 0))
+        return b->mean_z;
+    if (!b->clipped || arm->n[b->m] == 0)
+        return z;
+    double low = .2 * arm->recent_z[b->m], high = 5 * arm->recent_z[b->m];
+    return z < low ? low : z > high ? high : z;
+}
 
 /* One context and what it is scored for. */
 struct score_frame {

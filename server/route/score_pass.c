@@ -23,7 +23,12 @@ static uint32_t most_that_pay(uint32_t d)
 /* As far as it pays: a dense context is known by its first numbers. */
 static void sparse_fill(struct score_sparse *s, const float *x, uint32_t d)
 {
-    uint32_t most = most_that_pay(d);
+    uint32_t most = most_that_pay(d), zeros = 0;
+    for (uint32_t i = 0; i <= most && i < d; i++)
+        zeros += x[i] == 0.0F;
+    s->n = most + 1;
+    if (zeros == 0)
+        return;
     s->n = 0;
     for (uint32_t i = 0; i < d; i++) {
         if (x[i] == 0.0F)

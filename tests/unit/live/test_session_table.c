@@ -149,7 +149,7 @@ static void a_full_table_forgets_others_before_those_that_are_used(void **unused
         struct session_ask ask = ask_of(name, 0, 0), used = ask_of("used", 0, 0);
         assert_int_equal(session_table_enter(t, &used, &v), OK);
         assert_int_equal(v.steps, (uint64_t)i);
-        session_table_step(t, &used.key, (const uint8_t[ID_BYTES]){1}, 1);
+        session_table_step(t, &used.key, 0, (const uint8_t[ID_BYTES]){1}, 1);
         enum err e = session_table_enter(t, &ask, &v);
         assert_true(e == OK || e == ERR_LIMIT); /* Nobody else is in its shard. */
     }
@@ -169,7 +169,7 @@ static void the_last_steps_are_remembered_in_order(void **unused)
         assert_int_equal(session_table_enter(t, &ask, &v), OK);
         for (uint32_t k = 0; k < steps; k++) {
             uint8_t id[ID_BYTES] = {(uint8_t)k, (uint8_t)(k >> 8)};
-            session_table_step(t, &ask.key, id, 10 + k);
+            session_table_step(t, &ask.key, k % 2 ? v.hash : 0, id, 10 + k);
         }
         assert_true(session_table_steps(t, &ask.key, 0, &v, ids, &n));
         assert_int_equal(v.steps, steps);
@@ -248,7 +248,7 @@ static void running_out_of_memory_is_said_and_leaks_nothing(void **unused)
             e = session_table_enter(t, &ask, &v);
         uint8_t id[ID_BYTES] = {0};
         if (e == OK)
-            session_table_step(t, &ask.key, id, 1);
+            session_table_step(t, &ask.key, 0, id, 1);
         mem_fail_nth(0);
         assert_true(e == OK || e == ERR_NOMEM);
         session_table_free(t);
