@@ -207,11 +207,12 @@ static enum err vllm_offer(struct driver *d, struct engine_item *it, struct err_
     return OK;
 }
 
-/* A touch of what may still be there tells nothing of loads unless it took half as long as one. */
+/* A touch of what may still be there tells nothing of loads unless it took half as long as one; nor
+ * does one of what a process before this offered and never measured. */
 static void measure(struct driver *d, struct engine_item *it, double ms, bool there, bool fresh)
 {
     d->took_ms = ms;
-    d->was_load = !there && (fresh || it->load_ms <= 0 || ms >= it->load_ms / 2);
+    d->was_load = !there && (fresh || (it->load_ms > 0 && ms >= it->load_ms / 2));
     if (d->was_load)
         it->load_ms = ms;
 }

@@ -51,6 +51,7 @@ struct engine_adapter {
     uint64_t bytes;
     double rate; /* Share of requests; the busiest are loaded first, and onto more replicas. */
     bool desired;
+    double load_ms; /* What a load was measured to take, by whichever process; 0: never. */
 };
 
 /* What the router knows of an adapter's requests on one replica. Times are monotonic microseconds

@@ -57,6 +57,7 @@ static enum err take(const struct engine_adapter *a, struct library_adapter *ret
     ret->uid = a->uid;
     ret->bytes = a->bytes;
     ret->rate = a->rate;
+    ret->load_ms = a->load_ms > 0 ? a->load_ms : 0;
     ret->desired = a->desired;
     memcpy(ret->name, name, strlen(name) + 1);
     memcpy(ret->path, path, strlen(path) + 1);

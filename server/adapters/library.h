@@ -13,7 +13,7 @@ struct library_adapter {
     char name[NAME_CAP];
     char path[ADAPTER_PATH_CAP];
     uint64_t bytes;
-    double rate;
+    double rate, load_ms;
     bool desired;
 };
 

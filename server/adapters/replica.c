@@ -116,6 +116,7 @@ static void item_make(struct engine_item *it, const struct library_adapter *a)
     it->uid = a->uid;
     memcpy(it->name, a->name, sizeof it->name);
     memcpy(it->path, a->path, sizeof it->path);
+    it->load_ms = a->load_ms;
     driver_item_init(it);
 }
 

@@ -33,7 +33,10 @@ static void say_why(const struct resident *r, const struct controller_arm_view *
         (void)snprintf(ret->why, cap, "pinned: the first plan, after %llu requests, has it loaded",
                        (unsigned long long)state->length);
     else if (v->pinned)
-        (void)snprintf(ret->why, cap, "pinned, but the replicas that are up have no room for it");
+        (void)snprintf(ret->why, cap,
+                       "pinned: the next plan has it loaded, %llu requests after the last, if the "
+                       "replicas that are up have room for it",
+                       (unsigned long long)state->length);
     else if (ret->paused)
         (void)snprintf(ret->why, cap, "paused: nobody is sent to it");
     else if (v->owed)

@@ -363,7 +363,8 @@ static enum err tell(struct resident *r, struct err_detail *detail)
                                                 .path = c->adapter.path,
                                                 .bytes = c->adapter.bytes,
                                                 .rate = v.rate,
-                                                .desired = v.desired};
+                                                .desired = v.desired,
+                                                .load_ms = v.loads ? v.load_ms : 0};
     }
     enum err e = replicas_desire(r->replicas, list, n, detail);
     mem_free(list);

@@ -258,14 +258,15 @@ static void fill_terms(struct score_frame *f, struct score_pass *pass, const str
             t[i].contribution[m] = f->u->weight[m] * t[i].predicted[m];
         }
     }
-    if (waits)
+    if (waits) {
         score_pass_share(pass, view, n, z);
-    for (uint32_t i = 0; i < n; i++) {
-        if (score_waits(f, &arms[i]))
-            t[i].silence = score_silence(f, &arms[i], z[i]);
+        for (uint32_t i = 0; i < n; i++)
+            if (score_waits(f, &arms[i]))
+                t[i].silence = score_silence(f, &arms[i], z[i]);
+    }
+    for (uint32_t i = 0; i < n; i++)
         if (arms[i].charge > 0)
             fill_charge(f, pass, &arms[i], &t[i]);
-    }
 }
 
 void score_terms(const struct router_view *router, const struct utility *u, const float *x,

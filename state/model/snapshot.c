@@ -364,7 +364,7 @@ static void fill_router(const struct router *r, struct router_view *v)
     memcpy(v->noise, r->pooled->noise, (size_t)n * n * sizeof *v->noise);
     for (uint32_t m = 0; m < n; m++) {
         v->pooled_n[m] = r->pooled->metric_n[m];
-        v->level[m] = r->config.settings.pooled_level ? r->pooled->level[m] : 0;
+        v->level[m] = r->pooled->level[m];
         const struct recent *recent = &r->pooled->recent[m];
         if (recent->n > 0)
             v->pooled_mean_z[m] = recent->sum_z / recent->n;

@@ -144,7 +144,7 @@ double stats_level(const struct arm *a, const struct pooled *p, const struct rou
                    uint32_t metric)
 {
     bool own = router->metrics[metric].group != METRIC_RATED || a->metrics[metric].has_prior;
-    return own || !router->settings.pooled_level ? 0 : p->level[metric];
+    return own ? 0 : p->level[metric];
 }
 
 static double level_of(uint32_t metric, const struct router_config *router, struct arm *const *arms,
@@ -169,7 +169,7 @@ void pooled_level(struct pooled *p, const struct router_config *router, struct a
 {
     for (uint32_t m = 0; m < router->metrics_n; m++)
         if (router->metrics[m].group == METRIC_RATED)
-            p->level[m] = level_of(m, router, arms, n);
+            p->level[m] = router->settings.pooled_level ? level_of(m, router, arms, n) : 0;
 }
 
 /* P = A^-1 from scratch. If A ever fails to factor the P at hand stays: it is at least symmetric

@@ -188,11 +188,10 @@ void stats_restate(struct arm *a, struct pooled *p, const struct router_config *
                    const struct stats_input *in, const struct stats_was *was,
                    const struct stats_memory *memory);
 
-/* c_m - r_m anew, from all arms of the router. O(arms). */
+/* c_m - r_m anew, from all arms of the router; 0 without pooled_level. O(arms). */
 void pooled_level(struct pooled *p, const struct router_config *router, struct arm *const *arms,
                   uint32_t n);
-/* c_m - r_m as this arm is predicted: 0 for a served metric, a declared prior, a router
- * without pooled_level. */
+/* c_m - r_m as this arm is predicted: 0 for a served metric and where the arm declares a prior. */
 double stats_level(const struct arm *a, const struct pooled *p, const struct router_config *router,
                    uint32_t metric);
 /* ret_m (d): m_m of metric m, zero on the bias (all zero when slopes are not pooled). */

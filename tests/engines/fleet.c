@@ -102,7 +102,7 @@ void fleet_desire(struct fleet *f, const char *wanted)
     struct engine_adapter all[FLEET_ADAPTERS];
     struct err_detail detail = {""};
     for (uint32_t i = 0; i < FLEET_ADAPTERS; i++)
-        all[i] = (struct engine_adapter){i + 1, names[i], paths[i], ADAPTER_BYTES, 0, false};
+        all[i] = (struct engine_adapter){i + 1, names[i], paths[i], ADAPTER_BYTES, 0, false, 0};
     double rate = 1;
     for (const char *w = wanted; *w; w++, rate /= 2) {
         all[*w - '0'].desired = true;

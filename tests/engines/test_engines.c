@@ -485,8 +485,8 @@ static void what_leaves_the_library_leaves_the_engine(void **state)
         skip();
     assert_int_equal(fleet_ticks(f, 2), 1);
     const struct engine_adapter left[] = {
-        {1, "a0", "/models/a0.gguf", 1000, 1, true},
-        {2, "a1", "/models/a1-retrained", 1000, .5, true}, /* Another path: loaded anew. */
+        {1, "a0", "/models/a0.gguf", 1000, 1, true, 0},
+        {2, "a1", "/models/a1-retrained", 1000, .5, true, 0}, /* Another path: loaded anew. */
     };
     assert_int_equal(reconciler_desire(f->r, left, 2, NULL), OK);
     assert_int_equal(fleet_ticks(f, 2), 1);
@@ -510,8 +510,8 @@ static void what_the_engine_will_not_forget_is_given_up(void **state)
     if (f->kind == ENGINE_LLAMACPP)
         skip();
     const struct engine_adapter left[] = {
-        {1, "a0", "/models/a0.gguf", 1000, 1, true},
-        {2, "a1", "/models/a1.gguf", 1000, .5, true},
+        {1, "a0", "/models/a0.gguf", 1000, 1, true, 0},
+        {2, "a1", "/models/a1.gguf", 1000, .5, true, 0},
     };
     assert_int_equal(fleet_ticks(f, 2), 1);
     uint64_t quiet = quiet_requests(f);
@@ -533,8 +533,8 @@ static void a_successor_waits_for_its_name_however_often_the_engine_refuses(void
     if (f->kind == ENGINE_LLAMACPP)
         skip();
     const struct engine_adapter left[] = {
-        {1, "a0", "/models/a0.gguf", 1000, 1, true},
-        {2, "a1", "/models/a1-retrained", 1000, .5, true},
+        {1, "a0", "/models/a0.gguf", 1000, 1, true, 0},
+        {2, "a1", "/models/a1-retrained", 1000, .5, true, 0},
     };
     assert_int_equal(fleet_ticks(f, 2), 1);
     unsigned loads = f->loads[2];

@@ -101,6 +101,22 @@ static void residents_survive_a_row_of_misses_without_being_loaded_again(void **
     fleet_done(f);
 }
 
+/* The engine lives on and holds what is wanted; how long a load takes this process never saw. */
+static void a_new_process_takes_no_touch_for_a_load(void **state)
+{
+    (void)state;
+    struct fleet *f = fleet_new(NULL);
+    assert_true(f->loads[1] == 1 && f->loads[2] == 1);
+    reconciler_close(f->r);
+    fleet_open(f, 2);
+    fleet_desire(f, "01");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    fleet_holds(f, "01");
+    assert_true(fleet_view(f, 0).touches >= 1);
+    assert_true(f->loads[1] == 1 && f->loads[2] == 1);
+    fleet_done(f);
+}
+
 static void a_metric_that_contradicts_a_load_is_believed(void **state)
 {
     const char *more[] = {"--loaded-metric", NULL};
@@ -173,6 +189,7 @@ int main(void)
         cmocka_unit_test(nor_without_metrics),
         cmocka_unit_test(nor_where_the_engine_says_what_is_loaded),
         cmocka_unit_test(residents_survive_a_row_of_misses_without_being_loaded_again),
+        cmocka_unit_test(a_new_process_takes_no_touch_for_a_load),
         cmocka_unit_test(a_metric_that_contradicts_a_load_is_believed),
         cmocka_unit_test(metrics_that_have_grown_too_long_are_done_without),
         cmocka_unit_test(several_start_times_in_one_answer_are_no_restart),

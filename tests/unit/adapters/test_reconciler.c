@@ -16,8 +16,9 @@ static struct reconciler_config planned(void)
 }
 
 static const struct engine_adapter library[] = {
-    {4, "d", "", 10, .4, true},   {1, "a", "/a", 10, .1, true},  {2, "b", "/b", 10, .2, true},
-    {3, "c", "/c", 10, .3, true}, {5, "e", "/e", 10, .5, false},
+    {4, "d", "", 10, .4, true, 0},    {1, "a", "/a", 10, .1, true, 0},
+    {2, "b", "/b", 10, .2, true, 0},  {3, "c", "/c", 10, .3, true, 0},
+    {5, "e", "/e", 10, .5, false, 0},
 };
 
 static void names_the_field_that_is_wrong(void **state)
@@ -61,13 +62,13 @@ static void names_the_field_that_is_wrong(void **state)
 static void refuses_a_library_that_is_not_one_and_keeps_the_former(void **state)
 {
     static const struct engine_adapter bad[][2] = {
-        {{1, "a", "", 1, 0, true}, {1, "b", "", 1, 0, true}},
-        {{1, "a", "", 1, 0, true}, {2, "a", "", 1, 0, true}},
-        {{0, "a", "", 1, 0, true}, {2, "b", "", 1, 0, true}},
-        {{1, "", "", 1, 0, true}, {2, "b", "", 1, 0, true}},
-        {{1, "a", "\xff", 1, 0, true}, {2, "b", "", 1, 0, true}},
-        {{1, "a", "", 1, -1, true}, {2, "b", "", 1, 0, true}},
-        {{1, "a", "", 1, (double)NAN, true}, {2, "b", "", 1, 0, true}},
+        {{1, "a", "", 1, 0, true, 0}, {1, "b", "", 1, 0, true, 0}},
+        {{1, "a", "", 1, 0, true, 0}, {2, "a", "", 1, 0, true, 0}},
+        {{0, "a", "", 1, 0, true, 0}, {2, "b", "", 1, 0, true, 0}},
+        {{1, "", "", 1, 0, true, 0}, {2, "b", "", 1, 0, true, 0}},
+        {{1, "a", "\xff", 1, 0, true, 0}, {2, "b", "", 1, 0, true, 0}},
+        {{1, "a", "", 1, -1, true, 0}, {2, "b", "", 1, 0, true, 0}},
+        {{1, "a", "", 1, (double)NAN, true, 0}, {2, "b", "", 1, 0, true, 0}},
     };
     struct reconciler_config c = planned();
     struct reconciler *r;
