@@ -33,7 +33,7 @@ struct engine_item {
     int32_t number;     /* ENGINE_LLAMACPP: its id; -1: the process was not started with it. */
     struct lru_use use; /* ENGINE_VLLM. */
     bool reported;      /* ENGINE_VLLM: its metric says that it is in a slot. */
-    double load_ms;     /* Of the latest load that was one, also by a process before this; 0: none. */
+    double load_ms; /* Of the latest load that was one, also by a process before this; 0: none. */
     /* What reconcile knows. */
     uint32_t failures;   /* In a row, until the engine's list confirms it. */
     int64_t retry_us;    /* Left alone until then. */
