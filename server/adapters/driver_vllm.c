@@ -184,6 +184,7 @@ static enum err vllm_list(struct driver *d, struct err_detail *detail)
         kept += it->offered && !it->denied;
         if (it->denied)
             lru_doubt(&it->use, now_us());
+        it->found = !it->denied && (it->found || !it->offered);
         it->offered = !it->denied;
     }
     if (lost > 0 && kept == 0) /* All of them: it has restarted, and lied about nothing. */
@@ -203,6 +204,7 @@ static enum err vllm_offer(struct driver *d, struct engine_item *it, struct err_
     if (e != OK)
         return e;
     it->offered = true;
+    it->found = false;
     lru_maybe(&it->use, now_us()); /* Newer builds load it at once, older ones when asked for it. */
     return OK;
 }
@@ -212,7 +214,8 @@ static enum err vllm_offer(struct driver *d, struct engine_item *it, struct err_
 static void measure(struct driver *d, struct engine_item *it, double ms, bool there, bool fresh)
 {
     d->took_ms = ms;
-    d->was_load = !there && (fresh || (it->load_ms > 0 && ms >= it->load_ms / 2));
+    bool first = it->load_ms <= 0 && !it->found;
+    d->was_load = !there && (fresh || first || (it->load_ms > 0 && ms >= it->load_ms / 2));
     if (d->was_load)
         it->load_ms = ms;
 }
