@@ -450,6 +450,7 @@ static void a_source_is_forgotten_once_that_is_durable_and_shown_later(void **st
     struct event_forget what = {.source = "judge"};
     bool reached = true, refused = false, late = false;
     open_scene(&s, 100);
+    published_register_thread();
     make_router(&s, "r");
     uint32_t router = send_and_wait(&s, OK);
     make_arm(&s, router, "a");
@@ -469,7 +470,8 @@ static void a_source_is_forgotten_once_that_is_durable_and_shown_later(void **st
         assert_int_equal(inbox_put(s.inbox, &c.command.item), OK);
         sem_wait(&c.answered);
         reached = mem_count() >= n;
-        bool shown = published_current(s.published)->position > before;
+        bool shown = published_acquire(s.published)->position > before;
+        published_release(s.published);
         mem_fail_nth(0);
         assert_int_equal(c.err == OK, ledger_durable(s.ledger) > before);
         refused = refused || c.err != OK;
@@ -483,6 +485,7 @@ static void a_source_is_forgotten_once_that_is_durable_and_shown_later(void **st
     assert_true(refused);
     assert_true(late);
     assert_int_equal(atomic_load(&s.fatal), 0);
+    published_unregister_thread();
     close_scene(&s);
 }
 
