@@ -5,6 +5,7 @@
 #include "state/base/mem.h"
 
 #include <string.h>
+#include <time.h>
 
 static bool fill_replicas_of(const struct adapter_info *a, struct arena *arena,
                              Shunt__V1__AdapterInfo *m)
@@ -198,10 +199,25 @@ enum err answer_residency(struct engine_worker *w, const char *router, struct ar
     return e;
 }
 
+/* The slow loop comes to a new router within milliseconds; who has just created one and asks after
+ * its adapters is not sent away for that. Whatever else is wrong the caller finds out himself. */
+static void wait_until_known(struct engine_worker *w, const char *router)
+{
+    enum { LOOKS = 100, PAUSE_NS = 10000000 };
+    struct adapter_plan plan;
+    struct err_detail detail;
+    uint32_t n, total;
+    for (int i = 0; i < LOOKS && engine_adapters(w, codec_router(router), NULL, 0, &n, &total,
+                                                 &plan, &detail) == ERR_ADAPTERS_PENDING;
+         i++)
+        (void)nanosleep(&(struct timespec){.tv_nsec = PAUSE_NS}, NULL);
+}
+
 enum err handle_list_adapters(struct handler *h, const ProtobufCMessage *request,
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     const Shunt__V1__ListAdaptersRequest *m = (const Shunt__V1__ListAdaptersRequest *)request;
+    wait_until_known(h->worker, m->router);
     return answer_residency(h->worker, m->router, &h->arena, ret_response, detail);
 }
 
@@ -214,6 +230,7 @@ enum err handle_get_plan(struct handler *h, const ProtobufCMessage *request,
     uint32_t n, total;
     if (!plan)
         return arena_error(&h->arena, detail);
+    wait_until_known(h->worker, m->router);
     TRY(engine_adapters(h->worker, codec_router(m->router), NULL, 0, &n, &total, plan, detail));
     TRY(plan_out(plan, &h->arena, &r, detail));
     *ret_response = r ? &r->base : NULL;
@@ -228,6 +245,7 @@ enum err handle_pin_adapter(struct handler *h, const ProtobufCMessage *request,
     bool pinned = !m->has_pinned || m->pinned;
     ProtobufCMessage *state = NULL;
     TRY(engine_adapter_pin(h->worker, router, slice_text(m->arm_id), pinned, detail));
+    wait_until_known(h->worker, m->router);
     TRY(answer_residency(h->worker, m->router, &h->arena, &state, detail));
     const Shunt__V1__ResidencyState *s = (const Shunt__V1__ResidencyState *)state;
     for (size_t i = 0; s && i < s->n_adapters; i++)

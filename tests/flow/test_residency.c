@@ -106,6 +106,26 @@ static void expect_over(struct call_stream *s, int status, const char *code)
     call_stream_close(s);
 }
 
+/* The commands of the README, one after the other. */
+static void who_has_just_made_a_router_is_shown_its_adapters(void **state)
+{
+    struct played *p = *state;
+    Shunt__V1__ListAdaptersRequest list = SHUNT__V1__LIST_ADAPTERS_REQUEST__INIT;
+    Shunt__V1__RemoveRouterRequest remove = SHUNT__V1__REMOVE_ROUTER_REQUEST__INIT;
+    list.router = remove.name = router_name;
+    for (int i = 0; i < 8; i++) {
+        create(p);
+        Shunt__V1__ResidencyState *s = (Shunt__V1__ResidencyState *)played_admin(
+            p, "ListAdapters", &list.base, &shunt__v1__residency_state__descriptor, 0);
+        assert_int_equal(s->n_adapters, 2);
+        shunt__v1__residency_state__free_unpacked(s, NULL);
+        protobuf_c_message_free_unpacked(
+            played_admin(p, "RemoveRouter", &remove.base,
+                         &shunt__v1__remove_router_response__descriptor, 0),
+            NULL);
+    }
+}
+
 static void every_watcher_hears_the_whole_state_and_every_change(void **state)
 {
     struct played *p = *state;
@@ -174,6 +194,7 @@ int main(void)
 {
 #define ROW(f) cmocka_unit_test_setup_teardown(f, played_setup, played_teardown)
     const struct CMUnitTest tests[] = {
+        ROW(who_has_just_made_a_router_is_shown_its_adapters),
         ROW(every_watcher_hears_the_whole_state_and_every_change),
         ROW(a_watcher_is_told_why_there_is_nothing_to_watch),
         ROW(the_end_of_a_router_ends_its_watchers),
