@@ -90,8 +90,8 @@ static enum err settings_names_in(const Shunt__V1__RouterSettings *m,
     if (!settings->newcomer_metric[0] && !m->has_newcomer_per_hour)
         settings->newcomer_per_hour = 0; /* It went with its metric. */
     for (size_t i = 0; i < m->n_default_rewards; i++) {
-        const char *metric = m->default_rewards[i]->key;
-        TRY(defaults_put(&settings->defaults, (struct slice){metric, strlen(metric)},
+        /* An entry on the wire can come without its key. */
+        TRY(defaults_put(&settings->defaults, slice_text(m->default_rewards[i]->key),
                          m->default_rewards[i]->value, detail));
     }
     return no_name_in(m->baseline_arm, "settings.baseline_arm", settings->baseline_arm, detail);
