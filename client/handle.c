@@ -111,11 +111,19 @@ enum shunt_result handle_refused(int status, const struct call_error *call,
     return handle_is_outage(status) ? SHUNT_UNAVAILABLE : SHUNT_REFUSED;
 }
 
+/* A name or a URL that was cut would be another one. */
+static bool adapter_usable(const Shunt__V1__AdapterUse *a)
+{
+    return !a || ((!a->adapter || strlen(a->adapter) < SHUNT_NAME_CAP) &&
+                  (!a->replica || strlen(a->replica) < SHUNT_URL_CAP));
+}
+
 static bool response_usable(const Shunt__V1__RouteResponse *response)
 {
     return response->arm_id && response->arm_id[0] && strlen(response->arm_id) < SHUNT_NAME_CAP &&
            (!response->decision_id || strlen(response->decision_id) < SHUNT_ID_CAP) &&
-           (!response->has_decision_token || response->decision_token.len <= SHUNT_TOKEN_CAP);
+           (!response->has_decision_token || response->decision_token.len <= SHUNT_TOKEN_CAP) &&
+           adapter_usable(response->adapter);
 }
 
 enum shunt_result handle_settle(struct shunt_client *client, const Shunt__V1__RouteRequest *request,

@@ -147,6 +147,18 @@ static void text_into(char *dst, size_t cap, const char *text)
     dst[len] = '\0';
 }
 
+static void adapter_fill(struct shunt_decision *d, const Shunt__V1__AdapterUse *a)
+{
+    d->has_residence = true;
+    text_into(d->adapter, sizeof d->adapter, a->adapter);
+    text_into(d->replica, sizeof d->replica, a->replica);
+    d->residence = (enum shunt_residence)a->residence;
+    d->expected_load_ms = a->expected_load_ms;
+    d->replica_index = a->replica_index;
+    d->has_engine_slot = a->has_engine_slot;
+    d->engine_slot = a->engine_slot;
+}
+
 static void decision_fill(struct shunt_decision *d, const struct handle_routed *routed)
 {
     const Shunt__V1__RouteResponse *m = routed->response;
@@ -163,6 +175,8 @@ static void decision_fill(struct shunt_decision *d, const struct handle_routed *
     d->position = m->position;
     d->version = m->version;
     d->limits_uncertain = m->has_limits_uncertain && m->limits_uncertain;
+    if (m->adapter)
+        adapter_fill(d, m->adapter);
     if (m->has_decision_token && m->decision_token.len > 0) {
         d->token_len = m->decision_token.len; /* handle_route has checked that it fits. */
         memcpy(d->token, m->decision_token.data, d->token_len);

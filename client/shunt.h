@@ -58,6 +58,7 @@ extern "C" {
 #define SHUNT_ID_CAP 38   /* 36 characters, the NUL, and one to keep the size even. */
 #define SHUNT_NAME_CAP 66 /* Names are at most 64 characters. */
 #define SHUNT_TOKEN_CAP 4096
+#define SHUNT_URL_CAP 258    /* An engine's URL is at most 256 bytes. */
 #define SHUNT_JSON_CAP 16384 /* Enough for any answer in JSON but a long explained ranking. */
 
 /* ---- results ---- */
@@ -204,6 +205,13 @@ enum shunt_reason {
     SHUNT_REASON_ADAPTER_PROBE = 12,
 };
 
+/* Where an adapter's weights are. */
+enum shunt_residence {
+    SHUNT_COLD = 0,     /* Not in fast memory: a request for it pages them first. */
+    SHUNT_LOADING = 1,  /* The same, and they are on their way. */
+    SHUNT_RESIDENT = 2, /* In fast memory of `replica`, or, without one, of the engine. */
+};
+
 struct shunt_decision {
     size_t size;
     char arm[SHUNT_NAME_CAP];       /* The arm that shall serve. */
@@ -216,6 +224,17 @@ struct shunt_decision {
     size_t token_len;
     unsigned char token[SHUNT_TOKEN_CAP]; /* Keep it with the request; a report needs it. */
     bool limits_uncertain; /* No arm keeps the limits surely: this one does by its prediction. */
+    /* How to reach the arm, where the router's arms are adapters of one base model
+     * (settings.residency). Text is the struct's own, like all of it. */
+    bool has_residence; /* The router declares residency, and what follows says something. */
+    bool has_engine_slot;
+    uint32_t engine_slot;           /* llama.cpp: `id_slot` of the completion. Send with it a `lora`
+                                     * that has the scale of every adapter, 0 but for this one. */
+    enum shunt_residence residence; /* As of the decision. A base model is always resident. */
+    uint32_t replica_index;         /* Of `replica`, in settings.residency.replicas. */
+    double expected_load_ms;        /* Milliseconds that its load will take; 0: it is resident. */
+    char adapter[SHUNT_NAME_CAP];   /* `model` to ask the engine for; "": the base model's own. */
+    char replica[SHUNT_URL_CAP];    /* URL of the engine to ask; "": the router declares none. */
 };
 #define SHUNT_DECISION_INIT                                                                        \
     {                                                                                              \

@@ -304,6 +304,39 @@ static enum ctl_exit print_excluded(const Shunt__V1__RouteResponse *r)
     return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
 }
 
+static const char *residence_words(Shunt__V1__Residence residence)
+{
+    switch (residence) {
+    case SHUNT__V1__RESIDENCE__RESIDENCE_COLD:
+        return "cold";
+    case SHUNT__V1__RESIDENCE__RESIDENCE_LOADING:
+        return "loading";
+    case SHUNT__V1__RESIDENCE__RESIDENCE_RESIDENT:
+        return "resident";
+    case _SHUNT__V1__RESIDENCE_IS_INT_SIZE:
+        break;
+    }
+    return "?";
+}
+
+/* Which model to ask for, where, and what it will wait for. */
+static void print_adapter_use(const Shunt__V1__AdapterUse *a)
+{
+    if (!a)
+        return;
+    if (!a->adapter)
+        puts("adapter     none: the base model, always resident");
+    else if (a->residence == SHUNT__V1__RESIDENCE__RESIDENCE_RESIDENT)
+        printf("adapter     %s, resident\n", a->adapter);
+    else
+        printf("adapter     %s, %s: a load of about %.0f ms\n", a->adapter,
+               residence_words(a->residence), a->expected_load_ms);
+    if (a->replica && a->has_engine_slot)
+        printf("engine      %s, slot %" PRIu32 "\n", a->replica, a->engine_slot);
+    else if (a->replica)
+        printf("engine      %s\n", a->replica);
+}
+
 static enum ctl_exit print_route(const struct ctl *ctl, const ProtobufCMessage *response)
 {
     (void)ctl;
@@ -313,6 +346,7 @@ static enum ctl_exit print_route(const struct ctl *ctl, const ProtobufCMessage *
     printf("propensity  %.4f\n", r->propensity);
     if (r->decision_id)
         printf("decision    %s\n", r->decision_id);
+    print_adapter_use(r->adapter);
     enum ctl_exit code = print_token(response);
     bool ranking = r->n_ranking > 1 || (r->n_ranking == 1 && r->ranking[0]->terms);
     if (code == CTL_OK && ranking) {

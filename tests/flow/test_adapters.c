@@ -2,6 +2,7 @@
  * fiftieth of their simulated time: the server must earn what the simulator says. The policy code
  * is the same; what differs is everything around it: threads, the journal, an engine that loads
  * while requests are served. */
+#include "client/shunt.h"
 #include "server/lab/simulate.h"
 #include "state/math/check.h"
 #include "tests/engines/stub.h"
@@ -207,6 +208,42 @@ static void expect_metrics(const struct world *g, uint64_t loads)
     assert_true(answers);
 }
 
+/* Every adapter by itself: those that the server says are resident are the plan's, and cost
+ * nothing. */
+static void expect_libshunt_says_the_same(const struct world *g)
+{
+    float x[1 + WORKLOAD_D_MAX];
+    struct shunt_options options = SHUNT_OPTIONS_INIT;
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    struct shunt_decision d = SHUNT_DECISION_INIT;
+    struct shunt_error error;
+    uint32_t residents = 0;
+    options.address = g->server.router;
+    options.router = router_name;
+    struct shunt_client *client = shunt_open(&options, NULL);
+    assert_non_null(client);
+    workload_context(&g->w, 0, 0, x);
+    request.features = x + 1;
+    request.features_n = g->w.d;
+    request.timeout_s = 60;
+    request.dry_run = true;
+    request.candidates_n = 1;
+    for (uint32_t i = 0; i < g->w.n; i++) {
+        const char *only = g->w.name[i];
+        request.candidates = &only;
+        if (shunt_route(client, &request, &d, &error) != SHUNT_OK)
+            fail_msg("%s", error.message);
+        assert_true(d.has_residence && !d.has_engine_slot);
+        assert_string_equal(d.adapter, g->w.name[i]);
+        assert_string_equal(d.replica, g->stub.url);
+        assert_int_equal(d.replica_index, 0);
+        assert_true((d.residence == SHUNT_RESIDENT) == (d.expected_load_ms <= 0));
+        residents += d.residence == SHUNT_RESIDENT;
+    }
+    assert_in_range(residents, SLOTS, SLOTS + 1);
+    shunt_close(client);
+}
+
 static void the_server_earns_what_the_simulator_says(void **state)
 {
     (void)state;
@@ -236,6 +273,7 @@ static void the_server_earns_what_the_simulator_says(void **state)
                   (unsigned long long)loads, (unsigned long long)simulated.planned_loads);
     assert_true(fabs(g.utility / simulated.utility - 1) < .03);
     expect_metrics(&g, loads);
+    expect_libshunt_says_the_same(&g);
     call_close(g.router);
     call_close(g.admin);
     assert_int_equal(server_stop(&g.server, 15), 0);

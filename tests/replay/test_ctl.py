@@ -279,6 +279,17 @@ class Ctl(unittest.TestCase):
         adapter = self.json_of("arm", "show", "a", "--router", "lora")["spec"]["adapter"]
         self.assertEqual((adapter["base_model"], adapter["path"], adapter["rank"],
                           int(adapter["size_bytes"])), ("m", "/m/a", 8, 1000))
+        self.run_ctl("adapters", "--router", "lora")  # The slow loop has come to it.
+        self.assertIn("adapter     a, ", self.run_ctl("route", "--router", "lora"))
+        self.run_ctl("arm", "add", "m", "--router", "lora")
+        self.run_ctl("arm", "pause", "a", "--router", "lora")
+        for _ in range(200):  # Until it has come to the new arm, too.
+            shown = self.run_ctl("route", "--router", "lora")
+            if "adapter " in shown:
+                break
+            time.sleep(.05)
+        self.assertIn("adapter     none: the base model, always resident", shown)
+        self.assertNotIn("engine ", shown)
         self.run_ctl("router", "remove", "lora")
 
     def test_apply_shows_changes_and_refuses_what_cannot_be(self):

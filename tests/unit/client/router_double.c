@@ -21,6 +21,7 @@ static void answer_route(struct router_double *d, const uint8_t *request, size_t
     m.reason = SHUNT__V1__REASON__REASON_EXPLORE;
     m.position = 42;
     m.version = 3;
+    m.adapter = d->adapter;
     ret->len = shunt__v1__route_response__pack(&m, ret->bytes);
     atomic_fetch_add(&d->routes, 1);
 }

@@ -15,6 +15,7 @@ struct router_double {
     atomic_int status;    /* 0: answer well; FAKE_HANG; or gRPC's number, with code TEST_CODE. */
     atomic_bool codeless; /* A refusal has no code: gRPC's own, not the server's. */
     atomic_int routes, reports;
+    Shunt__V1__AdapterUse *adapter; /* Of every answer; NULL: none. The test's. */
     char address[32];
     Shunt__V1__RouteRequest *last_route; /* Owned. */
     Shunt__V1__ReportRewardRequest *last_report;

@@ -536,6 +536,66 @@ static void a_shorter_struct_is_read_and_written_within_its_size(void **unused)
     router_double_stop(&d);
 }
 
+static void an_answer_says_where_the_adapter_is_and_what_it_waits_for(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    char name[] = "math", url[] = "http://127.0.0.1:8000";
+    Shunt__V1__AdapterUse use = SHUNT__V1__ADAPTER_USE__INIT;
+    router_double_start(&d, 0);
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    memset(decision.replica, 'x', sizeof decision.replica); /* What was there before is not kept. */
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    assert_false(decision.has_residence || decision.has_engine_slot);
+    assert_string_equal(decision.adapter, "");
+    assert_string_equal(decision.replica, "");
+    use.adapter = name;
+    use.replica = url;
+    use.has_residence = use.has_expected_load_ms = use.has_replica_index = use.has_engine_slot = 1;
+    use.residence = SHUNT__V1__RESIDENCE__RESIDENCE_LOADING;
+    use.expected_load_ms = 291.5;
+    use.replica_index = 3;
+    use.engine_slot = 0; /* A slot as good as any. */
+    d.adapter = &use;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    assert_true(decision.has_residence && decision.has_engine_slot);
+    assert_string_equal(decision.adapter, "math");
+    assert_string_equal(decision.replica, url);
+    assert_int_equal(decision.residence, SHUNT_LOADING);
+    assert_true(decision.expected_load_ms == 291.5);
+    assert_int_equal(decision.replica_index, 3);
+    assert_int_equal(decision.engine_slot, 0);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
+/* A URL that was cut would be another server's. */
+static void an_engine_that_does_not_fit_is_no_answer(void **unused)
+{
+    (void)unused;
+    struct router_double d;
+    char url[SHUNT_URL_CAP + 1];
+    Shunt__V1__AdapterUse use = SHUNT__V1__ADAPTER_USE__INIT;
+    memset(url, 'u', sizeof url);
+    url[SHUNT_URL_CAP] = '\0';
+    use.replica = url;
+    router_double_start(&d, 0);
+    d.adapter = &use;
+    struct shunt_client *client = open_client(d.address, false);
+    struct shunt_request request = SHUNT_REQUEST_INIT;
+    struct shunt_decision decision = SHUNT_DECISION_INIT;
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    assert_true(decision.fallback);
+    url[SHUNT_URL_CAP - 1] = '\0';
+    assert_int_equal(shunt_route(client, &request, &decision, NULL), SHUNT_OK);
+    assert_false(decision.fallback);
+    assert_int_equal(strlen(decision.replica), SHUNT_URL_CAP - 1);
+    shunt_close(client);
+    router_double_stop(&d);
+}
+
 /* Sends `n` requests on a stream to a server that refuses streams, and expects this of each. */
 static void expect_of_each(struct shunt_client *client, const struct shunt_request *request,
                            uint64_t n, enum shunt_result expected, int status, const char *code)
@@ -612,6 +672,8 @@ int main(void)
         cmocka_unit_test(a_server_without_streams_refuses_every_request_of_one),
         cmocka_unit_test(a_fallback_on_a_stream_says_why_the_server_would_not),
         cmocka_unit_test(a_shorter_struct_is_read_and_written_within_its_size),
+        cmocka_unit_test(an_answer_says_where_the_adapter_is_and_what_it_waits_for),
+        cmocka_unit_test(an_engine_that_does_not_fit_is_no_answer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
