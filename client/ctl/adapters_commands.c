@@ -28,7 +28,7 @@ static enum ctl_exit print_pinned(const struct ctl *ctl, const ProtobufCMessage 
     (void)ctl;
     const Shunt__V1__AdapterInfo *a = (const void *)response;
     bool pinned = a->adapter && a->adapter->pinned;
-    printf("%s is %s; the next plan follows\n", a->arm_id ? a->arm_id : "?",
+    printf("%s is %s; a plan with it is being made\n", a->arm_id ? a->arm_id : "?",
            pinned ? "pinned" : "not pinned");
     return CTL_OK;
 }

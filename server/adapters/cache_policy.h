@@ -26,10 +26,19 @@ struct cache_policy_ops {
     /* Not NULL: an adapter that was missed is admitted at once, in the place of whichever resident
      * this gives the least to. */
     double (*keep)(const struct residency_arm *arm);
-    /* Not NULL: what is resident in the next epoch; ret_in holds what is resident now, with pins.
-     */
+    bool fixed; /* It plans before the first request, and no request moves it: nobody is ever owed a
+                   slot. */
+    /* What is resident in the next epoch. */
     enum err (*plan)(const struct cache_input *in, uint8_t *ret_in, struct solve_result *ret);
 };
+
+/* A rank that is never taken; pins are. */
+#define CACHE_NEVER (-(double)INFINITY)
+/* Pins first, in order of uid, then by falling rank while there is room, among equals in order of
+ * uid. */
+MUST_USE enum err cache_fill(const struct cache_input *in,
+                             double (*rank)(const struct cache_input *in, uint32_t i),
+                             uint8_t *ret_in, struct solve_result *ret);
 
 /* Fixed epochs, a share of the optimism, no forced pulls: the default; holds under drift. */
 extern const struct cache_policy_ops cache_polar;
@@ -43,7 +52,9 @@ extern const struct cache_policy_ops cache_lfu;
 extern const struct cache_policy_ops cache_top_k;
 /* LRU, and a router that does not know what is resident: LinUCB as it stands in most gateways. */
 extern const struct cache_policy_ops cache_oblivious;
-/* What is resident at the start stays. */
+/* What is desired stays. Places that are free go to the adapters that were declared first, at once:
+ * a router that is created with it has the first that fit, one that is switched to it keeps what it
+ * has, and a pin takes the place of the last declared. */
 extern const struct cache_policy_ops cache_static;
 /* Another set each epoch, drawn evenly. */
 extern const struct cache_policy_ops cache_random;

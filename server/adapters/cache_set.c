@@ -1,7 +1,8 @@
-/* Sets that are replaced as a whole, without looking at values. */
+/* Sets that are chosen by rank, without looking at values. */
 #include "server/adapters/cache_policy.h"
 #include "state/base/rng.h"
 
+#include <math.h>
 #include <string.h>
 
 struct filling {
@@ -26,10 +27,9 @@ static void take(struct filling *f, uint32_t i)
     f->bytes += f->in->bytes[i];
 }
 
-/* Musts first, then by falling rank while there is room. */
-static enum err fill_by(const struct cache_input *in,
-                        double (*rank)(const struct cache_input *, uint32_t), uint8_t *ret_in,
-                        struct solve_result *ret)
+enum err cache_fill(const struct cache_input *in,
+                    double (*rank)(const struct cache_input *in, uint32_t i), uint8_t *ret_in,
+                    struct solve_result *ret)
 {
     const struct solve_input *s = &in->solve;
     struct filling f = {s, ret_in, 0, 0};
@@ -50,7 +50,7 @@ static enum err fill_by(const struct cache_input *in,
             if (s->flags[i] & SOLVE_ALWAYS || ret_in[i] || !room_for(&f, i))
                 continue;
             double r = rank(in, i);
-            if (best == s->n || r > most) {
+            if (r > CACHE_NEVER && (best == s->n || r > most)) {
                 best = i;
                 most = r;
             }
@@ -67,6 +67,12 @@ static double by_rate(const struct cache_input *in, uint32_t i)
     return in->arms[i]->rate + (in->solve.flags[i] & SOLVE_RESIDENT ? 1e-9 : 0);
 }
 
+/* What is there stays; among others the order in which they were declared. */
+static double by_place(const struct cache_input *in, uint32_t i)
+{
+    return in->arms[i]->desired ? 1 : 0;
+}
+
 static double by_chance(const struct cache_input *in, uint32_t i)
 {
     return rng_uniform(rng_mix(in->settings->seed, in->epoch), in->arms[i]->uid);
@@ -74,14 +80,19 @@ static double by_chance(const struct cache_input *in, uint32_t i)
 
 static enum err plan_top_k(const struct cache_input *in, uint8_t *ret_in, struct solve_result *ret)
 {
-    return fill_by(in, by_rate, ret_in, ret);
+    return cache_fill(in, by_rate, ret_in, ret);
 }
 
 static enum err plan_random(const struct cache_input *in, uint8_t *ret_in, struct solve_result *ret)
 {
-    return fill_by(in, by_chance, ret_in, ret);
+    return cache_fill(in, by_chance, ret_in, ret);
+}
+
+static enum err plan_static(const struct cache_input *in, uint8_t *ret_in, struct solve_result *ret)
+{
+    return cache_fill(in, by_place, ret_in, ret);
 }
 
 const struct cache_policy_ops cache_top_k = {.name = "top_k", .plan = plan_top_k};
 const struct cache_policy_ops cache_random = {.name = "random", .plan = plan_random};
-const struct cache_policy_ops cache_static = {.name = "static"};
+const struct cache_policy_ops cache_static = {.name = "static", .fixed = true, .plan = plan_static};

@@ -14,6 +14,7 @@ enum { SEED_SAMPLE = 0x5a3b }; /* Apart from the seed's other uses. */
 /* Beside state.arms[i]: what is declared, what engines say, what this epoch counts. */
 struct slot {
     uint64_t bytes;
+    bool declared; /* To this controller: after a restart the state knows arms before it does. */
     bool pinned, resident, owed, dirty;
     bool wide;      /* Forcing may pick it. */
     uint64_t pulls; /* In this epoch. */
@@ -26,6 +27,7 @@ struct controller {
     struct residency state;
     struct slot *slots; /* (state.arms_cap at least) */
     uint32_t slots_cap;
+    bool stale;     /* controller_stale. */
     uint64_t asked; /* Requests of this epoch. */
     float *sample;  /* (EPOCH_SAMPLE_MAX, stride) */
     uint32_t sample_n;
@@ -127,6 +129,7 @@ enum err controller_set(struct controller *c, const struct residency_settings *s
     const struct cache_policy_ops *ops = cache_policy_find(settings->policy);
     if (!ops)
         return ERR_INVALID;
+    c->stale |= ops != c->ops;
     c->settings = *settings;
     c->ops = ops;
     return OK;
@@ -152,8 +155,13 @@ enum err controller_arm(struct controller *c, uint32_t uid, uint64_t bytes, bool
         memset(&c->slots[at], 0, sizeof *c->slots);
         c->slots[at].dirty = true;
     }
-    c->slots[at].bytes = bytes;
-    c->slots[at].pinned = pinned;
+    struct slot *s = &c->slots[at];
+    bool fresh = !s->declared && !c->state.arms[at].desired;
+    c->stale |= s->declared ? pinned != s->pinned : fresh && pinned;
+    c->stale |= fresh && c->ops->fixed && bytes > 0;
+    s->declared = true;
+    s->bytes = bytes;
+    s->pinned = pinned;
     return OK;
 }
 
@@ -356,6 +364,14 @@ static void count_rates(struct controller *c)
     }
 }
 
+struct controller_window controller_window(const struct controller *c)
+{
+    return (struct controller_window){.rows = c->state.window,
+                                      .n = c->ops->values ? c->state.window_n : 0,
+                                      .stride = c->stride,
+                                      .bonus = c->ops->believes || c->ops->forces};
+}
+
 struct controller_window controller_close(struct controller *c)
 {
     for (uint32_t i = 0; i < c->sample_n; i++)
@@ -363,10 +379,7 @@ struct controller_window controller_close(struct controller *c)
     count_rates(c);
     c->state.requests += c->asked;
     c->asked = 0;
-    return (struct controller_window){.rows = c->state.window,
-                                      .n = c->ops->values ? c->state.window_n : 0,
-                                      .stride = c->stride,
-                                      .bonus = c->ops->believes || c->ops->forces};
+    return controller_window(c);
 }
 
 /* What one plan works with, in one allocation. */
@@ -402,22 +415,19 @@ static enum err open_planning(struct planning *p, struct controller *c, uint32_t
 }
 
 /* One at a time: whoever waited longest, if longer than anybody should. */
-static void find_owed(struct planning *p)
+static void find_owed(struct controller *c)
 {
-    struct controller *c = p->c;
     uint32_t worst = c->state.arms_n;
     for (uint32_t i = 0; i < c->state.arms_n; i++) {
         c->slots[i].owed = false;
         if (c->slots[i].bytes == 0 || c->slots[i].resident || c->settings.starve_requests == 0 ||
-            c->state.arms[i].waiting < c->settings.starve_requests)
+            c->ops->fixed || c->state.arms[i].waiting < c->settings.starve_requests)
             continue;
         if (worst == c->state.arms_n || c->state.arms[i].waiting > c->state.arms[worst].waiting)
             worst = i;
     }
-    if (worst == c->state.arms_n)
-        return;
-    c->slots[worst].owed = true;
-    p->flags[worst] |= SOLVE_MUST;
+    if (worst < c->state.arms_n)
+        c->slots[worst].owed = true;
 }
 
 static void fill_planning(struct planning *p, uint32_t contexts)
@@ -429,10 +439,10 @@ static void fill_planning(struct planning *p, uint32_t contexts)
         p->arms[i] = &c->state.arms[i];
         p->cost[i] = price_of(c, i);
         p->bytes[i] = slot->bytes;
-        p->flags[i] = (uint8_t)((slot->bytes ? 0 : SOLVE_ALWAYS) | (slot->pinned ? SOLVE_MUST : 0) |
+        p->flags[i] = (uint8_t)((slot->bytes ? 0 : SOLVE_ALWAYS) |
+                                (slot->pinned || slot->owed ? SOLVE_MUST : 0) |
                                 (slot->resident && slot->bytes ? SOLVE_RESIDENT : 0));
     }
-    find_owed(p);
     p->in = (struct cache_input){
         .settings = s,
         .solve = {.n = c->state.arms_n,
@@ -499,6 +509,14 @@ static void next_epoch(struct controller *c, int64_t now_us)
     c->sample_n = 0;
 }
 
+static bool desires(const struct planning *p)
+{
+    for (uint32_t i = 0; i < p->c->state.arms_n; i++)
+        if (p->c->state.arms[i].desired != (p->next[i] != 0))
+            return true;
+    return false;
+}
+
 static void adopt(struct planning *p, struct controller_plan *ret)
 {
     struct controller *c = p->c;
@@ -552,13 +570,14 @@ static void fill_update(struct controller *c, uint32_t samples, struct residency
     };
 }
 
-/* The policy's choice; without a plan of its own, what is resident. */
-static enum err choose_set(struct planning *p, struct controller_plan *ret)
+/* The policy's choice, in p->next. */
+static enum err choose_set(struct planning *p, const struct controller_values *values,
+                           uint32_t contexts, struct solve_result *ret)
 {
-    struct controller *c = p->c;
-    for (uint32_t i = 0; i < c->state.arms_n; i++)
-        p->next[i] = (p->flags[i] & SOLVE_RESIDENT) != 0;
-    return c->ops->plan ? c->ops->plan(&p->in, p->next, &ret->solve) : OK;
+    fill_planning(p, contexts);
+    if (values)
+        fill_worth(p, values, contexts);
+    return p->c->ops->plan(&p->in, p->next, ret);
 }
 
 enum err controller_plan(struct controller *c, const struct controller_values *values,
@@ -570,18 +589,45 @@ enum err controller_plan(struct controller *c, const struct controller_values *v
     enum err e = open_planning(&p, c, contexts);
     next_epoch(c, now_us);
     if (e == OK) {
-        fill_planning(&p, contexts);
-        if (values)
-            fill_worth(&p, values, contexts);
-        e = choose_set(&p, &plan);
+        find_owed(c);
+        e = choose_set(&p, values, contexts, &plan.solve);
     }
     if (e == OK) {
         adopt(&p, &plan);
         keep_values(&p, values != NULL);
+        c->stale = false;
     }
     set_forcing(c);
     mem_free(p.block);
     fill_update(c, samples, &plan.update);
+    *ret_plan = plan;
+    return e;
+}
+
+bool controller_stale(const struct controller *c)
+{
+    return c->stale;
+}
+
+enum err controller_amend(struct controller *c, const struct controller_values *values,
+                          struct controller_plan *ret_plan)
+{
+    struct controller_plan plan = {0};
+    struct planning p = {0};
+    uint32_t contexts = values ? c->state.window_n : 0;
+    enum err e = open_planning(&p, c, contexts);
+    if (e == OK)
+        e = choose_set(&p, values, contexts, &plan.solve);
+    if (e == OK) {
+        bool changes = desires(&p);
+        adopt(&p, &plan);
+        keep_values(&p, values != NULL);
+        c->stale = false;
+        c->state.epoch += changes;
+        if (changes)
+            fill_update(c, 0, &plan.update);
+    }
+    mem_free(p.block);
     *ret_plan = plan;
     return e;
 }

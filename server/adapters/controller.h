@@ -8,6 +8,8 @@
  *   controller_measured  a load took so long;  controller_resident: an engine has it, or no longer
  *   controller_due       the epoch is over: value the window (server/route/score_window.h), then
  *   controller_plan      the next set, and the update that is journalled as the epoch's event
+ *   controller_stale     pins have changed: controller_window, value it, then
+ *   controller_amend     the set anew, within the epoch, whether anything is asked or not
  * Drivers read controller_desired and make it so; what is resident is what they say, not what was
  * planned.
  * Owns: its copy of the folded state (residency.h); folding the updates of controller_plan into an
@@ -89,6 +91,17 @@ struct controller_plan {
  * update are good all the same. */
 MUST_USE enum err controller_plan(struct controller *c, const struct controller_values *values,
                                   int64_t now_us, struct controller_plan *ret_plan);
+
+/* Since the last plan a pin came or went, or an adapter came that the policy has a place for: the
+ * set should not wait for an epoch that an idle router never ends. */
+bool controller_stale(const struct controller *c);
+/* The contexts there are, for controller_amend. */
+struct controller_window controller_window(const struct controller *c);
+/* As controller_plan, but the epoch goes on: its length, its counts, its sample and its forced
+ * pulls stay, and who is owed a slot keeps it. update.epoch is 0 when what is desired stays as it
+ * was: then there is nothing to journal. */
+MUST_USE enum err controller_amend(struct controller *c, const struct controller_values *values,
+                                   struct controller_plan *ret_plan);
 
 /* uids that should be resident, in order; returns how many there are, fills at most cap. */
 uint32_t controller_desired(const struct controller *c, uint32_t *ret_uids, uint32_t cap);

@@ -29,14 +29,10 @@ static void say_why(const struct resident *r, const struct controller_arm_view *
         (void)snprintf(ret->why, cap, "a base model: always there");
     else if (v->pinned && v->desired)
         (void)snprintf(ret->why, cap, "pinned");
-    else if (v->pinned && state->epoch == 0)
-        (void)snprintf(ret->why, cap, "pinned: the first plan, after %llu requests, has it loaded",
-                       (unsigned long long)state->length);
     else if (v->pinned)
         (void)snprintf(ret->why, cap,
-                       "pinned: the next plan has it loaded, %llu requests after the last, if the "
-                       "replicas that are up have room for it",
-                       (unsigned long long)state->length);
+                       "pinned, and there is no room: those pinned before it take what the "
+                       "replicas that are up have");
     else if (ret->paused)
         (void)snprintf(ret->why, cap, "paused: nobody is sent to it");
     else if (v->owed)
@@ -180,13 +176,24 @@ void engine_tell_served(struct engine *e, const struct decision *d, bool departs
 
 /* ---- of a router ---- */
 
+/* What tells a router's arms from those it had before. */
+struct arms_known {
+    uint32_t n, last;
+};
+
+static struct arms_known arms_of(const struct router_view *r)
+{
+    return (struct arms_known){r->arms_n, r->arms_n ? r->arms[r->arms_n - 1]->uid : 0};
+}
+
 static enum err look_up(struct engine_worker *w, struct slice router, uint32_t *ret_uid,
-                        struct err_detail *detail)
+                        struct arms_known *ret_arms, struct err_detail *detail)
 {
     const struct router_view *r;
     enum err e = engine_find_router(engine_snapshot_acquire(w), router, &r, detail);
     if (e == OK) {
         *ret_uid = r->uid;
+        *ret_arms = arms_of(r);
         if (!r->config->settings.residency.policy[0])
             e = err_say(detail, ERR_NO_ADAPTERS, "router `%s` declares no settings.residency",
                         r->config->name);
@@ -201,11 +208,14 @@ enum err engine_adapters(struct engine_worker *w, struct slice router,
                          struct err_detail *detail)
 {
     struct adapters *a = w->engine->adapters;
+    struct arms_known arms = {0};
     uint32_t uid, n = 0;
-    TRY(look_up(w, router, &uid, detail));
+    TRY(look_up(w, router, &uid, &arms, detail));
     pthread_mutex_lock(&a->lock);
     const struct resident *r = adapters_find(a, uid);
-    bool known = r && r->view;
+    /* A router is there a moment before its arms are: who has just created it wants them, too. */
+    struct arms_known seen = r && r->view ? arms_of(r->view) : arms;
+    bool known = r && r->view && seen.n == arms.n && seen.last == arms.last;
     if (known) {
         for (uint32_t i = 0; ret_adapters && i < r->view->arms_n && n < max; i++)
             fill_adapter(r, r->view->arms[i], &ret_adapters[n++]);
@@ -216,7 +226,7 @@ enum err engine_adapters(struct engine_worker *w, struct slice router,
     pthread_mutex_unlock(&a->lock);
     return known ? OK
                  : err_say(detail, ERR_ADAPTERS_PENDING,
-                           "the slow loop has not come to this router yet");
+                           "the slow loop has not come to this router, or to its latest arms, yet");
 }
 
 static void fill_counts(const struct resident *r, struct adapter_counts *ret)

@@ -51,7 +51,8 @@ struct adapter_plan {
 
 /* Fills ret_adapters (max) in order of the arms; ret_n how many, ret_total how many there are.
  * ret_adapters may be NULL. ERR_ROUTER_NOT_FOUND; ERR_NO_ADAPTERS: the router declares none.
- * ERR_ADAPTERS_PENDING: it is so new that the slow loop has not come to it; it will. */
+ * ERR_ADAPTERS_PENDING: it, or one of its arms, is so new that the slow loop has not come to it; it
+ * will. */
 MUST_USE enum err engine_adapters(struct engine_worker *w, struct slice router,
                                   struct adapter_info *ret_adapters, uint32_t max, uint32_t *ret_n,
                                   uint32_t *ret_total, struct adapter_plan *ret_plan,
@@ -73,7 +74,8 @@ struct adapter_counts {
 /* Of the next router with adapters whose uid is above `after`; false: there are no more. For any
  * thread; may wait for one plan. */
 bool engine_adapter_counts(struct engine *e, uint32_t after, struct adapter_counts *ret_counts);
-/* The adapter is resident whatever the plan thinks of it, from the next plan on; or no longer. */
+/* The adapter is resident whatever the plan thinks of it; or no longer. A plan that does so is made
+ * within milliseconds, whether anything is asked or not. */
 MUST_USE enum err engine_adapter_pin(struct engine_worker *w, struct slice router, struct slice arm,
                                      bool pinned, struct err_detail *detail);
 /* Rises whenever what is desired or resident changed somewhere. */

@@ -309,12 +309,22 @@ static void discount_paused(struct values *v, const struct router_view *view, ui
     }
 }
 
-static enum err plan(struct resident *r, int64_t now_us, struct controller_plan *ret_plan)
+/* The epoch's plan, or, within one, the set anew. */
+static enum err plan_by(struct resident *r, bool amend, const struct controller_values *values,
+                        int64_t now_us, struct controller_plan *ret_plan)
 {
-    struct controller_window w = controller_close(r->controller);
+    return amend ? controller_amend(r->controller, values, ret_plan)
+                 : controller_plan(r->controller, values, now_us, ret_plan);
+}
+
+static enum err plan(struct resident *r, bool amend, int64_t now_us,
+                     struct controller_plan *ret_plan)
+{
+    struct controller_window w =
+        amend ? controller_window(r->controller) : controller_close(r->controller);
     struct values v = {0};
     if (w.n == 0)
-        return controller_plan(r->controller, NULL, now_us, ret_plan);
+        return plan_by(r, amend, NULL, now_us, ret_plan);
     enum err e = open_values(&v, r->view, w.n);
     const struct score_window sw = {w.rows, w.n, w.stride, r->view->config->metrics_n};
     if (e == OK)
@@ -323,19 +333,22 @@ static enum err plan(struct resident *r, int64_t now_us, struct controller_plan 
         discount_paused(&v, r->view, w.n);
         const struct controller_values cv = {r->view->arms_n,          v.uids, v.neutral,
                                              w.bonus ? v.bonus : NULL, v.low,  v.high};
-        e = controller_plan(r->controller, &cv, now_us, ret_plan);
-    } else { /* The epoch is over all the same: the next one may find the memory. */
+        e = plan_by(r, amend, &cv, now_us, ret_plan);
+    } else if (!amend) { /* The epoch is over all the same: the next one may find the memory. */
         (void)!controller_plan(r->controller, NULL, now_us, ret_plan);
     }
     mem_free(v.block);
     return e;
 }
 
-static enum err end_epoch(struct resident *r, int64_t now_us)
+/* Ends the epoch; or amends the plan in it, which may leave it as it is. */
+static enum err make_plan(struct resident *r, bool amend, int64_t now_us)
 {
     struct controller_plan p;
     memset(&p, 0, sizeof p);
-    enum err e = plan(r, now_us, &p);
+    enum err e = plan(r, amend, now_us, &p);
+    if (p.update.epoch == 0)
+        return e;
     buf_reset(&r->update);
     residency_put_update(&p.update, &r->update);
     r->to_journal = buf_error(&r->update) == OK;
@@ -456,7 +469,9 @@ enum err resident_round(struct resident *r, int64_t now_us, struct board **ret_b
     TRY(take_facts(r));
     take_pulls(r);
     if (!r->to_journal && controller_due(r->controller, now_us))
-        TRY(end_epoch(r, now_us));
+        TRY(make_plan(r, false, now_us));
+    else if (!r->to_journal && controller_stale(r->controller))
+        TRY(make_plan(r, true, now_us));
     if (!r->replicas && r->target.engine == RESIDENCY_ENGINE_NONE)
         take_plan_for_fact(r);
     TRY(tell_engine(r));

@@ -196,11 +196,135 @@ static void top_k_takes_the_largest_shares_and_static_takes_nothing_new(void **s
     assert_true(desired[0] == 1 && desired[1] == 4 && desired[2] == 7);
     close_scene(&t);
     open_scene(&t, "static");
-    controller_resident(t.c, 6, true);
-    pull(&t, 7, 50);
+    pull(&t, 7, 2000); /* However long it misses. */
     plan_with(&t, 1, 0, 0);
-    assert_int_equal(controller_desired(t.c, desired, 8), 1);
-    assert_int_equal(desired[0], 6);
+    assert_int_equal(controller_desired(t.c, desired, 8), 3);
+    assert_true(desired[0] == 1 && desired[1] == 2 && desired[2] == 3);
+    close_scene(&t);
+}
+
+/* The set anew without a request: what the window says is what plan_with said last. */
+static void amend(struct scene *t)
+{
+    struct controller_window w = controller_window(t->c);
+    struct controller_values v = {ARMS,   t->uids, t->neutral, w.bonus ? t->bonus : NULL,
+                                  t->low, t->high};
+    assert_true(controller_stale(t->c));
+    assert_int_equal(controller_amend(t->c, w.n ? &v : NULL, &t->plan), OK);
+    assert_false(controller_stale(t->c));
+}
+
+static void pin(struct scene *t, uint32_t uid, bool pinned)
+{
+    assert_int_equal(controller_arm(t->c, uid, 100 * MB, pinned), OK);
+}
+
+static void static_has_the_first_that_fit_and_keeps_what_another_policy_left(void **state)
+{
+    (void)state;
+    static struct scene t;
+    uint32_t desired[8];
+    open_scene(&t, "static");
+    amend(&t); /* Before the first request. */
+    assert_int_equal(controller_desired(t.c, desired, 8), 3);
+    assert_true(desired[0] == 1 && desired[1] == 2 && desired[2] == 3);
+    pin(&t, 7, true);
+    amend(&t);
+    assert_int_equal(controller_desired(t.c, desired, 8), 3);
+    assert_true(desired[0] == 1 && desired[1] == 2 && desired[2] == 7);
+    pin(&t, 7, false); /* It was chosen, and stays. */
+    amend(&t);
+    assert_true(controller_look(t.c, 7).desired);
+    assert_int_equal(t.plan.update.epoch, 0);
+    close_scene(&t);
+
+    open_scene(&t, "top_k");
+    for (uint32_t uid = 4; uid <= 6; uid++)
+        pull(&t, uid, 20);
+    plan_with(&t, 0, 0, 0);
+    strcpy(t.s.policy, "static");
+    assert_int_equal(controller_set(t.c, &t.s), OK);
+    amend(&t);
+    for (uint32_t uid = 1; uid < ARMS; uid++)
+        assert_true(controller_look(t.c, uid).desired == (uid >= 4 && uid <= 6));
+    close_scene(&t);
+}
+
+static void a_pin_is_carried_out_without_a_request_whatever_the_policy(void **state)
+{
+    (void)state;
+    static struct scene t;
+    const struct cache_policy_ops *ops;
+    for (uint32_t p = 0; (ops = cache_policy_at(p)); p++) {
+        uint32_t desired[8];
+        open_scene(&t, ops->name);
+        pin(&t, 7, true); /* Before anything was asked. */
+        amend(&t);
+        obey(&t);
+        assert_true(controller_look(t.c, 7).resident);
+        uint64_t length = controller_state(t.c)->length;
+        for (uint32_t uid = 1; uid <= 3; uid++)
+            pull(&t, uid, 30);
+        plan_with(&t, .9, .1, 0);
+        obey(&t);
+        assert_int_equal(resident_n(&t), 3);
+        /* In the middle of an epoch, and the cache is full. */
+        pull(&t, 1, 10);
+        uint64_t epoch = controller_state(t.c)->epoch, begun = controller_state(t.c)->requests;
+        length = ops->doubles ? 2 * length : length;
+        pin(&t, 6, true);
+        amend(&t);
+        assert_int_equal(controller_asked(t.c), 10);
+        assert_int_equal(controller_state(t.c)->epoch, epoch + 1);
+        assert_int_equal(t.plan.update.epoch, epoch + 1);
+        assert_int_equal(controller_state(t.c)->requests, begun);
+        assert_int_equal(controller_state(t.c)->length, length);
+        assert_int_equal(controller_desired(t.c, desired, 8), 3);
+        assert_true(controller_look(t.c, 6).desired && controller_look(t.c, 7).desired);
+        pin(&t, 6, false);
+        assert_true(controller_stale(t.c));
+        pin(&t, 6, true); /* Changed back before anybody looked. */
+        amend(&t);
+        assert_true(controller_look(t.c, 6).desired);
+        close_scene(&t);
+    }
+}
+
+static void an_adapter_that_is_unpinned_loses_a_slot_it_is_not_worth(void **state)
+{
+    (void)state;
+    static struct scene t;
+    open_scene(&t, "polar");
+    for (uint32_t uid = 1; uid <= 3; uid++)
+        pull(&t, uid, 20);
+    pin(&t, 7, true);
+    plan_with(&t, .9, .1, 0);
+    obey(&t);
+    assert_true(controller_look(t.c, 7).resident);
+    pin(&t, 7, false);
+    amend(&t);
+    assert_false(controller_look(t.c, 7).desired);
+    for (uint32_t uid = 1; uid <= 3; uid++)
+        assert_true(controller_look(t.c, uid).desired);
+    close_scene(&t);
+}
+
+/* A pin that found no room must not be tried for ever, nor be forgotten. */
+static void pins_beyond_the_room_wait_for_it(void **state)
+{
+    (void)state;
+    static struct scene t;
+    open_scene(&t, "lru");
+    for (uint32_t uid = 1; uid <= 4; uid++)
+        pin(&t, uid, true);
+    amend(&t);
+    assert_false(controller_look(t.c, 4).desired);
+    pin(&t, 4, true);
+    assert_false(controller_stale(t.c));
+    pin(&t, 2, false);
+    amend(&t);
+    assert_true(controller_look(t.c, 4).desired);
+    assert_false(controller_look(t.c, 2).desired);
     close_scene(&t);
 }
 
@@ -378,8 +502,8 @@ static void step_of_history(struct scene *t, uint64_t k)
 static void updates_folded_into_nothing_are_the_controllers_state(void **state)
 {
     (void)state;
-    static const char *const policies[] = {"polar", "polar_plus", "lru", "top_k"};
-    for (size_t p = 0; p < 4; p++) {
+    static const char *const policies[] = {"polar", "polar_plus", "lru", "top_k", "static"};
+    for (size_t p = 0; p < 5; p++) {
         static struct scene t;
         struct residency folded;
         open_scene(&t, policies[p]);
@@ -392,6 +516,15 @@ static void updates_folded_into_nothing_are_the_controllers_state(void **state)
             assert_int_equal(residency_reserve(&folded, t.plan.update.arms_n), OK);
             residency_fold(&folded, &t.plan.update);
             assert_same_bytes(&folded, controller_state(t.c));
+            obey(&t);
+            pin(&t, 1 + (uint32_t)(k % 7), k % 2);
+            if (!controller_stale(t.c))
+                continue;
+            amend(&t);
+            if (t.plan.update.epoch) { /* Counts of the epoch that runs go with it. */
+                residency_fold(&folded, &t.plan.update);
+                assert_same_bytes(&folded, controller_state(t.c));
+            }
             obey(&t);
         }
         residency_done(&folded);
@@ -523,6 +656,10 @@ int main(void)
         cmocka_unit_test(lfu_evicts_what_was_used_least),
         cmocka_unit_test(a_budget_of_bytes_bounds_what_is_admitted),
         cmocka_unit_test(top_k_takes_the_largest_shares_and_static_takes_nothing_new),
+        cmocka_unit_test(static_has_the_first_that_fit_and_keeps_what_another_policy_left),
+        cmocka_unit_test(a_pin_is_carried_out_without_a_request_whatever_the_policy),
+        cmocka_unit_test(an_adapter_that_is_unpinned_loses_a_slot_it_is_not_worth),
+        cmocka_unit_test(pins_beyond_the_room_wait_for_it),
         cmocka_unit_test(random_draws_another_full_set_each_epoch),
         cmocka_unit_test(an_epoch_lasts_its_requests_and_its_loads),
         cmocka_unit_test(epochs_of_polar_plus_double_up_to_the_cap),

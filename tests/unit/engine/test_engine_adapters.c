@@ -268,6 +268,57 @@ static void epoch_plan_and_window_outlive_the_process(void **state)
     served_close(&s);
 }
 
+/* Until the slow loop has come to it: nothing is asked meanwhile. */
+static void await_desired(struct served *s, const char *name, bool desired)
+{
+    (void)plan_now(s);
+    for (int i = 0; adapter_now(s, name).desired != desired; i++) {
+        if (i == PATIENCE)
+            fail_msg("%s is %sdesired for good", name, desired ? "not " : "");
+        served_nap(1);
+        (void)plan_now(s);
+    }
+}
+
+static void with_static(struct router_config *c)
+{
+    with_adapters(c);
+    (void)snprintf(c->settings.residency.policy, NAME_CAP, "static");
+}
+
+static void pins_of_a_router_that_nobody_asks_are_carried_out(void **state)
+{
+    (void)state;
+    struct served s;
+    open_with(&s, with_adapters);
+    assert_int_equal(engine_adapter_pin(s.w, text("default"), text("f"), true, &s.detail), OK);
+    await_desired(&s, "f", true);
+    served_again(&s); /* It is durable, and what is carried out is not planned again. */
+    await_desired(&s, "f", true);
+    assert_int_equal(plan_now(&s).epoch, 1);
+    play(&s, 10);
+    assert_int_equal(engine_adapter_pin(s.w, text("default"), text("f"), false, &s.detail), OK);
+    await_desired(&s, "f", false);
+    served_verify(&s);
+    served_close(&s);
+}
+
+static void static_begins_with_the_first_adapters_that_were_declared(void **state)
+{
+    (void)state;
+    struct served s;
+    open_with(&s, with_static);
+    await_desired(&s, "a", true);
+    await_desired(&s, "b", true);
+    assert_int_equal(plan_now(&s).desired, SLOTS);
+    serve(&s, 1000, 0); /* Nothing moves it. */
+    assert_true(adapter_now(&s, "a").desired && adapter_now(&s, "b").desired);
+    assert_int_equal(engine_adapter_pin(s.w, text("default"), text("e"), true, &s.detail), OK);
+    await_desired(&s, "e", true);
+    assert_false(adapter_now(&s, "b").desired);
+    served_close(&s);
+}
+
 static void a_pinned_adapter_is_resident_from_the_next_plan_on(void **state)
 {
     (void)state;
@@ -651,6 +702,8 @@ int main(void)
         cmocka_unit_test(a_router_without_adapters_shows_none),
         cmocka_unit_test(epoch_plan_and_window_outlive_the_process),
         cmocka_unit_test(a_pinned_adapter_is_resident_from_the_next_plan_on),
+        cmocka_unit_test(pins_of_a_router_that_nobody_asks_are_carried_out),
+        cmocka_unit_test(static_begins_with_the_first_adapters_that_were_declared),
         cmocka_unit_test(forced_exploration_spares_requests_that_are_latency_critical),
         cmocka_unit_test(a_router_can_give_up_its_adapters_and_have_them_again),
         cmocka_unit_test(an_older_router_that_gets_adapters_leaves_those_of_newer_ones_alone),
