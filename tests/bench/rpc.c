@@ -12,7 +12,7 @@ static void usage(void)
     (void)fprintf(stderr, "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N[,N]] "
                           "[--tcp | --unix] [--arms N] [--features N] [--budgets] "
                           "[--text CHARACTERS [--classifier FILE]] [--job] "
-                          "[--only PHASE[,PHASE]] [--even] [--no-pin] [--json]\n");
+                          "[--only PHASE[,PHASE]] [--even] [--threads N] [--no-pin] [--json]\n");
     exit(2);
 }
 
@@ -57,8 +57,8 @@ static void read_only(char *text, bool *wanted)
 static void check(const struct options *o)
 {
     if (o->rounds < 1 || o->rounds > ROUNDS_MAX || o->arms < 1 || o->arms > 1000 ||
-        o->features < 1 || o->features > 450 || o->text < 0 || o->text > 200000 ||
-        (o->classifier && !o->text) || !(o->seconds > 0))
+        o->features < 1 || o->features > 450 || o->text < 0 || o->text > 200000 || o->threads < 1 ||
+        o->threads > 64 || (o->classifier && !o->text) || !(o->seconds > 0))
         usage();
 }
 
@@ -70,6 +70,7 @@ static void read_options(int argc, char **argv, struct bench *b)
                         .transports = {true, true},
                         .arms = 16,
                         .features = 38,
+                        .threads = 1,
                         .seconds = .5,
                         .pin = true};
     bool wanted[PHASES] = {
@@ -80,6 +81,7 @@ static void read_options(int argc, char **argv, struct bench *b)
                                           {"in-flight", required_argument, NULL, 'i'},
                                           {"arms", required_argument, NULL, 'a'},
                                           {"features", required_argument, NULL, 'f'},
+                                          {"threads", required_argument, NULL, 'h'},
                                           {"text", required_argument, NULL, 't'},
                                           {"classifier", required_argument, NULL, 'c'},
                                           {"only", required_argument, NULL, 'o'},
@@ -96,6 +98,7 @@ static void read_options(int argc, char **argv, struct bench *b)
         o.rounds = c == 'r' ? n : o.rounds;
         o.arms = c == 'a' ? n : o.arms;
         o.features = c == 'f' ? n : o.features;
+        o.threads = c == 'h' ? n : o.threads;
         o.text = c == 't' ? n : o.text;
         o.classifier = c == 'c' ? optarg : o.classifier;
         o.seconds = c == 's' && optarg ? atof(optarg) : o.seconds;

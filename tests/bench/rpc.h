@@ -8,6 +8,7 @@
  *                   [--job: RouteRequest once more, while a job evaluates the decision log]
  *                   [--only PHASE[,PHASE...]: route, logged, stream, batch, report, beside]
  *                   [--even: echo, too, without abseil's search for lock cycles]
+ *                   [--threads N: of shuntd's data plane (1); they share a core without --no-pin]
  *                   [--no-pin] [--json]
  *
  * A round is, for each transport and number in flight: echo (route's sizes), RouteRequest with the

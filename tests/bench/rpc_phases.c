@@ -1,3 +1,4 @@
+#include "server/rpc/wire.h"
 #include "state/store/store.h"
 #include "tests/bench/echo.h"
 #include "tests/bench/machine.h"
@@ -39,8 +40,7 @@ static bool next_stream(void *ctx, uint64_t i, struct load_message *ret)
 
 static bool next_batch(void *ctx, uint64_t i, struct load_message *ret)
 {
-    (void)i;
-    *ret = ((struct bench *)ctx)->batch;
+    *ret = ((struct bench *)ctx)->batch[i % BATCH_MESSAGES];
     return true;
 }
 
@@ -98,6 +98,34 @@ static void see_report(void *ctx, uint64_t i, const uint8_t *bytes, size_t len)
     ((struct bench *)ctx)->report_response = len;
 }
 
+static bool is_decision(struct slice result)
+{
+    enum { RESPONSE = 1, ID = 1, TOKEN = 2, ARM = 3 };
+    struct wire_field f;
+    uint32_t seen = 0;
+    if (!wire_next(&result, &f) || f.number != RESPONSE || f.type != WIRE_BYTES || result.len)
+        return false;
+    struct slice response = f.bytes;
+    while (wire_next(&response, &f))
+        if (f.number <= ARM && f.type == WIRE_BYTES && f.bytes.len)
+            seen |= 1U << f.number;
+    return response.len == 0 && seen == (1U << ID | 1U << TOKEN | 1U << ARM);
+}
+
+/* Every answer is read, as a caller would. */
+static void see_batch(void *ctx, uint64_t i, const uint8_t *bytes, size_t len)
+{
+    (void)ctx;
+    (void)i;
+    struct slice body = {bytes, len};
+    struct wire_field f;
+    int decisions = 0;
+    while (wire_next(&body, &f))
+        decisions += f.number == 1 && f.type == WIRE_BYTES && is_decision(f.bytes);
+    if (body.len || decisions != BATCH)
+        rpc_die("a batch was answered with something else than its decisions");
+}
+
 struct echo_sizes {
     struct bench *bench;
     size_t request;
@@ -153,7 +181,7 @@ static void run_shuntd(struct bench *b, const struct cell *c, enum phase p, stru
         [READY] = {ROUTE_PATH, next_ready, NULL},
         [JOB] = {ROUTE_PATH, next_logged, NULL},
         [STREAM] = {"/shunt.v1.Router/RouteStream", next_stream, NULL},
-        [BATCHES] = {"/shunt.v1.Router/RouteBatch", next_batch, NULL},
+        [BATCHES] = {"/shunt.v1.Router/RouteBatch", next_batch, see_batch},
         [PACER] = {ROUTE_PATH, next_pacer, NULL},
         [SESSION] = {ROUTE_PATH, next_session, NULL},
         [BOTH] = {ROUTE_PATH, next_both, NULL},

@@ -3,6 +3,7 @@
 #include "client/call.h"
 #include "shunt/v1/admin.pb-c.h"
 #include "shunt/v1/router.pb-c.h"
+#include "state/base/rng.h"
 #include "state/store/store.h"
 #include "tests/bench/echo.h"
 
@@ -64,12 +65,15 @@ static void start_echo(struct bench *b, enum transport t)
 
 static void start_shuntd(struct bench *b)
 {
-    static char address[256];
+    static char address[256], threads[32];
+    (void)snprintf(threads, sizeof threads, "rpc_threads=%d", b->o.threads);
     (void)snprintf(address, sizeof address, "unix:%s/route.sock", b->shuntd.dir);
     b->shuntd.more[0] = "--listen";
     b->shuntd.more[1] = address;
     b->shuntd.more[2] = "--listen";
     b->shuntd.more[3] = "127.0.0.1:0"; /* The last one is shuntd.router. */
+    b->shuntd.more[4] = "--set";
+    b->shuntd.more[5] = threads;
     if (!server_start(&b->shuntd))
         rpc_die("shuntd did not start");
     b->to_shuntd[TCP] = load_open(b->shuntd.router);
@@ -234,19 +238,31 @@ static struct load_message pack_route(char *router, int features, char *text, ch
     return pack(&m.base);
 }
 
-static void pack_many(struct bench *b, char *router)
+static void pack_stream(struct bench *b, char *router)
 {
-    Shunt__V1__RouteRequest m, *list[BATCH];
+    Shunt__V1__RouteRequest m;
     Shunt__V1__RouteStreamRequest one = SHUNT__V1__ROUTE_STREAM_REQUEST__INIT;
-    Shunt__V1__RouteBatchRequest all = SHUNT__V1__ROUTE_BATCH_REQUEST__INIT;
     fill_request(&m, router, b->o.features);
-    for (int i = 0; i < BATCH; i++)
-        list[i] = &m;
     one.request = &m;
+    b->stream = pack(&one.base);
+}
+
+/* No two contexts are alike: nothing can be computed once for all. */
+static struct load_message pack_batch(char *router, int features, uint64_t k)
+{
+    static float x[BATCH][FEATURES_MAX];
+    Shunt__V1__RouteRequest m[BATCH], *list[BATCH];
+    Shunt__V1__RouteBatchRequest all = SHUNT__V1__ROUTE_BATCH_REQUEST__INIT;
+    for (uint64_t i = 0; i < BATCH; i++) {
+        fill_request(&m[i], router, features);
+        for (int j = 0; j < features; j++)
+            x[i][j] = (float)rng_uniform(k * BATCH + i, (uint64_t)j) - .5F;
+        m[i].features = x[i];
+        list[i] = &m[i];
+    }
     all.requests = list;
     all.n_requests = BATCH;
-    b->stream = pack(&one.base);
-    b->batch = pack(&all.base);
+    return pack(&all.base);
 }
 
 static void make_sessions(struct bench *b, char *plain, char *paced)
@@ -279,7 +295,9 @@ static void make_routers(struct bench *b)
         (void)create_router(b, &w);
         b->ready = pack_route(ready, w.features, NULL, NULL);
     }
-    pack_many(b, name);
+    pack_stream(b, name);
+    for (uint64_t k = 0; k < BATCH_MESSAGES; k++)
+        b->batch[k] = pack_batch(name, b->o.features, k);
     if (!b->o.budgets)
         return;
     const struct wanted_router w = {paced, b->o.features, text, false, true};
@@ -350,9 +368,9 @@ void rpc_world_open(struct bench *b)
 
 static void free_messages(struct bench *b)
 {
-    struct load_message *lists[] = {b->route,  b->logged, &b->ready,  &b->stream,
-                                    &b->batch, &b->pacer, b->session, b->both};
-    size_t counts[] = {PROMPTS, PROMPTS, 1, 1, 1, 1, SESSIONS, SESSIONS};
+    struct load_message *lists[] = {b->route, b->logged, &b->ready,  &b->stream,
+                                    b->batch, &b->pacer, b->session, b->both};
+    size_t counts[] = {PROMPTS, PROMPTS, 1, 1, BATCH_MESSAGES, 1, SESSIONS, SESSIONS};
     for (size_t l = 0; l < sizeof lists / sizeof *lists; l++)
         for (size_t i = 0; i < counts[l]; i++) {
             union { /* Packed by us. */

@@ -14,6 +14,7 @@ enum {
     FEATURES_MAX = 512,
     PROMPTS = 64,
     BATCH = 32,
+    BATCH_MESSAGES = 16, /* Each of other contexts. */
     SESSIONS = 2000,
 };
 
@@ -39,6 +40,7 @@ enum phase {
 
 struct options {
     int rounds, arms, features;
+    int threads; /* Of shuntd's data plane. */
     int in_flight[4], in_flight_n;
     bool transports[TRANSPORTS];
     int text;               /* Characters of prompt in each request; 0: ready features alone. */
@@ -68,7 +70,8 @@ struct bench {
     pid_t echo[TRANSPORTS];
     grpc_channel *to_echo[TRANSPORTS], *to_shuntd[TRANSPORTS], *beside;
     struct store *store; /* Of the commits. */
-    struct load_message route[PROMPTS], logged[PROMPTS], ready, stream, batch;
+    struct load_message route[PROMPTS], logged[PROMPTS], ready, stream;
+    struct load_message batch[BATCH_MESSAGES];
     struct load_message pacer, session[SESSIONS], both[SESSIONS];
     uint32_t d;     /* Of the router's context. */
     char *examples; /* The classifier's file. */
