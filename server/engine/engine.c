@@ -151,7 +151,10 @@ enum err engine_worker_new(struct engine *e, struct engine_worker **ret_worker)
         return ERR_NOMEM;
     w->engine = e;
     enum err err = sealer_new(&w->sealer);
+    if (err == OK)
+        err = score_sheet_new(&w->ahead.sheet);
     if (err != OK) {
+        sealer_free(w->sealer);
         mem_free(w);
         return err;
     }
@@ -166,6 +169,7 @@ void engine_worker_free(struct engine_worker *w)
         return;
     published_unregister_thread();
     sealer_free(w->sealer);
+    score_sheet_free(w->ahead.sheet);
     buf_done(&w->audit_bytes);
     buf_done(&w->answer);
     mem_free(w);

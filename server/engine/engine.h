@@ -94,6 +94,7 @@ struct route_in {
     uint32_t max_ranked;
     bool explain;
     int64_t now_us; /* Unix time of the request; 0: the clock is read. */
+    uint32_t ahead; /* Set by engine_route_ahead: 1 + its place there; 0: it was not. */
 };
 
 /* What a mean is the sum of: contributions, silence and charge (server/route/score.h), and the
@@ -170,6 +171,14 @@ struct route_out {
  * it names and ranked[0..ranked_n). Answers a known decision_id with the same decision. */
 MUST_USE enum err engine_route(struct engine_worker *w, const struct route_in *in,
                                struct route_out *ret_out, struct err_detail *detail);
+/* Several requests that engine_route will be asked next, on the same worker: the contexts of those
+ * to the first one's router are made, and what all of them read of its arms is read together. Their
+ * decisions are what they would have been, bit by bit; an error is left to engine_route. At most
+ * ENGINE_AHEAD. What requests point to must last until engine_route has them. */
+enum { ENGINE_AHEAD = 8 };
+void engine_route_ahead(struct engine_worker *w, struct route_in *const *in, uint32_t n);
+/* Lets go of what was read. After every engine_route_ahead, on the same thread. */
+void engine_route_ahead_done(struct engine_worker *w);
 
 /* ---- ReportReward ---- */
 

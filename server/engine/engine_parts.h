@@ -51,6 +51,16 @@ struct session_step {
     uint64_t reserved; /* Nano-units, on their way to the journal. */
 };
 
+/* What engine_route_ahead made. */
+struct ahead {
+    struct router_view *router; /* Held; NULL: nothing was made. */
+    struct score_sheet *sheet;
+    bool filled;                   /* The sheet is, */
+    uint32_t column[ENGINE_AHEAD]; /* with this context of each; UINT32_MAX: not there. */
+    bool made[ENGINE_AHEAD];       /* x is there. */
+    float x[ENGINE_AHEAD][MAX_D];
+};
+
 enum { ENGINE_GUESSES = 32 }; /* Arms whose limits are judged together. */
 
 /* Everything a call needs beyond the stack; one a thread. */
@@ -63,6 +73,7 @@ struct engine_worker {
     struct demand demand;    /* Of the request in hand, and what it points to: */
     struct selector selector, stage;
     struct session_step session;
+    struct ahead ahead;
     uint8_t broken[MAX_ARMS]; /* Of an arm OVER_LIMIT: into demand.limits. */
     uint32_t limited[ENGINE_GUESSES];
     struct guess guesses[ENGINE_GUESSES];
@@ -85,6 +96,10 @@ struct engine_worker {
 MUST_USE enum err engine_fill_context(struct engine_worker *w, const struct router_view *router,
                                       const struct route_in *in, bool learn,
                                       struct err_detail *detail);
+
+/* The same, taken from what engine_route_ahead made where that is of this request and router. */
+MUST_USE enum err engine_take_context(struct engine_worker *w, const struct router_view *router,
+                                      const struct route_in *in, struct err_detail *detail);
 
 /* The budget that a request spends from. */
 struct budget {

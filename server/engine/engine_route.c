@@ -458,8 +458,12 @@ static void choose(struct routing *t)
         choose_probe(t);
         return;
     }
+    const struct ahead *ahead = &t->w->ahead;
+    bool shared = t->in->ahead > 0 && ahead->filled && ahead->router == t->router;
     struct decide_input di = {
         .router = t->router,
+        .sheet = shared ? ahead->sheet : NULL,
+        .sheet_at = shared ? ahead->column[t->in->ahead - 1] : 0,
         .x = t->w->decision.x,
         .weights = t->overrides,
         .utility = &t->result.utility,
@@ -552,9 +556,14 @@ static uint32_t mark_best(struct routing *t, uint32_t want, uint32_t *ret_order)
     uint8_t *marks = t->w->marks;
     for (uint32_t k = 0; k < want; k++) {
         uint32_t best = UINT32_MAX;
-        for (uint32_t i = 0; i < t->arms_n; i++)
-            if (!marks[i] && (best == UINT32_MAX || total(t, i) > total(t, best)))
-                best = i;
+        float most = 0;
+        for (uint32_t i = 0; i < t->arms_n; i++) {
+            float score = total(t, i);
+            if (marks[i] || (best != UINT32_MAX && !(score > most)))
+                continue;
+            best = i;
+            most = score;
+        }
         if (best == UINT32_MAX)
             return k;
         marks[best] = 1;
@@ -854,7 +863,7 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
                        "defer_activation: a strict session budget pays when it is decided; route "
                        "when it is served");
     TRY(find_baseline(t, detail));
-    TRY(engine_fill_context(t->w, t->router, t->in, !t->in->dry_run, detail));
+    TRY(engine_take_context(t->w, t->router, t->in, detail));
     TRY(fill_weights(t, detail));
     utility_init(&t->result.utility, t->router, t->overrides);
     t->group = t->result.utility.group;

@@ -166,6 +166,9 @@ static void fill_scores(const struct decide_input *in, const struct census *c,
     if (best_is_enough(in, policy))
         r->left_out = in->n - score_best(in->router, &r->utility, in->x, in->arms, in->n,
                                          in->answer_share, fresh_wait(c, policy), scores);
+    else if (in->sheet && score_sheet_has(in->sheet, in->sheet_at, in->router, &r->utility, in->x))
+        score_sheet_read(in->sheet, in->sheet_at, &r->utility, in->arms, in->n + in->trials,
+                         in->answer_share, scores);
     else
         score_arms(in->router, &r->utility, in->x, in->arms, in->n + in->trials, in->answer_share,
                    scores);

@@ -32,6 +32,7 @@
 
 #include "server/route/pacing.h"
 #include "server/route/policy.h"
+#include "server/route/score_sheet.h"
 
 struct decide_input {
     const struct router_view *router;
@@ -50,6 +51,9 @@ struct decide_input {
     /* With a budget: arms[n .. n + trials) and their costs are on trial. 0 while a session holds an
      * arm. */
     uint32_t trials;
+    /* NULL, or where context `sheet_at` may stand: then what memory says of it is read there. */
+    struct score_sheet *sheet;
+    uint32_t sheet_at;
     /* Nobody asks for the scores of all arms: in a large pool those that cannot be chosen for their
      * score may be left out (score_best). The choice is the same. */
     bool best_only;

@@ -161,12 +161,20 @@ void score_frame_init(struct score_frame *f, const struct router_view *router,
 }
 
 void score_add_metric(const struct score_frame *f, const struct arm_view *const *view, uint32_t n,
-                      uint32_t m, const float *z, size_t step, double *mean)
+                      uint32_t m, const float *z, double *mean)
 {
     const struct score_bounds b = score_bounds_of(f->router, m);
     double weight = f->u->weight[m];
     for (uint32_t i = 0; i < n; i++)
-        mean[i * step] += weight * score_bounded(&b, view[i], (double)z[i * step]);
+        mean[i] += weight * score_bounded(&b, view[i], (double)z[i]);
+}
+
+void score_add_silence(const struct score_frame *f, const struct eligible *arms, uint32_t n,
+                       const float *share, double *mean)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (score_waits(f, &arms[i]))
+            mean[i] += score_silence(f, &arms[i], share[i]);
 }
 
 /* What variance_of makes of an arm that has not faded and is not charged. */
@@ -200,18 +208,18 @@ static inline double variance_of(struct score_frame *f, const struct eligible *e
 }
 
 void score_finish(struct score_frame *f, const struct eligible *arms, uint32_t n,
-                  const double *mean, const double *spread, size_t step, struct score *ret_scores)
+                  const double *mean, const double *spread, struct score *ret_scores)
 {
     bool ordinary = !f->router->fade; /* Nothing but pulls in flight narrows a width. */
     for (uint32_t i = 0; i < n; i++) {
         double charge = 0, variance;
         if (ordinary && !(arms[i].charge > 0))
-            variance = known_spread(f, &arms[i], spread[i * step]);
+            variance = known_spread(f, &arms[i], spread[i]);
         else
-            variance = variance_of(f, &arms[i], spread[i * step], &charge);
+            variance = variance_of(f, &arms[i], spread[i], &charge);
         double deviation = sqrt(variance);
         ret_scores[i] = (struct score){
-            .mean = (float)(mean[i * step] + charge),
+            .mean = (float)(mean[i] + charge),
             .width = f->unit > 0 ? (float)(f->unit * deviation) : 0,
             .deviation = deviation,
         };

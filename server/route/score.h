@@ -58,11 +58,6 @@ struct utility {
     enum metric_group group; /* Whose matrix gives the width: rated when any rated metric counts. */
 };
 
-/* Scratch of a batch: 160 KiB. */
-struct score_batch_work {
-    struct score_square square[SCORE_CONTEXTS];
-};
-
 /* overrides: (metrics_n) weights >= 0, or NULL for the router's own. */
 void utility_init(struct utility *u, const struct router_view *router, const double *overrides);
 
@@ -82,19 +77,6 @@ enum { SCORE_LEFT_OUT = -1 };
 uint32_t score_best(const struct router_view *router, const struct utility *u, const float *x,
                     const struct eligible *arms, uint32_t n, double answer_share, bool fresh_apart,
                     struct score *ret_scores);
-/* score_arms of several contexts, to the last bit: up to SCORE_CONTEXTS of them share one pass over
- * the arms' statistics. arms: (n) of each context, the same arms in the same order; what is
- * pending and charged may differ. Nothing in the server calls it yet: a RouteBatch decides one
- * request after the other. shunt-bench score has a row of it. */
-struct score_context {
-    const struct utility *u;
-    const float *x;              /* (d) */
-    const struct eligible *arms; /* (n) */
-    double answer_share;
-    struct score *scores; /* (n), written. */
-};
-void score_arms_batch(const struct router_view *router, const struct score_context *contexts,
-                      uint32_t contexts_n, uint32_t n, struct score_batch_work *work);
 /* The terms of every arm's mean, ret_terms (n): their sum is what score_arms makes of it, to the
  * rounding of a float. */
 void score_terms(const struct router_view *router, const struct utility *u, const float *x,

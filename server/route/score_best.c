@@ -45,10 +45,10 @@ static uint32_t bound_all(struct search *s)
         length += (double)s->frame.x[i] * (double)s->frame.x[i];
     for (uint32_t at = 0; at < s->n; at += block.n) {
         const struct eligible *arms = s->arms + at;
-        score_block_fill(&block, &s->pass, &s->frame, &arms, s->n - at);
+        score_block_fill(&block, &s->pass, &s->frame, arms, s->n - at);
         for (uint32_t k = 0; k < block.n; k++)
             cap[k] = length * (double)block.view[k]->spread_cap[s->frame.u->group];
-        score_finish(&s->frame, arms, block.n, block.mean, cap, 1, s->scores + at);
+        score_finish(&s->frame, arms, block.n, block.mean, cap, s->scores + at);
         for (uint32_t k = 0; k < block.n; k++) {
             uint32_t i = at + k;
             s->scores[i].deviation = block.mean[k];
@@ -71,7 +71,7 @@ static void score_these(struct search *s, const uint32_t *list, uint32_t n)
         uint32_t i = list[k];
         struct score *got = &s->scores[i];
         const double mean = got->deviation;
-        score_finish(&s->frame, &s->arms[i], 1, &mean, &spread[k], 1, got);
+        score_finish(&s->frame, &s->arms[i], 1, &mean, &spread[k], got);
         s->done[i / 64] |= (uint64_t)1 << (i % 64);
         if (is_apart(s, i))
             continue;

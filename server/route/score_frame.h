@@ -71,27 +71,38 @@ static inline double score_silence(const struct score_frame *f, const struct eli
     return -f->u->fall * left * waited / (waited + patience);
 }
 
-/* The next two work through n arms; what belongs to the i-th stands at i * step, step being the
- * contexts of the pass. */
+static inline bool score_any_waits(const struct score_frame *f, const struct eligible *arms,
+                                   uint32_t n)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < n && !any; i++)
+        any = score_waits(f, &arms[i]);
+    return any;
+}
 
-/* mean[] grows by what metric m adds, predicted as z[]. */
+/* mean (n) grows by what metric m adds, predicted as z (n). */
 void score_add_metric(const struct score_frame *f, const struct arm_view *const *view, uint32_t n,
-                      uint32_t m, const float *z, size_t step, double *mean);
+                      uint32_t m, const float *z, double *mean);
+/* The same by what pulls in flight take off; share (n): prior_share . x. */
+void score_add_silence(const struct score_frame *f, const struct eligible *arms, uint32_t n,
+                       const float *share, double *mean);
 /* ret_scores (n): the scores of arms with these means, which lack the charge. Neither mean nor
  * width falls when a spread grows, so that an upper bound of x' P x gives one of both: every step
  * is monotone, and so is rounding. */
 void score_finish(struct score_frame *f, const struct eligible *arms, uint32_t n,
-                  const double *mean, const double *spread, size_t step, struct score *ret_scores);
+                  const double *mean, const double *spread, struct score *ret_scores);
+/* What scoring `next` begins with is on its way while something else is multiplied: views are
+ * pieces of the heap, and each would be waited for. like: an arm of the same router, which are all
+ * laid out alike; mask: the metrics that will be asked for. */
+void score_fetch(const struct arm_view *like, uint16_t mask, const struct arm_view *next);
 
 /* A block of arms on its way. */
 struct score_block {
     const struct arm_view *view[SCORE_BLOCK];
     uint32_t n;
-    double mean[SCORE_BLOCK * SCORE_CONTEXTS]; /* (n, contexts): all but what is charged. */
+    double mean[SCORE_BLOCK]; /* (n): all but what is charged. */
 };
 
-/* The means of up to SCORE_BLOCK arms. frames, arms (contexts): arms[c] (n) are the same arms in
- * the same order for every context. */
+/* The means of up to SCORE_BLOCK of the `left` arms. */
 void score_block_fill(struct score_block *b, const struct score_pass *pass,
-                      const struct score_frame *frames, const struct eligible *const *arms,
-                      uint32_t left);
+                      const struct score_frame *f, const struct eligible *arms, uint32_t left);

@@ -1,9 +1,9 @@
 /* score_kernel_body.h - the text of every kernel. Included once by each score_kernel_NAME.c, which
- * defines LANES (floats in a vector: 16, 8 or 4), ROWS_NEAR, ROWS_FAR and VECTORS_AT_ONCE (each at
- * most 4; (how many sums its registers hold), NAME and KERNEL (the struct). Why vectors of the
- * language and not intrinsics: one text gives every kernel the same order of additions. The order:
- * float k of a row goes to partial sum k mod 32; the sums k and k + 16 are added, then k and k + 8,
- * 4, 2, 1. */
+ * defines LANES (floats in a vector: 16, 8 or 4), ROWS_NEAR, ROWS_FAR, ROWS_MANY and
+ * VECTORS_AT_ONCE (each at most 4, the last two together 8: how many sums its registers hold), NAME
+ * and KERNEL (the struct). Why vectors of the language and not intrinsics: one text gives every
+ * kernel the same order of additions. The order: float k of a row goes to partial sum k mod 32; the
+ * sums k and k + 16 are added, then k and k + 8, 4, 2, 1. */
 #include "server/route/score_kernel.h"
 
 #include <stdbool.h>
@@ -14,6 +14,8 @@ enum { HALVES = 2, VECTORS_A_HALF = 16 / LANES };
 typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef float vec4 __attribute__((vector_size(16), may_alias));
 
+/* Loops whose sums are registers once nothing is left of the loop. */
+#define ALL_OF _Pragma("GCC unroll 16")
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec load(const float *p)
@@ -61,11 +63,12 @@ INLINE void step(const float *const *row, int A, const float *v, size_t stride, 
                  int half, vec *sum)
 {
     for (int i = 0; i < VECTORS_A_HALF; i++)
-        for (int c = 0; c < C; c++) {
+        ALL_OF for (int c = 0; c < C; c++)
+        {
             vec x = load(v + (size_t)c * stride + k + i * LANES);
-            for (int a = 0; a < A; a++)
+            ALL_OF for (int a = 0; a < A; a++)
                 sum[(a * C + c) * SUMS + half * VECTORS_A_HALF + i] +=
-                    load(row[a] + k + i * LANES) * x;
+                load(row[a] + k + i * LANES) * x;
         }
 }
 
@@ -95,10 +98,9 @@ INLINE void stretch(const float *const *row, const float *const *next, int64_t s
 INLINE void block(const float *const *row, const float *const *next, uint32_t begin, int A,
                   const float *v, size_t stride, int C, uint32_t n, float *ret, size_t ret_stride)
 {
-    vec sum[SUMS * 4];
+    vec sum[SUMS * 8];
     uint32_t even = n / 32 * 32, turn = even > AHEAD ? even - AHEAD : 0;
-    for (int i = 0; i < A * C * SUMS; i++)
-        sum[i] = (vec){0};
+    ALL_OF for (int i = 0; i < A * C * SUMS; i++) sum[i] = (vec){0};
     if (next) {
         stretch(row, row, AHEAD, A, v, stride, C, 0, turn, sum);
         stretch(row, next, (int64_t)begin - turn, A, v, stride, C, turn, even, sum);
@@ -107,9 +109,8 @@ INLINE void block(const float *const *row, const float *const *next, uint32_t be
     }
     if (even < n)
         step(row, A, v, stride, C, even, 0, sum);
-    for (int a = 0; a < A; a++)
-        for (int c = 0; c < C; c++)
-            ret[(size_t)a * ret_stride + (size_t)c] = total(sum + (a * C + c) * SUMS);
+    ALL_OF for (int a = 0; a < A; a++) ALL_OF for (int c = 0; c < C; c++)
+        ret[(size_t)a * ret_stride + (size_t)c] = total(sum + (a * C + c) * SUMS);
 }
 
 static void multiply_near(const float *const *row, uint32_t rows, const float *v, uint32_t n,
@@ -138,20 +139,29 @@ static void multiply_far(const float *const *row, uint32_t rows, const float *v,
     multiply_near(row + i, rows - i, v, n, ret + i);
 }
 
+/* A rows against all vectors; `next`: A rows that come after these. */
+INLINE void block_many(const float *const *row, const float *const *next, int A, const float *v,
+                       size_t stride, uint32_t vectors, uint32_t n, float *ret)
+{
+    uint32_t c = 0;
+    for (; c + VECTORS_AT_ONCE <= vectors; c += VECTORS_AT_ONCE)
+        block(row, c ? NULL : next, 0, A, v + c * stride, stride, VECTORS_AT_ONCE, n, ret + c,
+              vectors);
+    for (; c < vectors; c++)
+        block(row, c ? NULL : next, 0, A, v + c * stride, stride, 1, n, ret + c, vectors);
+}
+
 /* Here arithmetic takes longer than memory, but for the first vectors. */
 static void multiply_many(const float *const *row, uint32_t rows, const float *v, size_t stride,
                           uint32_t vectors, uint32_t n, float *ret)
 {
-    for (uint32_t i = 0; i < rows; i++) {
-        const float *const *next = row + i + (i + 1 < rows);
-        float *to = ret + (size_t)i * vectors;
-        uint32_t c = 0;
-        for (; c + VECTORS_AT_ONCE <= vectors; c += VECTORS_AT_ONCE)
-            block(row + i, c ? NULL : next, 0, 1, v + c * stride, stride, VECTORS_AT_ONCE, n,
-                  to + c, vectors);
-        for (; c < vectors; c++)
-            block(row + i, c ? NULL : next, 0, 1, v + c * stride, stride, 1, n, to + c, vectors);
-    }
+    uint32_t i = 0;
+    for (; i + ROWS_MANY <= rows; i += ROWS_MANY)
+        block_many(row + i, i + 2 * ROWS_MANY <= rows ? row + i + ROWS_MANY : NULL, ROWS_MANY, v,
+                   stride, vectors, n, ret + (size_t)i * vectors);
+    for (; i < rows; i++)
+        block_many(row + i, i + 1 < rows ? row + i + 1 : NULL, 1, v, stride, vectors, n,
+                   ret + (size_t)i * vectors);
 }
 
 static void fill_square(struct score_square *s)

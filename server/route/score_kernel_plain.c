@@ -3,6 +3,7 @@
 #define LANES 4
 #define ROWS_NEAR 1
 #define ROWS_FAR 1
+#define ROWS_MANY 1
 #define VECTORS_AT_ONCE 1
 #define NAME "plain"
 #define KERNEL score_kernel_plain

@@ -15,14 +15,20 @@ enum err handle_route_request(struct handler *h, struct slice bytes,
                               ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     struct route_in in;
-    Shunt__V1__RouteResponse *response = NULL;
     if (!codec_plain_in(bytes, &h->arena, &in))
         TRY(read_message(h, bytes, &in, detail));
-    in.now_us = h->now_us;
-    TRY(engine_route(h->worker, &in, &h->route_out, detail));
+    return handle_route_read(h, &in, ret_response, detail);
+}
+
+enum err handle_route_read(struct handler *h, struct route_in *in, ProtobufCMessage **ret_response,
+                           struct err_detail *detail)
+{
+    Shunt__V1__RouteResponse *response = NULL;
+    in->now_us = h->now_us;
+    TRY(engine_route(h->worker, in, &h->route_out, detail));
     *ret_response = NULL;
     if (!codec_plain_is(&h->route_out)) {
-        TRY(codec_route_out(&h->route_out, in.explain, &h->arena, &response, detail));
+        TRY(codec_route_out(&h->route_out, in->explain, &h->arena, &response, detail));
         *ret_response = &response->base;
     }
     h->waits = h->route_out.waits;

@@ -13,6 +13,9 @@ typedef enum err handler_run(struct handler *h, const ProtobufCMessage *request,
  * plain (codec_plain.h). */
 enum err handle_route_request(struct handler *h, struct slice bytes,
                               ProtobufCMessage **ret_response, struct err_detail *detail);
+/* The same of a request that is read already. */
+enum err handle_route_read(struct handler *h, struct route_in *in, ProtobufCMessage **ret_response,
+                           struct err_detail *detail);
 enum err handle_report_reward(struct handler *h, const ProtobufCMessage *request,
                               struct report_call *call, struct err_detail *detail);
 

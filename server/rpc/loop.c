@@ -39,6 +39,9 @@ enum err rpc_loop_new(const struct rpc_loop_options *options, struct rpc_loop **
     return OK;
 }
 
+/* Vectors of eight requests. */
+enum { AHEAD_BYTES = 256 * 1024 };
+
 enum err handler_open(const struct rpc_loop_options *o, size_t arena_bytes,
                       struct handler **ret_handler)
 {
@@ -50,6 +53,7 @@ enum err handler_open(const struct rpc_loop_options *o, size_t arena_bytes,
     h->settings = o->settings;
     h->settings_n = o->settings_n;
     arena_init(&h->arena, arena_bytes);
+    arena_init(&h->ahead, AHEAD_BYTES);
     enum err e = engine_worker_new(h->engine, &h->worker);
     if (e != OK) {
         handler_close(h);
@@ -66,6 +70,7 @@ void handler_close(struct handler *h)
     if (h->worker)
         engine_worker_free(h->worker);
     arena_done(&h->arena);
+    arena_done(&h->ahead);
     buf_done(&h->packed);
     mem_free(h);
 }

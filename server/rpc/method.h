@@ -26,6 +26,7 @@ struct handler {
     size_t settings_n;
     const char *service;            /* Full name of the service of this server. */
     struct arena arena;             /* Of the call; reset after it. */
+    struct arena ahead;             /* Of requests of a batch that are read before their turn. */
     struct slice body;              /* The request's bytes. */
     const _Atomic bool *cancelled;  /* The caller went away; NULL when it cannot be known. */
     struct route_lists route_lists; /* Scratch, as all below. */

@@ -320,7 +320,7 @@ static enum err decide(struct route_stream *s, grpc_byte_buffer *message,
     if (e == OK && split(body, &tag, &request) != OK)
         e = err_say(detail, ERR_PARSE, "the bytes are not a shunt.v1.RouteStreamRequest");
     if (e == OK) {
-        routed_run(h, request, route_bytes_max(server), &r);
+        routed_run(h, request, route_bytes_max(server), NULL, &r);
         if (!r.waits || !park(s, h, &r, tag, began_ns)) {
             *ret_answer = pack(&r, tag);
             rpc_metrics_count(server->options.metrics, s->method, (int)r.err, began_ns);

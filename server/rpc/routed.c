@@ -28,22 +28,24 @@ void routed_refuse(struct routed *r, enum err e, const struct err_detail *detail
     r->result.message = r->message;
 }
 
-static enum err decide(struct handler *h, struct slice bytes, size_t max_bytes,
+static enum err decide(struct handler *h, struct slice bytes, size_t max_bytes, struct route_in *in,
                        ProtobufCMessage **ret_response, struct err_detail *detail)
 {
     if (bytes.len > max_bytes)
         return err_say(detail, ERR_TOO_LARGE, "the request has %zu bytes; at most %zu", bytes.len,
                        max_bytes);
-    return handle_route_request(h, bytes, ret_response, detail);
+    return in ? handle_route_read(h, in, ret_response, detail)
+              : handle_route_request(h, bytes, ret_response, detail);
 }
 
-void routed_run(struct handler *h, struct slice bytes, size_t max_bytes, struct routed *ret_routed)
+void routed_run(struct handler *h, struct slice bytes, size_t max_bytes, struct route_in *in,
+                struct routed *ret_routed)
 {
     struct err_detail detail;
     ProtobufCMessage *response = NULL;
     detail.text[0] = '\0';
     shunt__v1__route_result__init(&ret_routed->result);
-    enum err e = decide(h, bytes, max_bytes, &response, &detail);
+    enum err e = decide(h, bytes, max_bytes, in, &response, &detail);
     ret_routed->err = e;
     ret_routed->waits = h->waits && e == OK;
     h->waits = false;

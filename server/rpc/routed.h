@@ -17,8 +17,9 @@ struct routed {
 };
 
 /* Unpacks and decides; `bytes` are those of a RouteRequest. max_bytes: the longest that is taken.
- */
-void routed_run(struct handler *h, struct slice bytes, size_t max_bytes, struct routed *ret_routed);
+ * in: what they say, where somebody has read them; or NULL. */
+void routed_run(struct handler *h, struct slice bytes, size_t max_bytes, struct route_in *in,
+                struct routed *ret_routed);
 /* Makes it a refusal. */
 void routed_refuse(struct routed *r, enum err e, const struct err_detail *detail);
 /* The bytes of its RouteResult: at least so many does `to` have, and how many were written. */

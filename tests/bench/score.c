@@ -356,24 +356,20 @@ static void batch_point(struct options *o, uint32_t arms_n, uint32_t d)
 {
     static double alone[ROUNDS_MAX], together[ROUNDS_MAX];
     struct asking a;
-    struct score_context contexts[SCORE_CONTEXTS];
+    const float *x[SCORE_CONTEXTS];
+    struct score_sheet *sheet = NULL;
     asking_open(&a, arms_n, d, 20, NULL);
-    struct score_batch_work *work = aligned_alloc(64, sizeof *work);
-    pool_must(work ? OK : ERR_NOMEM, "batch");
+    pool_must(score_sheet_new(&sheet), "batch");
     for (int r = 0; r < o->rounds; r++) {
         for (uint32_t c = 0; c < SCORE_CONTEXTS; c++)
-            contexts[c] = (struct score_context){
-                .u = &a.u,
-                .x = pool_context(&a.pool, a.next + c),
-                .arms = a.arms,
-                .answer_share = 1,
-                .scores = a.scores + (size_t)c * arms_n,
-            };
+            x[c] = pool_context(&a.pool, a.next + c);
         double began = machine_cpu_us();
         for (int k = 0; k < SCORE_CONTEXTS; k++)
             ask(&a);
         double then = machine_cpu_us();
-        score_arms_batch(a.router, contexts, SCORE_CONTEXTS, arms_n, work);
+        pool_must(score_sheet_fill(sheet, a.router, &a.u, x, SCORE_CONTEXTS), "batch");
+        for (uint32_t c = 0; c < SCORE_CONTEXTS; c++)
+            score_sheet_read(sheet, c, &a.u, a.arms, arms_n, 1, a.scores + (size_t)c * arms_n);
         together[r] = (machine_cpu_us() - then) / SCORE_CONTEXTS;
         alone[r] = (then - began) / SCORE_CONTEXTS;
     }
@@ -387,7 +383,7 @@ static void batch_point(struct options *o, uint32_t arms_n, uint32_t d)
     else
         (void)printf("%6u x %-4u a context alone %8.2f us, one of %d that share a pass %8.2f us\n",
                      arms_n, d, one, SCORE_CONTEXTS, many);
-    free(work);
+    score_sheet_free(sheet);
     asking_close(&a);
 }
 

@@ -1,4 +1,5 @@
-#include "server/route/score.h"
+#include "server/route/score_pass.h"
+#include "server/route/score_sheet.h"
 #include "state/base/rng.h"
 #include "state/math/packed.h"
 #include "tests/unit/cmocka_all.h"
@@ -471,12 +472,12 @@ static void an_arm_that_nobody_pulls_widens_outcome_by_outcome(void **state)
     close_scene(&c);
 }
 
-/* Of few numbers or many, with weights of either group, in blocks that are full and one that is
- * not. */
+/* In blocks that are full and one that is not; arms left out, in another order, with pulls in
+ * flight and charges that differ from context to context. */
 static void contexts_that_share_a_pass_score_as_each_would_alone(void **state)
 {
     (void)state;
-    enum { ARMS = 2 * SCORE_BLOCK + 5, CONTEXTS = 2 * SCORE_CONTEXTS + 3 };
+    enum { ARMS = 2 * SCORE_BLOCK + 5, ASKED = ARMS - 3 };
     struct scene c;
     open_scene(&c, NULL);
     for (uint32_t k = 0; k < ARMS; k++) {
@@ -485,34 +486,47 @@ static void contexts_that_share_a_pass_score_as_each_would_alone(void **state)
         teach(&c, given_arm(&c.g, name), (int)(k % 5), .3 + .004 * k, .2);
     }
     look(&c);
-    struct score_batch_work *work = aligned_alloc(64, sizeof *work);
-    assert_non_null(work);
-    static struct score together[CONTEXTS][ARMS], alone[ARMS];
-    static struct eligible arms[CONTEXTS][ARMS];
-    struct score_context contexts[CONTEXTS];
-    struct utility u[2];
-    float x[CONTEXTS][GIVEN_D] = {{0}};
+    struct score_sheet *sheet = NULL;
+    assert_int_equal(score_sheet_new(&sheet), OK);
+    static struct score together[ARMS], alone[ARMS];
+    static struct eligible arms[ARMS];
+    float values[SCORE_CONTEXTS][GIVEN_D], *x[SCORE_CONTEXTS];
+    const float *in[SCORE_CONTEXTS];
+    struct utility u[2], part;
     utility_init(&u[0], c.r, (double[MAX_METRICS]){1, 0, .5});
     utility_init(&u[1], c.r, (double[MAX_METRICS]){0, 0, 2, 1});
+    utility_init(&part, c.r, (double[MAX_METRICS]){1});
     assert_true(u[0].group != u[1].group);
-    for (uint32_t i = 0; i < CONTEXTS; i++) {
-        x[i][0] = 1;
-        for (uint32_t k = 1; k < (i % 4 == 2 ? 2 : GIVEN_D); k++)
-            x[i][k] = (float)(given_z(i, k) - .5);
-        for (uint32_t k = 0; k < ARMS; k++)
-            arms[i][k] = (struct eligible){
-                .index = ARMS - 1 - k, .pending = (i + k) % 3, .charge = k % 7 == i % 7 ? .1F : 0};
-        contexts[i] = (struct score_context){&u[i % 3 == 1], x[i], arms[i], .6, together[i]};
+    for (uint32_t i = 0; i < SCORE_CONTEXTS; i++) {
+        for (uint32_t k = 0; k < GIVEN_D; k++)
+            values[i][k] = k ? (float)(given_z(i, k) - .5) : 1;
+        in[i] = x[i] = values[i];
     }
-    for (uint32_t n = CONTEXTS; n > 0; n -= n > SCORE_CONTEXTS ? SCORE_CONTEXTS : 1) {
-        memset(together, 0xff, sizeof together);
-        score_arms_batch(c.r, contexts, n, ARMS, work);
+    for (uint32_t n = 1; n <= SCORE_CONTEXTS; n++) {
+        const struct utility *of = &u[n % 2];
+        assert_int_equal(score_sheet_fill(sheet, c.r, of, in, n), OK);
         for (uint32_t i = 0; i < n; i++) {
-            score_arms(c.r, contexts[i].u, x[i], arms[i], ARMS, .6, alone);
-            assert_memory_equal(together[i], alone, sizeof alone);
+            for (uint32_t k = 0; k < ASKED; k++)
+                arms[k] = (struct eligible){.index = ARMS - 1 - k,
+                                            .pending = i == 0 ? 0 : (i + k) % 3,
+                                            .charge = k % 7 == i % 7 ? .1F : 0};
+            assert_true(score_sheet_has(sheet, i, c.r, of, x[i]));
+            score_sheet_read(sheet, i, of, arms, ASKED, .6, together);
+            score_arms(c.r, of, x[i], arms, ASKED, .6, alone);
+            assert_memory_equal(together, alone, ASKED * sizeof *alone);
+            if (of == &u[0]) { /* Fewer metrics than were read. */
+                score_sheet_read(sheet, i, &part, arms, ASKED, .6, together);
+                score_arms(c.r, &part, x[i], arms, ASKED, .6, alone);
+                assert_memory_equal(together, alone, ASKED * sizeof *alone);
+            }
         }
+        assert_false(score_sheet_has(sheet, n, c.r, of, x[0]));
+        assert_false(score_sheet_has(sheet, 0, c.r, &u[(n + 1) % 2], x[0]));
+        x[0][GIVEN_D - 1] += 1;
+        assert_false(score_sheet_has(sheet, 0, c.r, of, x[0]));
+        x[0][GIVEN_D - 1] -= 1;
     }
-    free(work);
+    score_sheet_free(sheet);
     close_scene(&c);
 }
 
