@@ -13,6 +13,7 @@ static void sglang_doubt(struct driver *d)
 {
     for (size_t i = 0; i < d->n; i++) {
         d->items[i].offered = false;
+        d->items[i].found = false;
         d->items[i].pinned = false;
         d->items[i].resident = false;
         d->items[i].claimed = false;
@@ -67,6 +68,7 @@ static enum err sglang_load(struct driver *d, struct engine_item *it, bool pinne
         return err_say(detail, ERR_ENGINE_ANSWER,
                        "/load_lora_adapter: succeeded, and does not list the adapter");
     it->offered = true;
+    it->found = false;
     it->pinned = pinned;
     return OK;
 }
@@ -108,6 +110,7 @@ static void take_list(struct driver *d)
         struct engine_item *it = &d->items[i];
         lost += it->offered && it->denied && !it->claimed;
         kept += !it->denied;
+        it->found = !it->denied && (it->found || !it->offered);
         it->offered = !it->denied;
         it->pinned = it->pinned && it->offered;
     }
@@ -152,7 +155,7 @@ static enum err sglang_retire(struct driver *d, struct engine_item *it, struct e
         d->unfit = true;
         return err_say(detail, ERR_ENGINE_ANSWER, "/unload_lora_adapter: not its answer");
     }
-    it->offered = it->pinned = it->resident = false;
+    it->offered = it->found = it->pinned = it->resident = false;
     return OK;
 }
 
@@ -162,6 +165,31 @@ static uint32_t pins(const struct driver *d)
     for (size_t i = 0; i < d->n; i++)
         n += d->items[i].pinned;
     return n;
+}
+
+/* Found there, so it may have been pinned by a process before this one; and nobody wants it so. */
+static bool squats(const struct engine_item *it)
+{
+    return it->found && !it->pinned && !it->wanted && !it->gone && it->traffic.in_flight == 0;
+}
+
+/* Loads them unpinned, so that their slots are free; ret_any: there were some. */
+static enum err evict_squatters(struct driver *d, bool *ret_any, struct err_detail *detail)
+{
+    *ret_any = false;
+    for (size_t i = 0; i < d->n; i++) {
+        if (!squats(&d->items[i]))
+            continue;
+        TRY(sglang_retire(d, &d->items[i], detail));
+        TRY(sglang_load(d, &d->items[i], false, detail));
+        *ret_any = true;
+    }
+    return OK;
+}
+
+static bool slotless(const struct driver *d, enum err e, const struct err_detail *detail)
+{
+    return e == ERR_ENGINE_REFUSED && d->unfit && strstr(detail->text, "pin all slots");
 }
 
 static enum err sglang_ensure(struct driver *d, struct engine_item *it, struct err_detail *detail)
@@ -177,13 +205,20 @@ static enum err sglang_ensure(struct driver *d, struct engine_item *it, struct e
         TRY(sglang_retire(d, it, detail));
         e = sglang_load(d, it, true, detail);
     }
+    bool any = false;
+    if (slotless(d, e, detail))
+        TRY(evict_squatters(d, &any, detail));
+    if (any) {
+        begun_ns = clock_mono_ns();
+        e = sglang_load(d, it, true, detail);
+    }
     d->took_ms = (double)(clock_mono_ns() - begun_ns) / 1e6;
     if (e == OK) {
         it->load_ms = d->took_ms;
         sglang_settle(d);
         return learn_listing(d, detail);
     }
-    if (e == ERR_ENGINE_REFUSED && d->unfit && strstr(detail->text, "pin all slots")) {
+    if (slotless(d, e, detail)) {
         /* It has fewer slots than we were told. Served as a miss it still can be. */
         struct err_detail other;
         d->room = pins(d);

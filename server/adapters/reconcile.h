@@ -32,8 +32,9 @@ struct engine_item {
     int32_t slot;       /* ENGINE_LLAMACPP: which one last ran it; -1: none. */
     int32_t number;     /* ENGINE_LLAMACPP: its id; -1: the process was not started with it. */
     struct lru_use use; /* ENGINE_VLLM. */
-    bool found;         /* ENGINE_VLLM: offered by somebody else, it may have been resident. */
-    bool reported;      /* ENGINE_VLLM: its metric says that it is in a slot. */
+    bool found; /* ENGINE_VLLM, ENGINE_SGLANG: offered by somebody else, it may have been resident,
+                   or pinned. */
+    bool reported;  /* ENGINE_VLLM: its metric says that it is in a slot. */
     double load_ms; /* Of the latest load that was one, also by a process before this; 0: none. */
     /* What reconcile knows. */
     uint32_t failures;   /* In a row, until the engine's list confirms it. */

@@ -12,6 +12,9 @@
 #include <string.h>
 #include <time.h>
 
+/* However long a tick is: what comes back is seen by then. */
+static const int64_t look_most_us = 1000000;
+
 /* A replica, its thread, and what it last said. */
 struct post {
     struct reconciler *r;
@@ -31,6 +34,7 @@ struct reconciler {
     uint32_t n, slots;
     uint64_t bytes;
     int64_t tick_us, backoff_min_us, probe_max_us;
+    int64_t look_max_us; /* Between two looks at a replica that does not answer. */
     struct post posts[ENGINE_REPLICAS_MAX];
     pthread_mutex_t plan; /* One assignment at a time. Taken before `lock`. */
     pthread_mutex_t lock; /* Guards library, posts' words, wakes. Held for memory only. */
@@ -226,6 +230,9 @@ enum err reconciler_open(const struct reconciler_config *config, struct reconcil
     r->tick_us = or_default(config->tick_ms, 1000);
     r->backoff_min_us = or_default(config->backoff_min_ms, 500);
     r->probe_max_us = or_default(config->probe_max_ms, 5000);
+    r->look_max_us = r->tick_us < look_most_us ? r->tick_us : look_most_us;
+    if (r->look_max_us > r->probe_max_us)
+        r->look_max_us = r->probe_max_us;
     atomic_init(&r->stopping, false);
     atomic_init(&r->version, 0);
     pthread_condattr_t attr;
@@ -289,6 +296,20 @@ static void rest(struct reconciler *r, int64_t pause_us, bool is_down, uint64_t 
     pthread_mutex_unlock(&r->lock);
 }
 
+/* Asking costs next to nothing where nobody answers. A list of nonsense may be megabytes, and a
+ * load that fails may have disturbed the engine for a minute: those are not repeated so often. */
+static int64_t pause_of(const struct reconciler *r, struct replica *replica, enum err e)
+{
+    double jitter = replica_jitter(replica);
+    bool dear = e == ERR_ENGINE_ANSWER || replica_stuck(replica);
+    int64_t max_us = dear ? r->probe_max_us : r->look_max_us;
+    int64_t min_us = r->backoff_min_us < max_us ? r->backoff_min_us : max_us;
+    if (e != OK)
+        return reconcile_backoff_us(replica_failures(replica), min_us, max_us, jitter);
+    /* Ticks are spread by a tenth, so that replicas do not march in step. */
+    return r->tick_us - (int64_t)((double)r->tick_us / 10 * jitter);
+}
+
 static void *run(void *arg)
 {
     struct post *p = arg;
@@ -297,15 +318,8 @@ static void *run(void *arg)
     while (!atomic_load(&r->stopping)) {
         bool more;
         enum err e = replica_tick(p->replica, &more);
-        double jitter = replica_jitter(p->replica);
-        /* Ticks are spread by a tenth, so that replicas do not march in step. */
-        int64_t pause = r->tick_us - (int64_t)((double)r->tick_us / 10 * jitter);
-        if (e != OK)
-            pause = reconcile_backoff_us(replica_failures(p->replica), r->backoff_min_us,
-                                         r->probe_max_us, jitter);
-        else if (more)
-            continue;
-        rest(r, pause, e != OK, &seen);
+        if (e != OK || !more)
+            rest(r, pause_of(r, p->replica, e), e != OK, &seen);
     }
     return NULL;
 }

@@ -53,8 +53,11 @@ struct reconciler_config {
     uint32_t call_timeout_ms;                /* Of a question; default 2000. */
     uint32_t load_timeout_ms;                /* Of a load or touch; default 60000. */
     uint32_t backoff_min_ms, backoff_max_ms; /* Default 500, 30000. Of an adapter that fails. */
-    uint32_t probe_max_ms; /* Longest pause between questions to a replica that is down; default
-                              5000: recovery must not wait for a long back-off. */
+    uint32_t probe_max_ms; /* Longest pause before a replica is tried again that answers nonsense,
+                              or whose loads fail behind a list that answers; default 5000. One that
+                              does not answer at all costs a call: it is asked again after a tick or
+                              a second, whichever is shorter, less up to half at random, so that
+                              what comes back is seen at once. */
     uint32_t drain_ms;     /* Release no later than this, whatever is in flight; default 30000. */
     uint64_t seed;         /* Of the jitter. */
     struct reconciler_calls calls;

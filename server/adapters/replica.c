@@ -22,6 +22,7 @@ struct replica {
     struct engine_replica_view view;
     bool well;               /* Since its latest failure a whole pass went well. */
     bool away;               /* Its share has gone to the others. */
+    int64_t failing_us;      /* Since when it fails. */
     bool stuck;              /* Its latest failure, if any, came after its list had answered. */
     struct engine_row *rows; /* As published last: to see what changed. */
     size_t rows_n;
@@ -36,6 +37,11 @@ static int64_t now_us(void)
 double replica_jitter(struct replica *r)
 {
     return rng_uniform(r->seed, r->drawn++);
+}
+
+bool replica_stuck(const struct replica *r)
+{
+    return r->stuck;
 }
 
 uint32_t replica_failures(const struct replica *r)
@@ -307,10 +313,14 @@ static enum err down(struct replica *r, enum err e, const struct err_detail *det
     if (r->driver->gone || r->driver->ops->kind == ENGINE_VLLM)
         driver_doubt(r->driver);
     if (v->failures == 1)
+        r->failing_us = now_us();
+    if (v->failures == 1)
         log_event(r->log, LOG_WARN, "engine_down", LOG_STR("replica", v->name),
                   LOG_STR("code", err_code(e)), LOG_STR("error", v->error), LOG_END);
     publish(r);
-    if (v->failures >= REPLICA_DOWN && !r->away) {
+    /* However often it is looked at, others do not load its share for the length of a hiccup. */
+    bool for_long = now_us() - r->failing_us >= 2 * r->rules.backoff_min_us;
+    if (v->failures >= REPLICA_DOWN && for_long && !r->away) {
         r->away = true;
         r->hooks->moved(r->hooks->ctx, r->index, true);
     }

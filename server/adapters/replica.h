@@ -49,4 +49,6 @@ void replica_abort(struct replica *r);
 MUST_USE enum err replica_tick(struct replica *r, bool *ret_more);
 /* Failures in a row, for the pause until the next pass. */
 uint32_t replica_failures(const struct replica *r);
+/* Its list answers, and what came after it failed. */
+bool replica_stuck(const struct replica *r);
 double replica_jitter(struct replica *r); /* [0, 1). */

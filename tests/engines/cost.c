@@ -2,7 +2,9 @@
  * misbehaves: engine_cost [vllm|sglang|llamacpp [SECONDS]].
  * Prints, for each mode of the stub: processor time a second of the drivers' threads, with default
  * settings and four replicas; the 99th percentile and the largest time of a call to
- * reconciler_rows and reconciler_replica, 1000 a second beside it; how long the close took. */
+ * reconciler_rows and reconciler_replica, 1000 a second beside it; how long the close took. Then,
+ * by the clock and for two ticks, how long after a dead engine listens again its adapters are
+ * there: the stub's loads take no time, so that is the seeing. */
 #include "server/ops/clock.h"
 #include "tests/engines/fleet.h"
 #include "tests/unit/cmocka_all.h"
@@ -13,7 +15,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { REPLICAS = 4, PER_SECOND = 1000, SECONDS_MAX = 60 };
+enum { REPLICAS = 4, PER_SECOND = 1000, SECONDS_MAX = 60, RETURNS = 7, DEAD_S = 4 };
 
 static const struct {
     const char *name, *tell; /* tell NULL: the process is killed. */
@@ -92,6 +94,44 @@ static void play(struct fleet *f, size_t mode, int seconds)
     stub_restart(&f->stubs[0]);
 }
 
+static bool converged(struct fleet *f)
+{
+    struct engine_replica_view v = fleet_view(f, 0);
+    return v.up && v.converged;
+}
+
+static double return_ms(struct fleet *f)
+{
+    const struct timespec dead = {DEAD_S, 0}, pause = {0, 1000000L};
+    stub_kill(&f->stubs[0]);
+    (void)nanosleep(&dead, NULL);
+    stub_restart(&f->stubs[0]); /* Returns when it has answered: the time is a little too good. */
+    int64_t begun = clock_mono_ns();
+    while (!converged(f))
+        (void)nanosleep(&pause, NULL);
+    return (double)(clock_mono_ns() - begun) / 1e6;
+}
+
+static void play_returns(struct fleet *f, uint32_t tick_ms)
+{
+    double ms[RETURNS];
+    const struct engine_replica replica = {"r0", f->stubs[0].url, NULL};
+    const struct reconciler_config config = {
+        .kind = f->kind, .replicas_n = 1, .replicas = &replica, .slots = 2, .tick_ms = tick_ms};
+    assert_int_equal(reconciler_open(&config, &f->r, NULL), OK);
+    fleet_desire(f, "01");
+    assert_int_equal(reconciler_start(f->r), OK);
+    assert_true(fleet_until(f, converged));
+    for (int i = 0; i < RETURNS; i++)
+        ms[i] = return_ms(f);
+    reconciler_close(f->r);
+    f->r = NULL;
+    qsort(ms, RETURNS, sizeof *ms, rising);
+    printf("tick %4u ms: dead for %d s, and back after %.0f ms (median of %d; %.0f to %.0f)\n",
+           tick_ms, DEAD_S, ms[RETURNS / 2], RETURNS, ms[0], ms[RETURNS - 1]);
+    (void)fflush(stdout);
+}
+
 int main(int argc, char **argv)
 {
     struct fleet f;
@@ -107,6 +147,8 @@ int main(int argc, char **argv)
     fleet_stub(&f, kind, 3, NULL);
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         play(&f, i, seconds);
+    play_returns(&f, 1000); /* The default. */
+    play_returns(&f, 100);
     fleet_done(&f);
     return 0;
 }

@@ -314,6 +314,24 @@ static void says_so_when_the_engine_has_fewer_slots_and_does_not_thrash(void **s
 }
 
 /* Without a word on slots: as many as bytes allow, and as the engine has. */
+/* Whoever was there before us pinned other adapters than we want: their slots come free. */
+static void pins_of_a_process_before_this_one_are_taken_over(void **state)
+{
+    struct fleet *f = *state;
+    assert_int_equal(reconciler_tick(f->r, 0), OK);
+    fleet_holds(f, "01");
+    reconciler_close(f->r);
+    fleet_open(f, 2);
+    fleet_desire(f, "12");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    fleet_holds(f, "12");
+    assert_int_equal(fleet_view(f, 0).errors, 0);
+    assert_int_equal(fleet_view(f, 0).slots, 2);
+    fleet_desire(f, "34");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    fleet_holds(f, "34");
+}
+
 static void bytes_alone_bound_what_is_resident(void **state)
 {
     enum engine_kind kind = *(enum engine_kind *)*state;
@@ -613,6 +631,7 @@ int main(void)
         EACH(a_slow_engine_is_only_slow),
         EACH(loads_again_what_a_crashed_engine_has_forgotten),
         EACH(notices_a_restart_between_two_ticks),
+        EACH(pins_of_a_process_before_this_one_are_taken_over),
         EACH(heals_from_a_crash_half_way_through_a_load),
         EACH(one_refused_load_delays_no_other),
         EACH(an_engine_that_refuses_every_load_is_not_down),
