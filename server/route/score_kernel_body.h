@@ -16,6 +16,12 @@ typedef float vec4 __attribute__((vector_size(16), may_alias));
 
 /* Loops whose sums are registers once nothing is left of the loop. */
 #define ALL_OF _Pragma("GCC unroll 16")
+/* In a register: gcc would read it from memory again for every row. */
+#ifdef __x86_64__
+#define KEEP(x) __asm__("" : "+v"(x))
+#else
+#define KEEP(x) (void)(x)
+#endif
 #define INLINE static inline __attribute__((always_inline))
 
 INLINE vec load(const float *p)
@@ -66,6 +72,8 @@ INLINE void step(const float *const *row, int A, const float *v, size_t stride, 
         ALL_OF for (int c = 0; c < C; c++)
         {
             vec x = load(v + (size_t)c * stride + k + i * LANES);
+            if (A > 1)
+                KEEP(x);
             ALL_OF for (int a = 0; a < A; a++)
                 sum[(a * C + c) * SUMS + half * VECTORS_A_HALF + i] +=
                 load(row[a] + k + i * LANES) * x;

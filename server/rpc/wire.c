@@ -6,6 +6,11 @@ static bool take_varint(struct slice *in, uint64_t *ret_value)
 {
     const uint8_t *p = in->data;
     uint64_t value = 0;
+    if (in->len && !(p[0] & 0x80)) { /* Most are. */
+        *in = (struct slice){p + 1, in->len - 1};
+        *ret_value = p[0];
+        return true;
+    }
     for (size_t i = 0; i < in->len && i < 10; i++) {
         value |= (uint64_t)(p[i] & 0x7f) << (7 * i);
         if (!(p[i] & 0x80)) {
@@ -58,14 +63,6 @@ bool wire_next(struct slice *in, struct wire_field *ret_field)
         return false;
     *in = rest;
     return true;
-}
-
-uint8_t *wire_put_varint(uint8_t *to, uint64_t value)
-{
-    for (; value >= 0x80; value >>= 7)
-        *to++ = (uint8_t)(value | 0x80);
-    *to++ = (uint8_t)value;
-    return to;
 }
 
 uint8_t *wire_put_length(uint8_t *begin, uint8_t *end)

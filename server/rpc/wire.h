@@ -21,6 +21,12 @@ bool wire_next(struct slice *in, struct wire_field *ret_field);
 
 enum { WIRE_VARINT_MAX = 10 };
 /* Both write to `to` and return where they ended. */
-uint8_t *wire_put_varint(uint8_t *to, uint64_t value);
+static inline uint8_t *wire_put_varint(uint8_t *to, uint64_t value)
+{
+    for (; value >= 0x80; value >>= 7)
+        *to++ = (uint8_t)(value | 0x80);
+    *to++ = (uint8_t)value;
+    return to;
+}
 /* Puts the length of begin..end before it: what is there moves up by at most WIRE_VARINT_MAX. */
 uint8_t *wire_put_length(uint8_t *begin, uint8_t *end);
