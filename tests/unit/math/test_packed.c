@@ -38,6 +38,28 @@ static void multiply_agrees_with_the_definition(void **unused)
     }
 }
 
+/* Fold's results must be the same for ever: the sums of four chains, then of the rest. */
+static void products_have_the_bits_of_plain_loops(void **unused)
+{
+    (void)unused;
+    double a[D + 1], b[D + 1];
+    fill(a, D + 1, 1);
+    fill(b, D + 1, 2);
+    for (uint32_t d = 0; d <= D; d++)
+        for (uint32_t off = 0; off < 2; off++) { /* Rows of a triangle stand anywhere. */
+            const double *x = a + off, *y = b + (1 - off);
+            double s[4] = {0, 0, 0, 0}, sum[D + 1], plain[D + 1];
+            for (uint32_t i = 0; i < d; i++)
+                s[i < d / 4 * 4 ? i % 4 : 0] += x[i] * y[i];
+            assert_true(vec_dot(x, y, d) == (s[0] + s[1]) + (s[2] + s[3]));
+            memcpy(sum, y, d * sizeof *y);
+            vec_add_scaled(sum, .3, x, d);
+            for (uint32_t i = 0; i < d; i++)
+                plain[i] = y[i] + .3 * x[i];
+            assert_memory_equal(sum, plain, d * sizeof *sum);
+        }
+}
+
 static void inverse_times_matrix_is_identity(void **unused)
 {
     (void)unused;
@@ -89,6 +111,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multiply_agrees_with_the_definition),
+        cmocka_unit_test(products_have_the_bits_of_plain_loops),
         cmocka_unit_test(inverse_times_matrix_is_identity),
         cmocka_unit_test(openblas_agrees_that_an_inverse_is_one_and_finds_one_that_is_not),
         cmocka_unit_test(a_matrix_that_is_not_positive_definite_is_refused),
