@@ -25,12 +25,12 @@ static void *carve(struct carve *c, size_t size)
     return at;
 }
 
-/* Turns to laying out: zeroed memory for what was measured. *ret_storage is what to free.
- * ERR_NOMEM.
- */
-static MUST_USE enum err carve_open(struct carve *c, void **ret_storage)
+/* Turns to laying out: memory for what was measured, zeroed or yet to be written whole.
+ * *ret_storage is what to free. ERR_NOMEM. */
+static MUST_USE enum err carve_open(struct carve *c, bool zeroed, void **ret_storage)
 {
-    uint8_t *storage = mem_calloc(1, c->used + VIEW_ALIGN - 1);
+    size_t size = c->used + VIEW_ALIGN - 1;
+    uint8_t *storage = zeroed ? mem_calloc(1, size) : mem_alloc(size);
     if (!storage)
         return ERR_NOMEM;
     *ret_storage = storage;
@@ -89,19 +89,41 @@ static void lean(const double *P, uint32_t d, const struct hybrid_prior *prior, 
         theta[i] += gain * P[packed_n(i)];
 }
 
-/* theta_m of every metric: prediction z = theta_m . x, the prior mean on the bias included.
+/* theta_m of one metric: prediction z = theta_m . x, the prior mean on the bias included.
  * slopes: (metrics_n, d), L m_m of the pooled slopes. work: 2 d. */
-static void fill_theta(const struct router *r, const struct arm *a, const double *slopes,
-                       const struct hybrid_prior *priors, double *work, struct arm_view *v)
+static void fill_theta(const struct router *r, const struct arm *a, uint32_t m,
+                       const double *slopes, const struct hybrid_prior *priors, double *work,
+                       struct arm_view *v)
 {
     uint32_t d = r->d;
     double *target = work, *theta = work + d;
+    stats_theta(a, r->pooled, &r->config, m, slopes + (size_t)m * d, target, theta);
+    if (priors && priors[m].weight > 0.0F)
+        lean(a->groups[METRIC_RATED].P, d, &priors[m], theta);
+    for (uint32_t i = 0; i < d; i++)
+        v->theta[(size_t)m * v->stride + i] = (float)theta[i];
+}
+
+static bool all_zero(const double *b, uint32_t d)
+{
+    for (uint32_t i = 0; i < d; i++)
+        if (b[i] != 0)
+            return false;
+    return true;
+}
+
+/* The thetas of an arm that nothing happened to, where they lean on what the arms share: rated ones
+ * on slopes and level, that of a served metric which it has never shown on the mean of all. */
+static void refresh_theta(const struct router *r, const struct arm *a, const double *slopes,
+                          double *work, struct arm_view *v)
+{
     for (uint32_t m = 0; m < r->config.metrics_n; m++) {
-        stats_theta(a, r->pooled, &r->config, m, slopes + (size_t)m * d, target, theta);
-        if (priors && priors[m].weight > 0.0F)
-            lean(a->groups[METRIC_RATED].P, d, &priors[m], theta);
-        for (uint32_t i = 0; i < d; i++)
-            v->theta[(size_t)m * v->stride + i] = (float)theta[i];
+        const struct metric_stats *s = &a->metrics[m];
+        bool rated = r->config.metrics[m].group == METRIC_RATED;
+        if (!rated && !s->has_prior && all_zero(s->b, r->d)) /* P b = 0. */
+            v->theta[(size_t)m * v->stride] = (float)stats_prior(a, r->pooled, &r->config, m);
+        else if (rated || !s->has_prior)
+            fill_theta(r, a, m, slopes, NULL, work, v);
     }
 }
 
@@ -198,7 +220,7 @@ static struct arm_view *build_arm(const struct router *r, const struct arm *a, c
     struct carve c = {NULL, 0};
     void *storage;
     (void)lay_out_arm(&c, d, r->config.metrics_n, &config);
-    if (carve_open(&c, &storage) != OK)
+    if (carve_open(&c, true, &storage) != OK)
         return NULL;
     struct arm_view *v = lay_out_arm(&c, d, r->config.metrics_n, &config);
     v->storage = storage;
@@ -206,10 +228,35 @@ static struct arm_view *build_arm(const struct router *r, const struct arm *a, c
     v->config = config;
     atomic_init(&v->refs, 1);
     fill_arm_counts(r, a, v);
-    fill_theta(r, a, slopes, priors, work, v);
+    for (uint32_t m = 0; m < r->config.metrics_n; m++)
+        fill_theta(r, a, m, slopes, priors, work, v);
     fill_inverses(r, a, priors, v);
     for (int g = 0; g < METRIC_GROUPS; g++)
         v->spread_cap[g] = r->arms_n > REBUILD_ALL_UP_TO ? spread_cap(v->P[g], d) : HUGE_VALF;
+    return v;
+}
+
+/* The view of an arm that nothing happened to: what it shares with the others is anew, the rest is
+ * copied. NULL: no memory. */
+static struct arm_view *refresh_arm(const struct router *r, const struct arm *a,
+                                    const struct arm_view *old, const double *slopes, double *work)
+{
+    struct arm_config *config;
+    struct carve c = {NULL, 0};
+    void *storage;
+    (void)lay_out_arm(&c, r->d, r->config.metrics_n, &config);
+    const size_t size = c.used;
+    if (carve_open(&c, false, &storage) != OK)
+        return NULL;
+    /* The view stands first, and in it the count, which others count down meanwhile. */
+    const size_t counted = sizeof old->refs;
+    memcpy(c.base + counted, (const uint8_t *)old + counted, size - counted);
+    struct arm_view *v = lay_out_arm(&c, r->d, r->config.metrics_n, &config);
+    v->storage = storage;
+    v->config = config;
+    v->pooled_n = r->pooled->matrix.n;
+    atomic_init(&v->refs, 1);
+    refresh_theta(r, a, slopes, work, v);
     return v;
 }
 
@@ -275,10 +322,9 @@ static bool same_arms(const struct router_view *v, const struct router_view *las
 }
 
 /* An arm's theta leans on the pooled slopes and level (and on other arms, if hybrid), which every
- * outcome of the router moves. Small pools
- * are simply rebuilt: 16 arms of 39 features cost 10 us a batch. In large ones an untouched arm's
- * view is shared until it is 64 to 127 of the router's outcomes old: by uid, so that arms created
- * together are not all refreshed by the same batch. */
+ * outcome of the router moves. In small pools every batch brings them up to date. In large ones an
+ * untouched arm's view is shared until it is 64 to 127 of the router's outcomes old: by uid, so
+ * that arms created together are not all refreshed by the same batch. */
 enum { REFRESH_EVERY = 64 };
 
 static bool can_share(const struct router *r, const struct arm *a, const struct arm_view *old)
@@ -318,7 +364,10 @@ static enum err fill_arms(const struct router *r, const struct router_view *last
             v->arms[i] = old;
         } else {
             const struct hybrid_prior *priors = v->hybrid ? v->hybrid + (size_t)i * n : NULL;
-            v->arms[i] = build_arm(r, a, slopes, priors, slopes + (size_t)n * d);
+            double *work = slopes + (size_t)n * d;
+            /* Hybrid priors stand in P as well. */
+            v->arms[i] = old && !a->touched && !priors ? refresh_arm(r, a, old, slopes, work)
+                                                       : build_arm(r, a, slopes, priors, work);
         }
         if (!v->arms[i])
             e = ERR_NOMEM;
@@ -397,7 +446,7 @@ static enum err build_router(const struct router *r, const struct router_view *l
     struct carve c = {NULL, 0};
     void *storage;
     (void)lay_out_router(&c, r, &config);
-    TRY(carve_open(&c, &storage));
+    TRY(carve_open(&c, true, &storage));
     struct router_view *v = lay_out_router(&c, r, &config);
     v->storage = storage;
     *config = r->config;

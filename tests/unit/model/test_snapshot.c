@@ -176,6 +176,63 @@ static void means_of_late_follow_what_an_arm_does_now(void **state)
     given_close(&g);
 }
 
+/* Of a view, all that is not where it stands and who holds it. */
+static void assert_same_view(const struct arm_view *a, const struct arm_view *b)
+{
+    struct arm_view *pair[2] = {calloc(1, sizeof *a), calloc(1, sizeof *a)};
+    const struct arm_view *from[2] = {a, b};
+    const size_t counted = sizeof a->refs;
+    for (int i = 0; i < 2; i++) {
+        assert_non_null(pair[i]);
+        memcpy((char *)pair[i] + counted, (const char *)from[i] + counted, sizeof *a - counted);
+        pair[i]->theta = pair[i]->prior_share = NULL;
+        memset(pair[i]->P, 0, sizeof pair[i]->P);
+        pair[i]->config = NULL;
+        pair[i]->storage = NULL;
+    }
+    assert_memory_equal(pair[0], pair[1], sizeof *a);
+    free(pair[0]);
+    free(pair[1]);
+    const size_t triangle = (size_t)a->d * (a->d + 1) / 2;
+    assert_memory_equal(a->theta, b->theta, sizeof(float) * a->stride * a->metrics_n);
+    assert_memory_equal(a->prior_share, b->prior_share, sizeof(float) * a->d);
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        assert_memory_equal(a->P[g], b->P[g], sizeof(float) * triangle);
+    assert_memory_equal(a->config, b->config, sizeof *a->config);
+}
+
+static void a_view_brought_up_to_date_is_the_one_that_would_be_built_anew(void **state)
+{
+    (void)state;
+    for (int kind = 0; kind < 4; kind++) {
+        struct router_config c;
+        struct given g;
+        given_config(&c);
+        c.settings.pooled_slopes = true;
+        c.settings.pooled_level = kind & 1;
+        c.settings.gamma = kind & 2 ? .99 : 1;
+        given_open(&g, &c);
+        uint32_t arms[5], copied = 0;
+        for (int i = 0; i < 5; i++)
+            arms[i] = given_arm(&g, ((const char *[]){"a", "b", "c", "d", "e"})[i]);
+        struct snapshot *last = build(&g, NULL);
+        for (uint64_t k = 0; k < 60; k++) {
+            report(&g, arms[k * k % 5], k % 3 ? 7 : 1, .1 * (double)(k % 10));
+            for (int i = 0; i < 5; i++)
+                copied += !given_find(&g, arms[i])->touched;
+            struct snapshot *next = build(&g, last), *anew = build(&g, NULL);
+            for (int i = 0; i < 5; i++)
+                assert_same_view(next->routers[0]->arms[i], anew->routers[0]->arms[i]);
+            snapshot_free(anew);
+            snapshot_free(last);
+            last = next;
+        }
+        assert_true(copied > 100);
+        snapshot_free(last);
+        given_close(&g);
+    }
+}
+
 static void an_untried_arm_keeps_its_whole_prior(void **state)
 {
     (void)state;
@@ -395,6 +452,7 @@ int main(void)
         cmocka_unit_test(an_unchanged_routers_view_is_shared_and_a_changed_one_is_new),
         cmocka_unit_test(an_untouched_arms_view_is_shared_when_slopes_are_not_pooled),
         cmocka_unit_test(views_show_what_was_learned),
+        cmocka_unit_test(a_view_brought_up_to_date_is_the_one_that_would_be_built_anew),
         cmocka_unit_test(an_untried_arm_keeps_its_whole_prior),
         cmocka_unit_test(names_are_found_whatever_the_order_of_creation),
         cmocka_unit_test(a_removed_arm_and_router_leave_the_next_snapshot),
