@@ -142,24 +142,44 @@ static uint32_t accept(struct ledger *l, struct ledger_entry *entries, uint32_t 
     return kept;
 }
 
-enum err ledger_commit(struct ledger *l, struct ledger_entry *entries, uint32_t n,
-                       struct err_detail *detail)
+enum err ledger_prepare(struct ledger *l, struct ledger_entry *entries, uint32_t n)
 {
+    l->kept = 0;
     TRY(reserve_batch(l, n));
-    uint32_t kept = accept(l, entries, n);
-    if (kept == 0)
+    l->kept = accept(l, entries, n);
+    return OK;
+}
+
+enum err ledger_append(struct ledger *l, struct err_detail *detail)
+{
+    if (l->kept == 0)
         return OK;
     uint64_t last;
-    TRY(store_append(l->store, l->records, kept, &last, detail));
+    TRY(store_append(l->store, l->records, l->kept, &last, detail));
     atomic_store(&l->durable, last);
-    for (uint32_t k = 0; k < kept; k++) {
+    return OK;
+}
+
+void ledger_fold(struct ledger *l, struct ledger_entry *entries)
+{
+    uint64_t before = ledger_durable(l) - l->kept;
+    for (uint32_t k = 0; k < l->kept; k++) {
         struct ledger_entry *entry = &entries[l->accepted[k]];
-        entry->position = last - kept + 1 + k;
+        entry->position = before + 1 + k;
         /* It decoded a moment ago. */
         entry->err = event_decode(entry->record, l->event);
         fold_event(l->model, l->event, entry->position, &entry->result);
         entry->err = entry->result.err;
     }
+    l->kept = 0;
+}
+
+enum err ledger_commit(struct ledger *l, struct ledger_entry *entries, uint32_t n,
+                       struct err_detail *detail)
+{
+    TRY(ledger_prepare(l, entries, n));
+    TRY(ledger_append(l, detail));
+    ledger_fold(l, entries);
     return OK;
 }
 

@@ -56,6 +56,13 @@ bool ledger_batches(enum event_kind kind);
 MUST_USE enum err ledger_commit(struct ledger *l, struct ledger_entry *entries, uint32_t n,
                                 struct err_detail *detail);
 
+/* The same in three steps, so that others may read the model while the disk works: prepare checks
+ * (the records stay until the fold), append journals and leaves the model alone, fold changes it
+ * and cannot fail. After an error of one of them the next is not called. */
+MUST_USE enum err ledger_prepare(struct ledger *l, struct ledger_entry *entries, uint32_t n);
+MUST_USE enum err ledger_append(struct ledger *l, struct err_detail *detail);
+void ledger_fold(struct ledger *l, struct ledger_entry *entries);
+
 /* A checkpoint in steps, so that acknowledgements never wait for a big one. begin freezes the state
  * without copying it (freeze.h); a step encodes and writes a quarter of a megabyte, or makes the
  * checkpoint the current one, or deletes a piece of what it replaced or of the journal that is no

@@ -15,6 +15,7 @@ struct ledger {
     struct slice *records;
     uint32_t *accepted;
     uint32_t batch_cap;
+    uint32_t kept; /* Records of the batch that was prepared. */
     int64_t journal_keep_us;
     uint64_t journal_max_bytes;
     _Atomic uint64_t durable, checkpoint_position, journal_bytes;

@@ -231,7 +231,7 @@ struct report_call {
     struct serving served;             /* Private. */
     bool has_adapters;                 /* Private. */
     char names[MAX_METRICS][NAME_CAP]; /* Private. */
-    /* On the writer's thread (or inside engine_report for a plain duplicate). */
+    /* On the herald's or the writer's thread (or inside engine_report for a plain duplicate). */
     void (*done)(struct report_call *call, enum err e, const struct report_out *out,
                  const struct err_detail *detail);
     void *ctx;

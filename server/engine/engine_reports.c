@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-/* All that is in flight; the writer's thread counts down. */
+/* All that is in flight; herald and writer count down. */
 struct batch {
     struct report_call *calls;
     struct inbox_item **items; /* Of those that were made. */

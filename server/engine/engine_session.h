@@ -18,7 +18,7 @@ struct route_wait {
     uint64_t amount;
     uint8_t id[ID_BYTES];
     bool own_id; /* The caller's. */
-    /* On the writer's thread. */
+    /* On the herald's or the writer's thread. */
     void (*done)(struct route_wait *wait, enum err e, const struct err_detail *detail);
     void *ctx;
 };

@@ -63,7 +63,7 @@ bool session_table_reserve(struct session_table *t, const struct session_key *ke
                            struct session_view *ret_view);
 /* It arrived or never will; what the journal knows by now was told before. */
 void session_table_arrived(struct session_table *t, const struct session_key *key, uint64_t amount);
-/* The account as fold left it; on the writer's thread, in the order of folding. */
+/* The account as fold left it; on the herald's or the writer's thread, in the order of folding. */
 void session_table_folded(struct session_table *t, const struct session_account *account);
 /* The session was given this arm. hash: of session_table_enter's view; 0: not at hand. */
 void session_table_step(struct session_table *t, const struct session_key *key, uint64_t hash,

@@ -10,8 +10,8 @@
 struct inbox;
 
 /* What a caller brings: the record's bytes (kept alive by the caller until done) and who to tell.
- * `done` runs on the writer's thread after commit, fold and publish (or on failure); it must be
- * quick and must not wait. */
+ * `done` runs on the writer's thread or its herald's, one at a time, after commit, fold and publish
+ * (or on failure); it must be quick and must not wait. */
 struct inbox_item {
     struct slice record;
     void (*done)(struct inbox_item *item, enum err e, const struct fold_result *result,

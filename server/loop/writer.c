@@ -1,6 +1,7 @@
 #include "server/loop/writer.h"
 
 #include "server/loop/accounts.h"
+#include "server/loop/herald.h"
 #include "server/loop/tally.h"
 #include "server/ops/clock.h"
 #include "state/base/mem.h"
@@ -17,41 +18,31 @@ static const int64_t idle_wait_us = INT64_C(250) * 1000;
 struct writer {
     struct writer_options o;
     pthread_t thread;
-    struct ledger_entry *entries; /* BATCH_MAX + TALLY_ROOM + ACCOUNTS_EVENTS */
-    struct inbox_item **items;    /* Of the first entries; tallies have none. */
+    struct herald *herald;
+    /* Entries: BATCH_MAX + TALLY_ROOM + ACCOUNTS_EVENTS; those of tallies have no item. While one
+     * batch is told, the other fills. */
+    struct herald_batch batches[2], *filling;
+    struct herald_batch *untold; /* Folded: to be told beside the next commit, or before else. */
     struct tally *tally;
     struct accounts *accounts;
     int64_t tallied_us, ticked_us, checkpointed_us;
     struct writer_command *waiting; /* For the checkpoint that runs. */
     struct writer_command *queued;  /* For the one after it. */
-    _Atomic uint64_t published_position;
     bool failed;
-    bool stale;      /* The last publication failed; the loop tries again. */
     bool wants_base; /* A source was forgotten: what a start would fold again is long. */
 };
 
 uint64_t writer_fold_lag(struct writer *w)
 {
-    uint64_t durable = ledger_durable(w->o.ledger), seen = atomic_load(&w->published_position);
-    return durable > seen ? durable - seen : 0;
+    return herald_lag(w->herald);
 }
 
-static enum err publish(struct writer *w)
+/* Whatever was folded is published and answered when this returns. */
+static void settle(struct writer *w)
 {
-    struct snapshot *s = NULL;
-    const struct snapshot *last = published_current(w->o.published);
-    enum err e = snapshot_build(ledger_model(w->o.ledger), last, &s);
-    if (e != OK) /* Short of memory for an instant, as a rule. */
-        e = snapshot_build(ledger_model(w->o.ledger), last, &s);
-    w->stale = e != OK;
-    if (e != OK) {
-        log_event(w->o.log, LOG_ERROR, "publish_failed", LOG_STR("code", err_code(e)), LOG_END);
-        return e;
-    }
-    uint64_t position = s->position;
-    published_set(w->o.published, s);
-    atomic_store(&w->published_position, position);
-    return OK;
+    if (w->untold)
+        herald_tell(w->herald, w->untold);
+    w->untold = NULL;
 }
 
 static void fail(struct writer *w, enum err e, const struct err_detail *detail)
@@ -69,58 +60,66 @@ static void fail(struct writer *w, enum err e, const struct err_detail *detail)
 static enum err prepare_live(struct writer *w, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        enum event_kind kind = event_peek(w->entries[i].record);
+        enum event_kind kind = event_peek(w->filling->entries[i].record);
         if (kind == EVENT_ROUTER_CREATE || kind == EVENT_ARM_ADD)
             TRY(live_prepare(w->o.live, ledger_model(w->o.ledger)->next_uid, 0));
     }
     return OK;
 }
 
-/* In the order of folding, so that the last word is the latest. */
-static void tell_sessions(struct writer *w, uint32_t n, enum err e)
+/* Journals the batch and folds it. The one before it is published and answered meanwhile: the
+ * herald's thread works while this one waits for the disk. */
+static enum err write_batch(struct writer *w, struct herald_batch *b, struct err_detail *detail)
 {
-    for (uint32_t i = 0; e == OK && w->o.on_session && i < n; i++)
-        if (w->entries[i].result.has_session)
-            w->o.on_session(w->o.on_session_ctx, &w->entries[i].result.session);
-}
-
-/* Commits entries[0..n), of which the first `items_n` have somebody waiting. */
-static void commit(struct writer *w, uint32_t items_n, uint32_t n)
-{
-    struct err_detail detail = {""};
     int64_t start = clock_mono_ns();
     uint64_t before = ledger_durable(w->o.ledger);
-    for (uint32_t i = 0; i < n; i++) /* Of the batch before: not what became of this one. */
-        memset(&w->entries[i].result, 0, sizeof w->entries[i].result);
-    enum err e = w->failed ? ERR_IO : prepare_live(w, items_n);
+    enum err e = w->failed ? ERR_IO : prepare_live(w, b->items_n);
     if (e == OK)
-        e = ledger_commit(w->o.ledger, w->entries, n, &detail);
+        e = ledger_prepare(w->o.ledger, b->entries, b->n);
+    if (w->untold)
+        herald_begin(w->herald, w->untold);
+    w->untold = NULL;
+    if (e == OK)
+        e = ledger_append(w->o.ledger, detail);
     uint64_t written = ledger_durable(w->o.ledger) - before;
-    if (e != OK && n > items_n)
-        accounts_return(w->accounts, w->o.pacers);
     if (written && w->o.on_commit)
         w->o.on_commit(w->o.on_commit_ctx, (double)(clock_mono_ns() - start) * 1e-9,
                        (uint32_t)written);
-    if (e == OK) {
-        if (n > items_n)
-            tally_commit(w->tally, w->o.live);
-        /* What is durable but cannot be seen yet is not answered OK; sent again, it is a duplicate.
-         */
-        if (written || w->stale)
-            e = publish(w);
-    } else if (e == ERR_IO || e == ERR_CORRUPT) {
+    herald_wait_published(w->herald);
+    if (e == OK)
+        ledger_fold(w->o.ledger, b->entries);
+    b->moved = written > 0;
+    return e;
+}
+
+/* Commits the entries[0..n) that were filled, of which the first `items_n` have somebody waiting.
+ */
+static void commit(struct writer *w, uint32_t items_n, uint32_t n)
+{
+    struct err_detail detail = {""};
+    struct herald_batch *b = w->filling;
+    b->items_n = items_n;
+    b->n = n;
+    for (uint32_t i = 0; i < n; i++) /* Of the batch before: not what became of this one. */
+        memset(&b->entries[i].result, 0, sizeof b->entries[i].result);
+    enum err e = write_batch(w, b, &detail);
+    b->err = e;
+    b->durable = ledger_durable(w->o.ledger);
+    bool tallies = n > items_n;
+    if (e != OK && tallies)
+        accounts_return(w->accounts, w->o.pacers);
+    if (e == OK && tallies)
+        tally_commit(w->tally, w->o.live);
+    if (e == ERR_IO || e == ERR_CORRUPT)
         fail(w, e, &detail);
-    } else {
+    else if (e != OK)
         log_event(w->o.log, LOG_WARN, "commit_refused", LOG_STR("code", err_code(e)),
                   LOG_STR("detail", detail.text), LOG_END);
-    }
-    tell_sessions(w, n, e);
-    uint64_t durable = ledger_durable(w->o.ledger);
-    for (uint32_t i = 0; i < items_n; i++) {
-        struct ledger_entry *entry = &w->entries[i];
-        w->items[i]->done(w->items[i], e != OK ? e : entry->err, &entry->result,
-                          entry->position ? entry->position : durable);
-    }
+    w->untold = b;
+    w->filling = b == &w->batches[0] ? &w->batches[1] : &w->batches[0];
+    herald_wait(w->herald); /* The other batch is what is filled next. */
+    if (tallies)
+        settle(w);
 }
 
 /* Adds the records of moved counters behind the batch's own, when it is time; `now`: all of them,
@@ -130,12 +129,13 @@ static uint32_t add_tallies(struct writer *w, uint32_t n, int64_t now_us, bool n
     if (!now && now_us - w->tallied_us < tally_every_us)
         return n;
     w->tallied_us = now_us;
+    settle(w); /* What was issued is compared with what is published. */
     tally_collect(w->tally, w->o.live, published_current(w->o.published), now_us, now);
     for (uint32_t i = 0; i < w->tally->n; i++)
-        w->entries[n++].record = tally_record(w->tally, i);
+        w->filling->entries[n++].record = tally_record(w->tally, i);
     accounts_collect(w->accounts, w->o.pacers, now_us);
     for (uint32_t i = 0; i < w->accounts->n; i++)
-        w->entries[n++].record = accounts_record(w->accounts, i);
+        w->filling->entries[n++].record = accounts_record(w->accounts, i);
     return n;
 }
 
@@ -154,6 +154,7 @@ static void finish_waiting(struct writer *w, struct writer_command **list, enum 
 static void begin_checkpoint(struct writer *w, int64_t now_us)
 {
     struct err_detail detail = {""};
+    settle(w);
     enum err e = ledger_checkpoint_begin(w->o.ledger, now_us, &detail);
     w->checkpointed_us = now_us;
     w->wants_base = false;
@@ -172,6 +173,7 @@ static void step_checkpoint(struct writer *w)
 {
     struct err_detail detail = {""};
     bool done;
+    settle(w); /* Acknowledgements do not wait for it. */
     enum err e = ledger_checkpoint_step(w->o.ledger, &done, &detail);
     if (e != OK)
         log_event(w->o.log, LOG_WARN, "checkpoint_failed", LOG_STR("code", err_code(e)),
@@ -217,7 +219,8 @@ static enum err forget(struct writer *w, struct writer_command *c)
     if (e == OK) {
         w->wants_base = true;
         give_back(w, c->forget);
-        (void)publish(w); /* What is stale is tried again; the source is forgotten for good. */
+        /* What is stale is tried again; the source is forgotten for good. */
+        (void)!herald_publish(w->herald);
         return OK;
     }
     if (e == ERR_IO || e == ERR_CORRUPT)
@@ -260,16 +263,19 @@ static void process(struct writer *w, struct inbox_item *list, int64_t now_us)
             commit(w, n, n);
             n = 0;
         }
+        if (alone)
+            settle(w);
         if (command) {
             /* item is the command's first member. */
             void *c = item;
             run_command(w, c);
             continue;
         }
-        w->items[n] = item;
-        w->entries[n++].record = item->record;
+        w->filling->items[n] = item;
+        w->filling->entries[n++].record = item->record;
         if (alone) {
             commit(w, n, n);
+            settle(w);
             n = 0;
         }
     }
@@ -293,6 +299,7 @@ static void housekeeping(struct writer *w, int64_t now_us)
     if (now_us - w->ticked_us >= tick_every_us) {
         struct err_detail detail = {""};
         w->ticked_us = now_us;
+        settle(w);
         enum err e = ledger_tick(l, now_us, &detail);
         if (e != OK)
             log_event(w->o.log, LOG_WARN, "retention_failed", LOG_STR("code", err_code(e)),
@@ -327,12 +334,14 @@ static void *run(void *arg)
     while (!closed) {
         struct inbox_item *list = NULL;
         uint32_t n = 0;
-        bool busy = ledger_checkpoint_running(w->o.ledger) || w->queued;
+        bool busy = w->untold || ledger_checkpoint_running(w->o.ledger) || w->queued;
         inbox_take(w->o.inbox, BATCH_MAX, busy ? 0 : idle_wait_us, &list, &n, &closed);
         int64_t now_us = clock_unix_us();
+        if (n == 0) /* Nothing to journal meanwhile. */
+            settle(w);
         process(w, list, now_us);
-        if (w->stale)
-            (void)!publish(w);
+        if (!w->untold && herald_stale(w->herald))
+            (void)!herald_publish(w->herald);
         housekeeping(w, now_us);
     }
     finish(w);
@@ -374,15 +383,40 @@ static enum err prepare_all(struct writer *w)
 
 static void writer_free(struct writer *w)
 {
+    herald_free(w->herald);
     if (w->tally)
         tally_done(w->tally);
     mem_free(w->tally);
     if (w->accounts)
         accounts_done(w->accounts);
     mem_free(w->accounts);
-    mem_free(w->entries);
-    mem_free(w->items);
+    for (int i = 0; i < 2; i++) {
+        mem_free(w->batches[i].entries);
+        mem_free(w->batches[i].items);
+    }
     mem_free(w);
+}
+
+static enum err make_parts(struct writer *w)
+{
+    const struct herald_options ho = {.ledger = w->o.ledger,
+                                      .published = w->o.published,
+                                      .log = w->o.log,
+                                      .on_session = w->o.on_session,
+                                      .on_session_ctx = w->o.on_session_ctx};
+    for (int i = 0; i < 2; i++) {
+        struct herald_batch *b = &w->batches[i];
+        b->entries = mem_calloc(BATCH_MAX + TALLY_ROOM + ACCOUNTS_EVENTS, sizeof *b->entries);
+        b->items = mem_calloc(BATCH_MAX, sizeof(struct inbox_item *));
+        if (!b->entries || !b->items)
+            return ERR_NOMEM;
+    }
+    w->filling = &w->batches[0];
+    w->tally = mem_calloc(1, sizeof *w->tally);
+    w->accounts = mem_calloc(1, sizeof *w->accounts);
+    if (!w->tally || !w->accounts)
+        return ERR_NOMEM;
+    return herald_new(&ho, &w->herald);
 }
 
 enum err writer_start(const struct writer_options *o, struct writer **ret_writer)
@@ -391,16 +425,12 @@ enum err writer_start(const struct writer_options *o, struct writer **ret_writer
     if (!w)
         return ERR_NOMEM;
     w->o = *o;
-    w->entries = mem_calloc(BATCH_MAX + TALLY_ROOM + ACCOUNTS_EVENTS, sizeof *w->entries);
-    w->items = mem_calloc(BATCH_MAX, sizeof(struct inbox_item *));
-    w->tally = mem_calloc(1, sizeof *w->tally);
-    w->accounts = mem_calloc(1, sizeof *w->accounts);
     w->ticked_us = w->checkpointed_us = clock_unix_us();
-    bool all = w->entries && w->items && w->tally && w->accounts;
-    enum err e = all ? prepare_all(w) : ERR_NOMEM;
-    if (e == OK) {
-        e = publish(w);
-    }
+    enum err e = make_parts(w);
+    if (e == OK)
+        e = prepare_all(w);
+    if (e == OK)
+        e = herald_publish(w->herald);
     if (e == OK && pthread_create(&w->thread, NULL, run, w) != 0)
         e = ERR_NOMEM;
     if (e != OK)

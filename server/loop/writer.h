@@ -1,8 +1,10 @@
 /* writer.h - the one thread that changes what is known: takes batches from the inbox, passes them
- * through the ledger, publishes, answers the waiters; writes tallies and checkpoints in between.
+ * through the ledger, has them published and the waiters answered; writes tallies and checkpoints
+ * in between.
  * Why: one writer needs no lock, and group commit falls out of it: the next batch collects while a
- * commit runs, so there is no timer.
- * Owns: its thread. Borrows ledger, published, inbox, live, pacers and log; all must outlive it.
+ * commit runs, so there is no timer. While it waits for the disk, its herald publishes and answers
+ * the batch before (herald.h); when nothing waits to be journalled, it does that itself.
+ * Owns: its thread and the herald's. Borrows ledger, published, inbox, live, pacers and log; all must outlive it.
  * Threads: start and stop from the owner. While it runs, ledger and model are the writer's alone.
  * Invariant: an item is answered OK only after its commit, its fold and the publication; but a
  * FORGET, which cannot be sent again, once it is durable. */
@@ -28,7 +30,8 @@ struct writer_options {
     int64_t checkpoint_every_us;
     void (*on_commit)(void *ctx, double seconds, uint32_t records); /* May be NULL. */
     void *on_commit_ctx;
-    /* An event left the account of a session like this; before the event's `done`. May be NULL. */
+    /* An event left the account of a session like this; before the event's `done`, on the same
+     * thread. May be NULL. */
     void (*on_session)(void *ctx, const struct session_account *account);
     void *on_session_ctx;
     void (*fatal)(void *ctx, const char *why); /* The disk cannot be believed any more. */

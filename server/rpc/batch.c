@@ -107,7 +107,7 @@ static void leave(struct batch *b)
     done(ctx, e, answer);
 }
 
-/* On the writer's thread. */
+/* On the herald's or the writer's thread. */
 static void on_reserved(struct route_wait *wait, enum err e, const struct err_detail *detail)
 {
     struct waiting *w = wait->ctx;

@@ -46,7 +46,7 @@ MUST_USE enum err codec_report_in(const Shunt__V1__ReportRewardRequest *m,
                                   struct engine_weight *metrics, struct report_in *ret_in,
                                   struct err_detail *detail);
 
-/* Storage of one answer: it is made on the writer's thread, which must not allocate for it. */
+/* Storage of one answer: it is made where the writer answers, which must not allocate for it. */
 struct report_answer {
     Shunt__V1__ReportRewardResponse message;
     char *counted[MAX_METRICS];

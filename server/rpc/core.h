@@ -118,7 +118,7 @@ void watchers_wake(struct watchers *r);
 void watchers_close(struct watchers *r); /* Takes NULL. */
 
 /* batch.c: decides all requests of a RouteBatch. OK with *ret_answer NULL: `done` gets the answer,
- * or an error without a sentence, on the writer's thread or before this returns. */
+ * or an error without a sentence, on the herald's or the writer's thread or before this returns. */
 typedef void batch_done(void *ctx, enum err e, grpc_byte_buffer *answer);
 MUST_USE enum err batch_run(struct handler *h, struct slice body, size_t max_bytes,
                             batch_done *done, void *ctx, grpc_byte_buffer **ret_answer,

@@ -41,7 +41,7 @@ enum method_kind {
     METHOD_ROUTE,     /* RouteRequest: as INLINE, and reads its bytes itself. */
     METHOD_BLOCKING,  /* May wait, or has much to say: on a thread of the pool. */
     METHOD_LONG,      /* Takes seconds: on a thread of its own, one at a time. */
-    METHOD_DEFERRED,  /* Answered by the writer's thread, after the commit. */
+    METHOD_DEFERRED,  /* Answered by the writer or its herald, after the commit. */
     METHOD_BATCH,     /* RouteBatch: as INLINE, and some of its parts may wait for the writer. */
     METHOD_ROUTES,    /* RouteStream. */
     METHOD_WATCH,     /* Health.Watch. */

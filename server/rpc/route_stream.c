@@ -228,7 +228,7 @@ static grpc_byte_buffer *pack(struct routed *r, uint64_t tag)
     return payload_take(bytes);
 }
 
-/* On the writer's thread. */
+/* On the herald's or the writer's thread. */
 static void on_reserved(struct route_wait *wait, enum err e, const struct err_detail *detail)
 {
     struct parked *p = wait->ctx;

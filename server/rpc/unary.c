@@ -233,7 +233,8 @@ static enum err take_message(struct call *c, struct handler *h, grpc_slice *hold
     return message_unpack(methods[c->method].request, h->body, &h->arena, ret_message, detail);
 }
 
-/* On the writer's thread. The answer was packed before it was known whether it may be given. */
+/* On the herald's or the writer's thread. The answer was packed before it was known whether it may
+ * be given. */
 static void on_reserved(struct route_wait *wait, enum err e, const struct err_detail *detail)
 {
     struct call *c = wait->ctx;
@@ -300,7 +301,7 @@ void unary_run(struct call *c, struct handler *h)
         answer(c, is_inline(m));
 }
 
-/* On the writer's thread, or inside engine_report. */
+/* On the herald's or the writer's thread, or inside engine_report. */
 static void on_report_done(struct report_call *report, enum err e, const struct report_out *out,
                            const struct err_detail *detail)
 {

@@ -6,8 +6,10 @@
 
 #include <pthread.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/resource.h>
 
 enum { D = 2 };
 
@@ -244,6 +246,82 @@ static void while_a_commit_runs_the_inbox_fills_and_then_refuses(void **state)
     forget(&first);
     forget(&waiting);
     forget(&refused);
+    close_scene(&s);
+}
+
+/* The first outcome stands in its commit, the second waits in the inbox. */
+static void stand_in_a_commit(struct scene *s, struct sent *first, struct sent *second)
+{
+    open_scene(s, 100);
+    make_router(s, "r");
+    uint32_t router = send_and_wait(s, OK);
+    make_arm(s, router, "a");
+    uint32_t arm = send_and_wait(s, OK);
+    atomic_store(&s->blocked, true);
+    make_outcome(s, router, arm, 1);
+    assert_int_equal(send_event(s, first), OK);
+    sem_wait(&s->at_gate);
+    make_outcome(s, router, arm, 2);
+    assert_int_equal(send_event(s, second), OK);
+}
+
+static void a_batch_is_published_and_answered_while_the_next_one_is_committed(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct sent first, second;
+    stand_in_a_commit(&s, &first, &second);
+    sem_post(&s.gate);
+    sem_wait(&s.at_gate); /* The second is durable, and nothing more yet. */
+    sem_wait(&first.answered);
+    assert_int_equal(first.err, OK);
+    assert_int_equal(first.published, first.position);
+    assert_int_equal(ledger_durable(s.ledger), first.position + 1);
+    assert_int_equal(writer_fold_lag(s.writer), 1);
+    assert_int_not_equal(sem_trywait(&second.answered), 0);
+    atomic_store(&s.blocked, false);
+    sem_post(&s.gate);
+    sem_wait(&second.answered);
+    assert_int_equal(second.err, OK);
+    assert_int_equal(second.position, first.position + 1);
+    assert_true(second.published >= second.position);
+    forget(&first);
+    forget(&second);
+    close_scene(&s);
+}
+
+static void a_commit_that_fails_leaves_the_batch_before_it_alone(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct sent first, second, third;
+    struct rlimit old;
+    (void)signal(SIGXFSZ, SIG_IGN);
+    stand_in_a_commit(&s, &first, &second);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    struct rlimit tight = {8192, old.rlim_max}; /* Room for LMDB's two first pages. */
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
+    atomic_store(&s.blocked, false);
+    sem_post(&s.gate);
+    sem_wait(&first.answered);
+    sem_wait(&second.answered);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    assert_int_equal(first.err, OK);
+    assert_true(first.published >= first.position);
+    assert_int_equal(second.err, ERR_DISK_FULL);
+    assert_int_equal(second.published, first.position);
+    assert_int_equal(ledger_durable(s.ledger), first.position);
+    assert_int_equal(send_event(&s, &third), OK); /* Now there is room for it. */
+    sem_wait(&third.answered);
+    assert_int_equal(third.err, OK);
+    assert_int_equal(third.position, first.position + 1);
+    assert_int_equal(atomic_load(&s.fatal), 0);
+    forget(&first);
+    forget(&second);
+    forget(&third);
+    stop(&s);
+    start(&s, 100);
+    assert_int_equal(ledger_model(s.ledger)->routers[0]->outcomes_folded, 2);
     close_scene(&s);
 }
 
@@ -495,6 +573,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_item_is_answered_after_its_publication),
         cmocka_unit_test(while_a_commit_runs_the_inbox_fills_and_then_refuses),
+        cmocka_unit_test(a_batch_is_published_and_answered_while_the_next_one_is_committed),
+        cmocka_unit_test(a_commit_that_fails_leaves_the_batch_before_it_alone),
         cmocka_unit_test(administrative_events_of_one_batch_see_one_another),
         cmocka_unit_test(what_waits_when_the_writer_stops_is_still_answered),
         cmocka_unit_test(a_publication_that_failed_is_made_up_before_the_answer),

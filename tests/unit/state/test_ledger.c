@@ -402,6 +402,35 @@ static void a_bad_record_in_a_batch_is_refused_and_the_others_are_journalled(voi
     close_scene(&s);
 }
 
+static void until_the_fold_a_batch_has_changed_nothing_that_is_learned(void **state)
+{
+    (void)state;
+    struct scene s;
+    open_scene(&s);
+    struct buf before = bytes_of(&s);
+    struct buf r[2] = {outcome(&s, 1), outcome(&s, 2)};
+    struct ledger_entry e[2] = {{.record = {r[0].data, r[0].len}},
+                                {.record = {r[1].data, r[1].len}}};
+    assert_int_equal(ledger_prepare(s.l, e, 2), OK); /* And never appended. */
+    struct buf after = bytes_of(&s);
+    assert_same(&before, &after);
+    before = bytes_of(&s);
+    assert_int_equal(ledger_durable(s.l), 2);
+    assert_int_equal(ledger_prepare(s.l, e, 1), OK);
+    assert_int_equal(ledger_append(s.l, &s.detail), OK);
+    assert_int_equal(ledger_durable(s.l), 3);
+    after = bytes_of(&s);
+    assert_same(&before, &after);
+    ledger_fold(s.l, e);
+    assert_int_equal(e[0].position, 3);
+    assert_int_equal(ledger_model(s.l)->position, 3);
+    assert_int_equal(ledger_model(s.l)->routers[0]->outcomes_folded, 1);
+    assert_true(verify(&s).ok);
+    buf_done(&r[0]);
+    buf_done(&r[1]);
+    close_scene(&s);
+}
+
 static void a_batch_of_nothing_but_refusals_writes_nothing(void **state)
 {
     (void)state;
@@ -744,6 +773,7 @@ int main(void)
         cmocka_unit_test(killed_after_any_step_of_a_checkpoint_it_starts_with_the_same_bytes),
         cmocka_unit_test(the_journal_is_trimmed_in_steps),
         cmocka_unit_test(a_bad_record_in_a_batch_is_refused_and_the_others_are_journalled),
+        cmocka_unit_test(until_the_fold_a_batch_has_changed_nothing_that_is_learned),
         cmocka_unit_test(a_batch_of_nothing_but_refusals_writes_nothing),
         cmocka_unit_test(verify_folds_the_journal_again_and_agrees),
         cmocka_unit_test(verify_says_where_a_flipped_statistic_is),
