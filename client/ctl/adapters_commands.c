@@ -63,14 +63,16 @@ static enum ctl_exit watch(struct ctl *ctl, const struct command_input *in)
 static enum ctl_exit show(const struct ctl *ctl, const struct command_input *in,
                           const Shunt__V1__JobInfo *job)
 {
-    const char *csv = command_value(in, "csv");
+    const char *csv = command_value(in, "csv"), *curves = command_value(in, "curves");
+    enum ctl_exit code = CTL_OK;
     if (!job->simulation)
         return ctl_fail(CTL_REFUSED, "the server sent no simulation");
-    if (csv) {
-        enum ctl_exit code = adapters_write_csv(job->simulation, csv);
-        if (code != CTL_OK || strcmp(csv, "-") == 0)
-            return code;
-    }
+    if (csv)
+        code = adapters_write_table(job->simulation, csv);
+    if (code == CTL_OK && curves)
+        code = adapters_write_curves(job->simulation, curves);
+    if (code != CTL_OK || (csv && strcmp(csv, "-") == 0) || (curves && strcmp(curves, "-") == 0))
+        return code;
     return ctl->json ? ctl_print_json(adapters_json(job->simulation))
                      : adapters_print_simulation(job->simulation);
 }
@@ -107,6 +109,9 @@ static enum ctl_exit simulate(struct ctl *ctl, const struct command_input *in)
     struct form_error error;
     ProtobufCMessage *message = NULL;
     const char *trace = command_value(in, "trace");
+    const char *csv = command_value(in, "csv"), *curves = command_value(in, "curves");
+    if (csv && curves && strcmp(csv, "-") == 0 && strcmp(curves, "-") == 0)
+        return ctl_fail(CTL_USAGE, "--csv and --curves are two tables: only one can be stdout's");
     enum ctl_exit code = command_request(in, &message);
     if (code != CTL_OK)
         return code;
@@ -155,8 +160,9 @@ static const struct command_option simulate_options[] = {
     {"set", "KEY=VALUE", "a setting of residency, such as load_weight=.1; may be repeated",
      "simulate.residency", COMMAND_PAIRS},
     {"trace", "FILE", "requests of your own in place of synthetic ones", NULL, COMMAND_LOCAL},
-    {"csv", "FILE", "write the table and the curves there, for plotting; -: to stdout", NULL,
-     COMMAND_LOCAL},
+    {"csv", "FILE", "write the table there; -: to stdout", NULL, COMMAND_LOCAL},
+    {"curves", "FILE", "write each policy's regret over requests there, for plotting; -: to stdout",
+     NULL, COMMAND_LOCAL},
     END};
 
 #define ADAPTERS_CALL(method_, request_, response_, print_)                                        \

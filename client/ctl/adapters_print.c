@@ -194,7 +194,7 @@ json_t *adapters_json(const Shunt__V1__Simulation *s)
                      "policies", policies);
 }
 
-static void csv_lines(const Shunt__V1__Simulation *s, FILE *out)
+static void table_lines(const Shunt__V1__Simulation *s, FILE *out)
 {
     (void)fprintf(out, "policy,seeds,t,regret_mean,regret_sd,utility_mean,utility_sd,miss_rate\n");
     for (size_t i = 0; i < s->n_policies; i++) {
@@ -203,7 +203,11 @@ static void csv_lines(const Shunt__V1__Simulation *s, FILE *out)
                       s->seeds, s->horizon, p->regret_mean, p->regret_sd, p->utility_mean,
                       p->utility_sd, p->miss_rate);
     }
-    (void)fprintf(out, "\npolicy,t,regret\n");
+}
+
+static void curve_lines(const Shunt__V1__Simulation *s, FILE *out)
+{
+    (void)fprintf(out, "policy,t,regret\n");
     for (size_t i = 0; i < s->n_policies; i++)
         for (size_t k = 0; k < s->policies[i]->n_curve; k++)
             (void)fprintf(
@@ -211,14 +215,16 @@ static void csv_lines(const Shunt__V1__Simulation *s, FILE *out)
                 s->horizon >> (s->policies[i]->n_curve - 1 - k), s->policies[i]->curve[k]);
 }
 
-enum ctl_exit adapters_write_csv(const Shunt__V1__Simulation *s, const char *path)
+static enum ctl_exit write_lines(const Shunt__V1__Simulation *s,
+                                 void (*lines)(const Shunt__V1__Simulation *s, FILE *out),
+                                 const char *path)
 {
     char *text = NULL;
     size_t len = 0;
     FILE *out = open_memstream(&text, &len);
     if (!out)
         return ctl_fail(CTL_REFUSED, "out of memory");
-    csv_lines(s, out);
+    lines(s, out);
     if (fclose(out) != 0) {
         free(text);
         return ctl_fail(CTL_REFUSED, "out of memory");
@@ -226,4 +232,14 @@ enum ctl_exit adapters_write_csv(const Shunt__V1__Simulation *s, const char *pat
     enum ctl_exit code = ctl_write_file(path, text, len);
     free(text);
     return code;
+}
+
+enum ctl_exit adapters_write_table(const Shunt__V1__Simulation *s, const char *path)
+{
+    return write_lines(s, table_lines, path);
+}
+
+enum ctl_exit adapters_write_curves(const Shunt__V1__Simulation *s, const char *path)
+{
+    return write_lines(s, curve_lines, path);
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Draws the curves of `shuntctl adapters simulate --csv FILE` as an SVG, regret over requests, both
+"""Draws the curves of `shuntctl adapters simulate --curves FILE` as an SVG, regret over requests, both
 axes logarithmic: plot_adapters.py FILE OUT.svg. Standard library only."""
 import csv
 import math
@@ -11,13 +11,14 @@ COLOURS = ["#1b6ca8", "#5fa8d3", "#c1440e", "#e6863b", "#3f7d20", "#7a5195", "#8
 
 
 def curves_of(path):
-    curves, reading = {}, False
+    curves = {}
     with open(path, newline="", encoding="utf-8") as f:
-        for row in csv.reader(f):
-            if row == ["policy", "t", "regret"]:
-                reading = True
-            elif reading and len(row) == 3 and float(row[2]) > 1e-3:
-                curves.setdefault(row[0], []).append((float(row[1]), float(row[2])))
+        reader = csv.DictReader(f)
+        if reader.fieldnames != ["policy", "t", "regret"]:
+            sys.exit(path + " holds no curves: policy,t,regret")
+        for row in reader:
+            if float(row["regret"]) > 1e-3:
+                curves.setdefault(row["policy"], []).append((float(row["t"]), float(row["regret"])))
     return curves
 
 

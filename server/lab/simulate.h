@@ -77,8 +77,9 @@ MUST_USE enum err simulate_table(const struct simulate_job *job, struct simulate
 /* "polar", ..., "oblivious", "oracle"; NULL at the end. */
 const char *simulate_policy(uint32_t index);
 
-/* policy,seeds,T,regret_mean,... one line a policy; then, for plotting, curve lines. Check
- * buf_error. */
+/* policy,seeds,t,regret_mean,... one line a policy. Check buf_error. */
 void simulate_csv(const struct simulate_table *t, struct buf *out);
+/* policy,t,regret: for plotting. Check buf_error. */
+void simulate_curves_csv(const struct simulate_table *t, struct buf *out);
 /* {"policies":{"polar":{"regret":{"mean","sd"},"utility":{...},"miss_rate",...}}} */
 void simulate_json(const struct simulate_table *t, struct buf *out);

@@ -132,7 +132,11 @@ void simulate_csv(const struct simulate_table *t, struct buf *out)
         say(out, "%s,%u,%u,%.6g,%.6g,%.6g,%.6g,%.6g\n", r->policy, t->seeds, t->horizon,
             r->regret.mean, r->regret.sd, r->utility.mean, r->utility.sd, r->miss_rate);
     }
-    say(out, "\npolicy,t,regret\n");
+}
+
+void simulate_curves_csv(const struct simulate_table *t, struct buf *out)
+{
+    say(out, "policy,t,regret\n");
     for (uint32_t k = 0; k < t->rows_n; k++)
         for (uint32_t p = 0; p < SIMULATE_POINTS; p++)
             say(out, "%s,%u,%.6g\n", t->rows[k].policy, t->horizon >> (SIMULATE_POINTS - 1 - p),

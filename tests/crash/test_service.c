@@ -274,6 +274,28 @@ static void every_name_of_the_alerts_is_there(const struct prom_page *page)
     assert_true(names > 5);
 }
 
+/* The alerts ask after those of routers with adapters, too. Nobody can listen on port 1. */
+static void have_adapters(struct service *s)
+{
+    const char *argv[] = {SHUNTCTL_PATH,
+                          "--admin",
+                          s->server.admin,
+                          "router",
+                          "add",
+                          "loras",
+                          "--set",
+                          "residency.slots=1",
+                          "--set",
+                          "residency.engine=RESIDENCY_ENGINE_VLLM",
+                          "--set",
+                          "residency.replicas=http://127.0.0.1:1",
+                          NULL};
+    assert_int_equal(process_run(s->server.dir, argv), 0);
+    const char *list[] = {SHUNTCTL_PATH, "--admin", s->server.admin, "adapters", "--router",
+                          "loras",       NULL};
+    assert_int_equal(process_run(s->server.dir, list), 0); /* The slow loop has come to it. */
+}
+
 static void metrics_under_load_parse_and_count_what_the_clients_counted(void **state)
 {
     static const char *const gauges[] = {
@@ -294,6 +316,7 @@ static void metrics_under_load_parse_and_count_what_the_clients_counted(void **s
         prom_free(&page);
     }
     must(s, load_end(s->load), "under load");
+    have_adapters(s);
     scrape(s, &page);
     struct load_counts n = load_count(s->load);
     const char *const route = "method=\"RouteRequest\",code=\"OK\"";

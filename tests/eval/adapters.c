@@ -1,5 +1,6 @@
 /* adapters [--seeds N] [--horizon T] [--rotations R] [--adapters N] [--tasks M] [--slots K]
  *          [--delay D] [--missing P] [--policy NAME]... [--set NAME=VALUE]... [--json] [--csv]
+ *          [--curves]
  *          [--trace FILE]
  * What each cache policy costs on the workload of server/lab/workload.h, as a table.
  * adapters --check: what the README of server/adapters promises, on ten paired seeds; exits 1 when
@@ -16,7 +17,7 @@ struct options {
     struct simulate_job job;
     const char *policies[SIMULATE_POLICIES_MAX];
     const char *trace;
-    bool json, csv, check;
+    bool json, csv, curves, check;
 };
 
 static void die(const char *what, const char *why)
@@ -125,6 +126,8 @@ static void read_options(struct options *o, int argc, char **argv)
             o->json = true;
         else if (is(argv[i], "--csv"))
             o->csv = true;
+        else if (is(argv[i], "--curves"))
+            o->curves = true;
         else if (is(argv[i], "--check"))
             o->check = true;
         else {
@@ -256,6 +259,8 @@ int main(int argc, char **argv)
         simulate_json(&table, &out);
     else if (o.csv)
         simulate_csv(&table, &out);
+    else if (o.curves)
+        simulate_curves_csv(&table, &out);
     else
         print_table(&table);
     if (buf_error(&out) == OK && out.len)

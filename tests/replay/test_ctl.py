@@ -1,4 +1,5 @@
 """shuntctl against a real shuntd: every command, its exit code, and what it promises to scripts."""
+import csv
 import gzip
 import json
 import os
@@ -224,11 +225,72 @@ class Ctl(unittest.TestCase):
                                env=self.env(), timeout=60)
         self.assertEqual(p.returncode, 1)
 
+    @staticmethod
+    def sample(name):
+        folder = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        with open(os.path.join(folder, "deploy", "sample", name)) as f:
+            return f.read()
+
+    def test_every_sample_of_an_engine_can_be_applied(self):
+        for name, engine, url, flags in (
+                ("adapters.yaml", "VLLM", "http://127.0.0.1:8000", ["--max-loras 5"]),
+                ("adapters-sglang.yaml", "SGLANG", "http://127.0.0.1:30000",
+                 ["--max-loras-per-batch 5"]),
+                ("adapters-llamacpp.yaml", "LLAMACPP", "http://127.0.0.1:8080",
+                 ["--parallel 5", "--cache-ram 0", "--slots", "--lora-init-without-apply"])):
+            text = self.sample(name)
+            for flag in flags:  # One more than `slots`, and what that engine needs beside.
+                self.assertIn(flag, text)
+            sample = self.path(name, text.replace(url, "http://127.0.0.1:1"))
+            self.assertIn("+ router loras", self.run_ctl("apply", "-f", sample, "--dry-run"))
+            self.assertNotIn("loras", self.routers())
+            self.run_ctl("apply", "-f", sample, "--yes")
+            spec = self.json_of("router", "show", "loras")["spec"]
+            self.assertEqual(spec["settings"]["residency"]["slots"], 4)
+            plan = self.json_of("adapters", "plan", "--router", "loras")
+            self.assertEqual((plan["engine"], plan["adapters"], plan["slots"]),
+                             ("RESIDENCY_ENGINE_" + engine, 2, 4))
+            self.assertFalse(plan.get("error"))  # It is driven; that nobody answers is the replica's.
+            self.run_ctl("adapters", "pin", "sql", "--router", "loras")
+            for _ in range(200):  # Without a request.
+                state = self.json_of("adapters", "--router", "loras")["adapters"]
+                if any(a["arm_id"] == "sql" and a.get("desired") for a in state):
+                    break
+                time.sleep(.05)
+            else:
+                self.fail("the pin is not carried out")
+            self.run_ctl("router", "remove", "loras")
+
+    def test_simulations_are_written_one_table_a_file(self):
+        table, curves = self.dir + "/table.csv", self.dir + "/curves.csv"
+        self.run_ctl("adapters", "simulate", "--seeds", "2", "--horizon", "1280", "--csv", table,
+                     "--curves", curves)
+        with open(table, newline="") as f:
+            rows = list(csv.DictReader(f))
+        self.assertEqual(len(rows), 10)
+        self.assertTrue(all(len(r) == 8 and r["t"] == "1280" and None not in r for r in rows))
+        with open(curves, newline="") as f:
+            points = list(csv.DictReader(f))
+        self.assertEqual(set(points[0]), {"policy", "t", "regret"})
+        self.assertEqual({p["t"] for p in points if p["policy"] == "polar"},
+                         {str(1280 >> k) for k in range(8)})
+        last = {p["policy"]: p["regret"] for p in points if p["t"] == "1280"}
+        self.assertEqual(last, {r["policy"]: r["regret_mean"] for r in rows})
+        picture = self.dir + "/curves.svg"
+        subprocess.run([sys.executable, os.path.join(os.path.dirname(os.path.dirname(
+            os.path.dirname(os.path.abspath(__file__)))), "deploy", "docs", "plot_adapters.py"),
+            curves, picture], check=True, timeout=60)
+        with open(picture) as f:
+            self.assertIn("polar_plus", f.read())
+        # The table alone may go to a pipe; two tables in one would be none.
+        piped = self.run_ctl("adapters", "simulate", "--seeds", "1", "--horizon", "128", "--csv",
+                             "-")
+        self.assertEqual(len(list(csv.DictReader(piped.splitlines()))), 10)
+        self.assertIn("--curves", self.run_ctl("adapters", "simulate", "--csv", "-", "--curves",
+                                               "-", code=2))
+
     def test_apply_compares_a_residency_member_by_member(self):
-        sample = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(
-            os.path.abspath(__file__)))), "deploy", "sample", "adapters.yaml")
-        with open(sample) as f:
-            text = f.read()
+        text = self.sample("adapters.yaml")
         # Ports on which nobody can listen: a user's engine may stand where the sample says.
         self.assertIn('"http://127.0.0.1:8000"', text)
         text = text.replace("http://127.0.0.1:8000", "http://127.0.0.1:1")

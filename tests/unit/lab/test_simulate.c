@@ -188,6 +188,11 @@ static void a_table_has_a_row_for_every_policy_in_json_and_csv(void **state)
         assert_non_null(strstr((const char *)csv.data, key));
         assert_true(k == 9 || t.rows[k].regret.sd > 0);
     }
+    assert_null(strstr((const char *)csv.data, "\n\n")); /* One table. */
+    buf_reset(&csv);
+    simulate_curves_csv(&t, &csv);
+    buf_put_u8(&csv, 0);
+    assert_int_equal(strncmp((const char *)csv.data, "policy,t,regret\npolar,8,", 24), 0);
     buf_done(&json);
     buf_done(&csv);
 }
