@@ -11,7 +11,7 @@ enum ctl_exit adapters_print_simulation(const Shunt__V1__Simulation *s);
 /* {"policies":{"polar":{"regret":{"mean","sd"},"utility":{...},"miss_rate",...}}}; NULL: out of
  * memory. */
 json_t *adapters_json(const Shunt__V1__Simulation *s);
-/* CSV, one table each: policy,seeds,t,regret_mean,... a line a policy; policy,t,regret for plotting.
- * path "-": stdout. */
+/* CSV, one table each: policy,seeds,t,regret_mean,... a line a policy; policy,t,regret for
+ * plotting. path "-": stdout. */
 enum ctl_exit adapters_write_table(const Shunt__V1__Simulation *s, const char *path);
 enum ctl_exit adapters_write_curves(const Shunt__V1__Simulation *s, const char *path);
