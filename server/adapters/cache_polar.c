@@ -9,5 +9,9 @@ static enum err plan(const struct cache_input *in, uint8_t *ret_in, struct solve
 const struct cache_policy_ops cache_polar = {
     .name = "polar", .values = true, .believes = true, .plan = plan};
 
-const struct cache_policy_ops cache_polar_plus = {
-    .name = "polar_plus", .values = true, .doubles = true, .forces = true, .plan = plan};
+const struct cache_policy_ops cache_polar_plus = {.name = "polar_plus",
+                                                  .values = true,
+                                                  .believes = true,
+                                                  .doubles = true,
+                                                  .forces = true,
+                                                  .plan = plan};

@@ -42,7 +42,8 @@ MUST_USE enum err cache_fill(const struct cache_input *in,
 
 /* Fixed epochs, a share of the optimism, no forced pulls: the default; holds under drift. */
 extern const struct cache_policy_ops cache_polar;
-/* [Polar26] POLAR+: doubling epochs, no optimism in the plan, forced exploration. */
+/* [Polar26] POLAR+: doubling epochs, forced exploration; and, unlike the design, a share of the
+ * optimism: README. */
 extern const struct cache_policy_ops cache_polar_plus;
 /* Admit what was missed, evict what was used longest ago; the router knows the price. */
 extern const struct cache_policy_ops cache_lru;

@@ -208,6 +208,7 @@ static int check(struct options *o)
     int failed = 0;
     play(o, 20000, 0, &t);
     failed += claim("T=20k: regret of polar", row_of(&t, "polar")->regret.mean, 77);
+    failed += claim("T=20k: regret of polar_plus", row_of(&t, "polar_plus")->regret.mean, 93);
     failed += claim("T=20k: polar over lru", ratio(&t, "lru"), .5);
     failed += claim("T=20k: polar over lfu", ratio(&t, "lfu"), 1);
     failed += claim("T=20k: polar over top_k", ratio(&t, "top_k"), 1);
@@ -217,6 +218,8 @@ static int check(struct options *o)
     failed += claim("T=20k: polar over static", ratio(&t, "static"), .08);
     play(o, 80000, 0, &t);
     failed += claim("T=80k: regret of polar", row_of(&t, "polar")->regret.mean, 111);
+    failed += claim("T=80k: polar_plus over lru",
+                    row_of(&t, "polar_plus")->regret.mean / row_of(&t, "lru")->regret.mean, .3);
     failed += claim("T=80k: polar over lru", ratio(&t, "lru"), .3);
     failed += claim("T=80k: polar over lfu", ratio(&t, "lfu"), 1);
     failed += claim("T=80k: polar over top_k", ratio(&t, "top_k"), 1);
