@@ -10,6 +10,7 @@ struct inbox {
     pthread_cond_t filled; /* Only the writer waits. */
     struct inbox_item *first, **last;
     uint32_t n, capacity;
+    uint32_t wanted; /* As many wake the writer. */
     bool closed;
 };
 
@@ -29,6 +30,7 @@ enum err inbox_new(uint32_t capacity, struct inbox **ret_inbox)
     pthread_mutex_init(&b->lock, NULL);
     b->last = &b->first;
     b->capacity = capacity;
+    b->wanted = 1;
     *ret_inbox = b;
     return OK;
 }
@@ -50,7 +52,7 @@ enum err inbox_put_all(struct inbox *b, struct inbox_item *const *items, uint32_
         e = ERR_SHUTTING_DOWN;
     else if (n > b->capacity - b->n || n > INBOX_GROUP_MAX)
         e = ERR_QUEUE_FULL;
-    bool wake = b->n == 0;
+    uint32_t before = b->n;
     for (uint32_t i = 0; e == OK && i < n; i++) {
         items[i]->next = NULL;
         items[i]->together = n - i;
@@ -58,7 +60,7 @@ enum err inbox_put_all(struct inbox *b, struct inbox_item *const *items, uint32_
         b->last = &items[i]->next;
         b->n++;
     }
-    if (e == OK && wake && n > 0)
+    if (before < b->wanted && b->n >= b->wanted)
         pthread_cond_signal(&b->filled);
     pthread_mutex_unlock(&b->lock);
     return e;
@@ -82,27 +84,36 @@ static struct timespec deadline_after(int64_t wait_us)
     return t;
 }
 
-/* With the lock: waits for the first item, the deadline or the end. */
-static void wait_filled(struct inbox *b, int64_t wait_us)
+/* With the lock: waits for so many items, the deadline or the end. */
+static void wait_filled(struct inbox *b, uint32_t wanted, int64_t wait_us)
 {
-    if (b->n || b->closed || wait_us == 0)
+    if (wanted > b->capacity)
+        wanted = b->capacity;
+    if (b->n >= wanted || b->closed || wait_us == 0)
         return;
-    if (wait_us < 0) {
-        while (!b->n && !b->closed)
-            pthread_cond_wait(&b->filled, &b->lock);
-        return;
-    }
-    struct timespec until = deadline_after(wait_us);
-    while (!b->n && !b->closed)
-        if (pthread_cond_timedwait(&b->filled, &b->lock, &until) != 0)
-            return;
+    struct timespec until = deadline_after(wait_us < 0 ? 0 : wait_us);
+    int rc = 0;
+    b->wanted = wanted;
+    while (b->n < wanted && !b->closed && rc == 0)
+        rc = wait_us < 0 ? pthread_cond_wait(&b->filled, &b->lock)
+                         : pthread_cond_timedwait(&b->filled, &b->lock, &until);
+    b->wanted = 1;
+}
+
+uint32_t inbox_gather(struct inbox *b, uint32_t wanted, int64_t wait_us)
+{
+    pthread_mutex_lock(&b->lock);
+    wait_filled(b, wanted, wait_us);
+    uint32_t n = b->n;
+    pthread_mutex_unlock(&b->lock);
+    return n;
 }
 
 void inbox_take(struct inbox *b, uint32_t max, int64_t wait_us, struct inbox_item **ret_list,
                 uint32_t *ret_n, bool *ret_closed)
 {
     pthread_mutex_lock(&b->lock);
-    wait_filled(b, wait_us);
+    wait_filled(b, 1, wait_us);
     struct inbox_item *list = b->first, **end = &b->first;
     uint32_t n = 0;
     while (*end && n < max) {

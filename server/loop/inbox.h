@@ -37,6 +37,9 @@ MUST_USE enum err inbox_put_all(struct inbox *b, struct inbox_item *const *items
  * gone or in the inbox again. */
 void inbox_take(struct inbox *b, uint32_t max, int64_t wait_us, struct inbox_item **ret_list,
                 uint32_t *ret_n, bool *ret_closed);
+/* From the writer: waits up to wait_us until `wanted` items are there, or the inbox is full or
+ * closed. Takes none; returns how many there are. */
+uint32_t inbox_gather(struct inbox *b, uint32_t wanted, int64_t wait_us);
 /* Refuses new items and wakes the writer; what waits can still be taken. */
 void inbox_close(struct inbox *b);
 uint32_t inbox_depth(struct inbox *b);

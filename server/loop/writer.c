@@ -10,9 +10,10 @@
 #include <pthread.h>
 #include <string.h>
 
-enum { BATCH_MAX = 2048, TALLY_ROOM = 1024 };
+enum { BATCH_MAX = 2048, TALLY_ROOM = 1024, TOGETHER_MAX = 64, APART_MAX = 63 };
 static const int64_t tally_every_us = INT64_C(100) * 1000;
 static const int64_t tick_every_us = 60 * 1000000LL;
+static const int64_t together_wait_us = 1000;
 static const int64_t idle_wait_us = INT64_C(250) * 1000;
 
 struct writer {
@@ -28,6 +29,8 @@ struct writer {
     int64_t tallied_us, ticked_us, checkpointed_us;
     struct writer_command *waiting; /* For the checkpoint that runs. */
     struct writer_command *queued;  /* For the one after it. */
+    int64_t commit_us;              /* What the last one took. */
+    uint32_t apart, alone;          /* Batches yet to go without waiting; the last such number. */
     bool failed;
     bool wants_base; /* A source was forgotten: what a start would fold again is long. */
 };
@@ -82,9 +85,10 @@ static enum err write_batch(struct writer *w, struct herald_batch *b, struct err
     if (e == OK)
         e = ledger_append(w->o.ledger, detail);
     uint64_t written = ledger_durable(w->o.ledger) - before;
+    int64_t took_ns = clock_mono_ns() - start;
+    w->commit_us = took_ns / 1000;
     if (written && w->o.on_commit)
-        w->o.on_commit(w->o.on_commit_ctx, (double)(clock_mono_ns() - start) * 1e-9,
-                       (uint32_t)written);
+        w->o.on_commit(w->o.on_commit_ctx, (double)took_ns * 1e-9, (uint32_t)written);
     herald_wait_published(w->herald);
     if (e == OK)
         ledger_fold(w->o.ledger, b->entries);
@@ -326,6 +330,27 @@ static void finish(struct writer *w)
     finish_waiting(w, &w->queued, ERR_SHUTTING_DOWN);
 }
 
+/* Callers who report one thing after the other fall into two groups, of which one waits for the
+ * commit of the other and then for its own. If they are few, those who are answered now are here
+ * again before another commit would end: they are waited for, so that all share one. Where they
+ * do not come, it is tried again after 1, 3, 7... 63 batches. */
+static void gather(struct writer *w)
+{
+    uint32_t waiting = inbox_depth(w->o.inbox);
+    uint32_t wanted = w->untold ? w->untold->items_n + waiting : 0;
+    if (wanted < 2 || wanted > TOGETHER_MAX || waiting == wanted)
+        return;
+    if (w->apart > 0) {
+        w->apart--;
+        return;
+    }
+    int64_t wait_us = w->commit_us < together_wait_us ? w->commit_us : together_wait_us;
+    settle(w);
+    bool came = inbox_gather(w->o.inbox, wanted, wait_us) >= wanted - wanted / 4;
+    w->alone = came ? 0 : 2 * w->alone + 1 < APART_MAX ? 2 * w->alone + 1 : APART_MAX;
+    w->apart = w->alone;
+}
+
 static void *run(void *arg)
 {
     struct writer *w = arg;
@@ -334,6 +359,7 @@ static void *run(void *arg)
     while (!closed) {
         struct inbox_item *list = NULL;
         uint32_t n = 0;
+        gather(w);
         bool busy = w->untold || ledger_checkpoint_running(w->o.ledger) || w->queued;
         inbox_take(w->o.inbox, BATCH_MAX, busy ? 0 : idle_wait_us, &list, &n, &closed);
         int64_t now_us = clock_unix_us();

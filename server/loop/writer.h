@@ -2,12 +2,14 @@
  * through the ledger, has them published and the waiters answered; writes tallies and checkpoints
  * in between.
  * Why: one writer needs no lock, and group commit falls out of it: the next batch collects while a
- * commit runs, so there is no timer. While it waits for the disk, its herald publishes and answers
- * the batch before (herald.h); when nothing waits to be journalled, it does that itself.
- * Owns: its thread and the herald's. Borrows ledger, published, inbox, live, pacers and log; all
- * must outlive it. Threads: start and stop from the owner. While it runs, ledger and model are the
- * writer's alone. Invariant: an item is answered OK only after its commit, its fold and the
- * publication; but a FORGET, which cannot be sent again, once it is durable. */
+ * commit runs. While the writer waits for the disk, its herald publishes and answers the batch
+ * before (herald.h). Few callers who come again at once are waited for instead, at most a commit
+ * and a millisecond, so that they share one commit; nobody waits for who did not come before.
+ * Owns: its thread and the herald's. Borrows ledger, published, inbox, live, pacers and log, which
+ * must outlive it.
+ * Threads: start and stop from the owner. While it runs, ledger and model are the writer's alone.
+ * Invariant: an item is answered OK only after its commit, its fold and the publication; but a
+ * FORGET, which cannot be sent again, once it is durable. */
 #pragma once
 
 #include "server/live/live.h"

@@ -124,6 +124,55 @@ struct traffic {
     bool in_order;
 };
 
+static void who_gathers_takes_none_and_waits_no_longer_than_it_must(void **unused)
+{
+    (void)unused;
+    struct inbox *b;
+    struct inbox_item items[4], *list;
+    uint32_t n;
+    bool closed;
+    assert_int_equal(inbox_new(4, &b), OK);
+    assert_int_equal(inbox_gather(b, 1, 1000), 0); /* The time is over. */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(inbox_put(b, &items[i]), OK);
+    assert_int_equal(inbox_gather(b, 4, 1000), 3);
+    assert_int_equal(inbox_gather(b, 3, -1), 3); /* Each of these would hang. */
+    assert_int_equal(inbox_put(b, &items[3]), OK);
+    assert_int_equal(inbox_gather(b, 9, -1), 4); /* More do not go in. */
+    inbox_take(b, 3, 0, &list, &n, &closed);
+    assert_int_equal(n, 3);
+    inbox_close(b);
+    assert_int_equal(inbox_gather(b, 4, -1), 1);
+    inbox_free(b);
+}
+
+enum { GATHERED = 100 };
+
+static void *put_some(void *arg)
+{
+    static struct inbox_item items[GATHERED];
+    for (int i = 0; i < GATHERED; i++)
+        assert_int_equal(inbox_put(arg, &items[i]), OK);
+    return NULL;
+}
+
+static void who_gathers_is_woken_by_the_last_of_those_it_wants(void **unused)
+{
+    (void)unused;
+    struct inbox *b;
+    pthread_t putter;
+    assert_int_equal(inbox_new(2 * GATHERED, &b), OK);
+    assert_int_equal(pthread_create(&putter, NULL, put_some, b), 0);
+    assert_int_equal(inbox_gather(b, GATHERED, -1), GATHERED);
+    pthread_join(putter, NULL);
+    struct inbox_item *list;
+    uint32_t n;
+    bool closed;
+    inbox_take(b, GATHERED, -1, &list, &n, &closed);
+    assert_int_equal(n, GATHERED);
+    inbox_free(b);
+}
+
 static void *put_many(void *arg)
 {
     struct traffic *t = arg;
@@ -184,6 +233,8 @@ int main(void)
         cmocka_unit_test(a_group_is_taken_whole_or_waits),
         cmocka_unit_test(a_full_inbox_refuses_and_takes_again_when_emptied),
         cmocka_unit_test(closing_refuses_new_items_and_gives_out_the_old),
+        cmocka_unit_test(who_gathers_takes_none_and_waits_no_longer_than_it_must),
+        cmocka_unit_test(who_gathers_is_woken_by_the_last_of_those_it_wants),
         cmocka_unit_test(every_item_of_eight_threads_arrives_once_and_in_its_threads_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
