@@ -297,9 +297,33 @@ static void decide_once(struct asking *a, struct decide_scratch *scratch, float 
     way->scored += in.n - ret->left_out;
 }
 
+/* As many bytes as all matrices have, from one piece: what the machine of this minute allows. */
+static void read_once(const struct asking *a, uint32_t i, struct way *way)
+{
+    double wall = machine_now_us(), cpu = machine_cpu_us();
+    way->scored |= bandwidth_read(a->bytes, a->bytes_n); /* Something depends on it. */
+    way->cpu[i] = machine_cpu_us() - cpu;
+    way->wall[i] = machine_now_us() - wall;
+}
+
+static void print_read(struct options *o, const struct asking *a, struct way *read, uint32_t n)
+{
+    double p50 = machine_quantile(read->cpu, n, .5), p99 = machine_quantile(read->cpu, n, .99);
+    double wall99 = machine_quantile(read->wall, n, .99);
+    comma(o);
+    if (o->json)
+        (void)printf("{\"what\":\"large_read\",\"arms\":%u,\"d\":%u,\"bytes\":%zu,"
+                     "\"cpu_p50_us\":%.0f,\"cpu_p99_us\":%.0f,\"wall_p99_us\":%.0f}",
+                     a->pool.arms_n, a->pool.d, a->bytes_n, p50, p99, wall99);
+    else
+        (void)printf("%6u x %-4u in between, %.1f MB read plainly: %6.0f us, p99 %6.0f (by the "
+                     "clock %6.0f)\n",
+                     a->pool.arms_n, a->pool.d, (double)a->bytes_n * 1e-6, p50, p99, wall99);
+}
+
 static void large_alpha(struct options *o, struct asking *a, double alpha, uint32_t decisions)
 {
-    static struct way ways[2];
+    static struct way ways[2], read;
     struct decide_scratch *scratch = malloc(sizeof *scratch);
     float *pmf = malloc(2 * a->pool.arms_n * sizeof *pmf);
     pool_must(scratch && pmf ? OK : ERR_NOMEM, "large");
@@ -311,6 +335,7 @@ static void large_alpha(struct options *o, struct asking *a, double alpha, uint3
         struct decide_result all, best;
         decide_once(a, scratch, pmf, i, false, &ways[0], &all);
         decide_once(a, scratch, pmf + a->pool.arms_n, i, true, &ways[1], &best);
+        read_once(a, i, &read);
         differ += all.chosen != best.chosen || memcmp(pmf, pmf + a->pool.arms_n, bytes) != 0;
     }
     for (int w = 0; w < 2; w++) {
@@ -332,6 +357,7 @@ static void large_alpha(struct options *o, struct asking *a, double alpha, uint3
                          a->pool.arms_n, a->pool.d, alpha, name, 100 * share, p50, p99, wall99,
                          differ);
     }
+    print_read(o, a, &read, decisions);
     (void)fflush(stdout);
     if (differ)
         exit(EXIT_FAILURE); /* The one thing here that is a promise. */
