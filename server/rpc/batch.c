@@ -43,7 +43,8 @@ static void put_result(struct buf *b, const struct routed *r)
     if (!to)
         return;
     *to++ = RESULTS_TAG;
-    b->len = (size_t)(wire_put_length(to, to + routed_pack(r, to)) - b->data);
+    uint8_t *end = to + WIRE_ROOM;
+    b->len = (size_t)(wire_fill_length(to, end + routed_pack(r, end)) - b->data);
 }
 
 static grpc_byte_buffer *to_wire(struct slice bytes)

@@ -68,7 +68,8 @@ size_t routed_pack(const struct routed *r, uint8_t *to)
     if (!r->plain)
         return shunt__v1__route_result__pack(&r->result, to);
     uint8_t *begin = wire_put_varint(to, RESPONSE_FIELD << 3 | WIRE_BYTES);
-    uint8_t *end = wire_put_length(begin, begin + codec_plain_pack(r->plain, begin));
+    uint8_t *end = begin + WIRE_ROOM;
+    end = wire_fill_length(begin, end + codec_plain_pack(r->plain, end));
     if (r->result.has_tag)
         end = wire_put_varint(wire_put_varint(end, TAG_FIELD << 3 | WIRE_VARINT), r->result.tag);
     return (size_t)(end - to);

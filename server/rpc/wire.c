@@ -73,3 +73,14 @@ uint8_t *wire_put_length(uint8_t *begin, uint8_t *end)
     memcpy(begin, length, n);
     return end + n;
 }
+
+uint8_t *wire_fill_length(uint8_t *begin, uint8_t *end)
+{
+    uint8_t length[WIRE_VARINT_MAX];
+    size_t len = (size_t)(end - begin) - WIRE_ROOM;
+    size_t n = (size_t)(wire_put_varint(length, len) - length);
+    if (n != WIRE_ROOM)
+        memmove(begin + n, begin + WIRE_ROOM, len);
+    memcpy(begin, length, n);
+    return begin + n + len;
+}

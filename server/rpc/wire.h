@@ -20,7 +20,7 @@ struct wire_field {
 bool wire_next(struct slice *in, struct wire_field *ret_field);
 
 enum { WIRE_VARINT_MAX = 10 };
-/* Both write to `to` and return where they ended. */
+/* All write to `to`, or `begin`, and return where they ended. */
 static inline uint8_t *wire_put_varint(uint8_t *to, uint64_t value)
 {
     for (; value >= 0x80; value >>= 7)
@@ -30,3 +30,7 @@ static inline uint8_t *wire_put_varint(uint8_t *to, uint64_t value)
 }
 /* Puts the length of begin..end before it: what is there moves up by at most WIRE_VARINT_MAX. */
 uint8_t *wire_put_length(uint8_t *begin, uint8_t *end);
+/* The same of bytes that were put at begin + WIRE_ROOM: they stay there if there are 128 to 16,383
+ * of them. */
+enum { WIRE_ROOM = 2 };
+uint8_t *wire_fill_length(uint8_t *begin, uint8_t *end);

@@ -1,6 +1,7 @@
 #include "server/rpc/codec.h"
 #include "server/rpc/codec_plain.h"
 #include "server/rpc/message.h"
+#include "server/rpc/wire.h"
 #include "tests/unit/cmocka_all.h"
 
 #include <stdio.h>
@@ -407,9 +408,26 @@ static void a_status_that_does_not_exist_is_refused(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* Whether the room that was left is what the length takes, too much or too little. */
+static void a_length_filled_in_is_the_length_put_before(void **state)
+{
+    (void)state;
+    static const size_t lengths[] = {0, 1, 127, 128, 5000, 16383, 16384, 20000};
+    static uint8_t put[20000 + WIRE_VARINT_MAX], filled[20000 + WIRE_VARINT_MAX];
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        for (size_t k = 0; k < lengths[i]; k++)
+            put[k] = filled[WIRE_ROOM + k] = (uint8_t)(k * 7 + i);
+        size_t n = (size_t)(wire_put_length(put, put + lengths[i]) - put);
+        uint8_t *end = filled + WIRE_ROOM + lengths[i];
+        assert_int_equal(wire_fill_length(filled, end) - filled, n);
+        assert_memory_equal(filled, put, n);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_length_filled_in_is_the_length_put_before),
         TEST(an_empty_message_is_all_defaults),
         TEST(of_two_equal_keys_the_last_one_wins),
         TEST(sixteen_names_fit_in_a_map_and_seventeen_do_not),
