@@ -13,6 +13,18 @@ int64_t reconcile_backoff_us(uint32_t failures, int64_t min_us, int64_t max_us, 
     return pause - (int64_t)((double)pause / 2 * jitter);
 }
 
+int64_t reconcile_pause_us(const struct reconcile_patience *p, uint32_t failures, bool dear,
+                           double jitter)
+{
+    const int64_t look_most_us =
+        1000000; /* However long a tick is: what is back is seen by then. */
+    int64_t max_us = p->tick_us < look_most_us ? p->tick_us : look_most_us;
+    if (dear || max_us > p->probe_max_us)
+        max_us = p->probe_max_us;
+    return reconcile_backoff_us(failures, p->backoff_min_us < max_us ? p->backoff_min_us : max_us,
+                                max_us, jitter);
+}
+
 static void fail(struct engine_item *item, const struct reconcile_rules *rules, const char *error,
                  int64_t now_us, double jitter)
 {

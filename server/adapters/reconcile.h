@@ -57,6 +57,11 @@ struct reconcile_rules {
     int64_t drain_us, backoff_min_us, backoff_max_us;
 };
 
+/* With a replica that fails. */
+struct reconcile_patience {
+    int64_t tick_us, backoff_min_us, probe_max_us;
+};
+
 struct reconcile_pass {
     uint64_t number; /* Rises by one a pass. */
     uint32_t offers; /* Left in this pass; wanted adapters do not count. */
@@ -104,6 +109,12 @@ bool reconcile_hopeless(const struct engine_item *items, size_t n, const struct 
 /* A pause that doubles with each failure from the first, from `min` up to `max`; jitter in [0, 1)
  * takes up to half of it away, so that many do not ask at once. */
 int64_t reconcile_backoff_us(uint32_t failures, int64_t min_us, int64_t max_us, double jitter);
+/* Until a replica that failed is tried again. One that does not answer is looked at after a tick or
+ * a second, whichever is shorter: that costs next to nothing, and what is back is seen at once.
+ * dear: its list is nonsense, which may be megabytes, or a load failed behind a list that answers,
+ * which may have disturbed it for a minute: not so often. */
+int64_t reconcile_pause_us(const struct reconcile_patience *patience, uint32_t failures, bool dear,
+                           double jitter);
 /* At the end of a pass: wanted items that there is no room for say so in their error. */
 void reconcile_crowd(struct engine_item *items, size_t n, const struct reconcile_rules *rules,
                      const char *advice);

@@ -12,9 +12,6 @@
 #include <string.h>
 #include <time.h>
 
-/* However long a tick is: what comes back is seen by then. */
-static const int64_t look_most_us = 1000000;
-
 /* A replica, its thread, and what it last said. */
 struct post {
     struct reconciler *r;
@@ -33,8 +30,8 @@ struct reconciler {
     struct replica_hooks hooks;
     uint32_t n, slots;
     uint64_t bytes;
-    int64_t tick_us, backoff_min_us, probe_max_us;
-    int64_t look_max_us; /* Between two looks at a replica that does not answer. */
+    int64_t tick_us;
+    struct reconcile_patience patience;
     struct post posts[ENGINE_REPLICAS_MAX];
     pthread_mutex_t plan; /* One assignment at a time. Taken before `lock`. */
     pthread_mutex_t lock; /* Guards library, posts' words, wakes. Held for memory only. */
@@ -197,7 +194,7 @@ static enum err open_replicas(struct reconciler *r, const struct reconciler_conf
                        .call_timeout_ms = c->call_timeout_ms ? c->call_timeout_ms : 2000,
                        .load_timeout_ms = c->load_timeout_ms ? c->load_timeout_ms : 60000},
             .drain_us = or_default(c->drain_ms, 30000),
-            .backoff_min_us = r->backoff_min_us,
+            .backoff_min_us = r->patience.backoff_min_us,
             .backoff_max_us = or_default(c->backoff_max_ms, 30000),
             .seed = rng_mix(c->seed, i),
             .hooks = &r->hooks,
@@ -228,11 +225,8 @@ enum err reconciler_open(const struct reconciler_config *config, struct reconcil
     r->slots = config->slots;
     r->bytes = config->bytes;
     r->tick_us = or_default(config->tick_ms, 1000);
-    r->backoff_min_us = or_default(config->backoff_min_ms, 500);
-    r->probe_max_us = or_default(config->probe_max_ms, 5000);
-    r->look_max_us = r->tick_us < look_most_us ? r->tick_us : look_most_us;
-    if (r->look_max_us > r->probe_max_us)
-        r->look_max_us = r->probe_max_us;
+    r->patience = (struct reconcile_patience){r->tick_us, or_default(config->backoff_min_ms, 500),
+                                              or_default(config->probe_max_ms, 5000)};
     atomic_init(&r->stopping, false);
     atomic_init(&r->version, 0);
     pthread_condattr_t attr;
@@ -296,16 +290,12 @@ static void rest(struct reconciler *r, int64_t pause_us, bool is_down, uint64_t 
     pthread_mutex_unlock(&r->lock);
 }
 
-/* Asking costs next to nothing where nobody answers. A list of nonsense may be megabytes, and a
- * load that fails may have disturbed the engine for a minute: those are not repeated so often. */
 static int64_t pause_of(const struct reconciler *r, struct replica *replica, enum err e)
 {
     double jitter = replica_jitter(replica);
     bool dear = e == ERR_ENGINE_ANSWER || replica_stuck(replica);
-    int64_t max_us = dear ? r->probe_max_us : r->look_max_us;
-    int64_t min_us = r->backoff_min_us < max_us ? r->backoff_min_us : max_us;
     if (e != OK)
-        return reconcile_backoff_us(replica_failures(replica), min_us, max_us, jitter);
+        return reconcile_pause_us(&r->patience, replica_failures(replica), dear, jitter);
     /* Ticks are spread by a tenth, so that replicas do not march in step. */
     return r->tick_us - (int64_t)((double)r->tick_us / 10 * jitter);
 }

@@ -263,12 +263,34 @@ static void too_small_an_engine_keeps_what_it_has_and_says_what_to_do(void **sta
     assert_int_equal(reconcile_phase(&s.items[1]), ENGINE_RESIDENT);
 }
 
+/* Asking costs next to nothing where nobody answers; a list of nonsense, or a load that fails
+ * behind a list, may cost a lot. */
+static void a_silent_replica_is_looked_at_within_a_tick_or_a_second(void **state)
+{
+    (void)state;
+    struct reconcile_patience p = {1000000, 500000, 5000000};
+    assert_int_equal(reconcile_pause_us(&p, 1, false, 0), 500000);
+    for (uint32_t failures = 2; failures < 40; failures++)
+        assert_int_equal(reconcile_pause_us(&p, failures, false, 0), 1000000);
+    assert_in_range(reconcile_pause_us(&p, 9, false, .999), 500000, 510000);
+    assert_int_equal(reconcile_pause_us(&p, 9, true, 0), 5000000);
+    p.tick_us = 100000;
+    for (uint32_t failures = 1; failures < 40; failures++)
+        assert_int_equal(reconcile_pause_us(&p, failures, false, 0), 100000);
+    assert_int_equal(reconcile_pause_us(&p, 1, true, 0), 500000);
+    p.tick_us = 600000000; /* Ten minutes. */
+    assert_int_equal(reconcile_pause_us(&p, 9, false, 0), 1000000);
+    p.probe_max_us = 20000;
+    assert_int_equal(reconcile_pause_us(&p, 9, false, 0), 20000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loads_the_busiest_first_and_then_rests),
         cmocka_unit_test(a_failed_load_waits_longer_each_time_and_lets_others_go_first),
         cmocka_unit_test(jitter_takes_at_most_half_of_a_pause),
+        cmocka_unit_test(a_silent_replica_is_looked_at_within_a_tick_or_a_second),
         cmocka_unit_test(an_engine_that_never_does_what_it_says_ends_the_pass),
         cmocka_unit_test(what_has_requests_in_flight_is_released_when_they_end),
         cmocka_unit_test(nothing_is_waited_for_longer_than_drain_us),
