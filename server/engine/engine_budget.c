@@ -31,11 +31,11 @@ enum err engine_find_budget(struct engine_worker *w, const struct router_view *r
 enum { LEFT_OUT = 0x80 }; /* A mark of an arm whose reason is written next. */
 
 uint32_t engine_afford(struct engine_worker *w, const struct router_view *r, const struct budget *b,
-                       uint32_t n, uint32_t *ret_trials)
+                       const struct score_pass *pass, uint32_t n, uint32_t *ret_trials)
 {
     uint8_t metric = b->id.metric;
     w->refused_n = 0;
-    pacing_costs(r, metric, w->decision.x, b->limits.per_request, w->arms, n, w->costs);
+    pacing_costs_with(pass, r, metric, b->limits.per_request, w->arms, n, w->costs);
     uint32_t kept = pacing_filter(r, metric, &b->terms, w->arms, w->costs, n, ret_trials);
     uint32_t stay = kept + (ret_trials ? *ret_trials : 0);
     for (uint32_t i = stay; i < n; i++) {

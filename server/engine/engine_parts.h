@@ -112,12 +112,13 @@ struct budget {
 MUST_USE enum err engine_find_budget(struct engine_worker *w, const struct router_view *router,
                                      const char *tenant, int64_t now_us, struct budget *ret_budget,
                                      struct err_detail *detail);
-/* Fills w->costs of w->arms[0..n) and keeps those that may be chosen; returns how many; behind them
- * stand *ret_trials that are on trial (NULL: none may be). The others are marked UNAFFORDABLE and
- * stand in w->refused.
+/* pass: of w->decision.x. Fills w->costs of w->arms[0..n) and keeps those that may be chosen;
+ * returns how many; behind them stand *ret_trials that are on trial (NULL: none may be). The others
+ * are marked UNAFFORDABLE and stand in w->refused.
  */
 uint32_t engine_afford(struct engine_worker *w, const struct router_view *router,
-                       const struct budget *budget, uint32_t n, uint32_t *ret_trials);
+                       const struct budget *budget, const struct score_pass *pass, uint32_t n,
+                       uint32_t *ret_trials);
 void engine_show_budget(const struct budget *budget, const struct router_view *router,
                         struct shown_budget *ret_shown);
 /* ---- what new arms may spend (engine_newcomers.c) ---- */
@@ -159,10 +160,14 @@ MUST_USE enum err engine_demand(struct engine_worker *w, const struct router_vie
 /* Gives arms of w->marks that are ELIGIBLE their reason, when w->demand has one; not COOLING. Reads
  * w->decision.x. */
 void engine_constrain(struct engine_worker *w, const struct router_view *router);
-/* Reads the request's session into w->session, and opens it unless the request is a dry run. */
+/* Reads the request's session into w->session; what is known of it is on its way from memory
+ * then, so that other work comes between this and the next. */
+MUST_USE enum err engine_session_expect(struct engine_worker *w, const struct router_view *router,
+                                        const struct route_in *in, int64_t now_us,
+                                        struct err_detail *detail);
+/* Looks the session up, and opens it unless the request is a dry run. */
 MUST_USE enum err engine_session_enter(struct engine_worker *w, const struct router_view *router,
-                                       const struct route_in *in, int64_t now_us,
-                                       struct err_detail *detail);
+                                       bool dry_run, struct err_detail *detail);
 /* Gives arms of w->marks that are ELIGIBLE their reason when the session's budget could not pay
  * what they may cost. After engine_demand. */
 void engine_session_constrain(struct engine_worker *w, const struct router_view *router,

@@ -34,6 +34,9 @@ struct routing {
     uint64_t seed;
     double answer_share;
     struct budget budget;
+    /* The context's, for the costs under a budget and the scores; square is its scratch. */
+    struct score_pass *pass;
+    struct score_square *square;
     struct newcomer_ask newcomers;
     float probe_cost; /* Of the arm on probe. */
     double cheapest;  /* Of what might have been chosen, predicted; known with a forced arm. */
@@ -287,7 +290,10 @@ static void afford(struct routing *t)
     bool may_try = !probing && t->mode == MODE_ONLINE && !t->all_cooling && !holds_arm(t);
     if (probing)
         add_arm(t, (uint32_t)t->forced);
-    t->arms_n = engine_afford(w, t->router, &t->budget, t->arms_n, may_try ? &t->trials : NULL);
+    const float *x = w->decision.x;
+    score_pass_init(t->pass, &x, 1, t->router->d, t->arms_n, t->square);
+    t->arms_n =
+        engine_afford(w, t->router, &t->budget, t->pass, t->arms_n, may_try ? &t->trials : NULL);
     if (t->forced < 0)
         return;
     t->cheapest = (double)w->costs[0];
@@ -473,6 +479,7 @@ static void choose(struct routing *t)
         .seed = t->seed,
         .holds = holds_arm(t),
         .held = holds_arm(t) ? held_arm(t) : 0,
+        .pass = t->budget.paced ? t->pass : NULL,
         .cost = t->budget.paced ? t->w->costs : NULL,
         .lambda = t->budget.terms.lambda,
         .budget = t->budget.terms.budget,
@@ -857,16 +864,17 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
     TRY(engine_find_router(t->snapshot, t->in->router, &t->router, detail));
     t->mode = t->router->config->settings.mode;
     find_board(t);
-    TRY(engine_session_enter(t->w, t->router, t->in, t->now_us, detail));
-    if (t->in->defer && t->w->session.view.strict)
-        return err_say(detail, ERR_INVALID,
-                       "defer_activation: a strict session budget pays when it is decided; route "
-                       "when it is served");
+    TRY(engine_session_expect(t->w, t->router, t->in, t->now_us, detail));
     TRY(find_baseline(t, detail));
     TRY(engine_take_context(t->w, t->router, t->in, detail));
     TRY(fill_weights(t, detail));
     utility_init(&t->result.utility, t->router, t->overrides);
     t->group = t->result.utility.group;
+    TRY(engine_session_enter(t->w, t->router, t->in->dry_run, detail));
+    if (t->in->defer && t->w->session.view.strict)
+        return err_say(detail, ERR_INVALID,
+                       "defer_activation: a strict session budget pays when it is decided; route "
+                       "when it is served");
     TRY(choose_payable(t, detail));
     out->excluded_n = 0;
     out->shows_excluded = t->in->explain || t->in->dry_run;
@@ -993,8 +1001,12 @@ enum err engine_route(struct engine_worker *w, const struct route_in *in, struct
                       struct err_detail *detail)
 {
     struct routing t;
+    struct score_square square;
+    struct score_pass pass;
     memset(&t, 0, sizeof t);
     t.w = w;
+    t.pass = &pass;
+    t.square = &square;
     t.in = in;
     t.forced = t.baseline = -1;
     t.now_us = in->now_us ? in->now_us : clock_unix_us();

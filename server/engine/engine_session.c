@@ -77,8 +77,8 @@ static enum err say_enter(enum err e, const struct session_ask *ask, const struc
     return e;
 }
 
-enum err engine_session_enter(struct engine_worker *w, const struct router_view *r,
-                              const struct route_in *in, int64_t now_us, struct err_detail *detail)
+enum err engine_session_expect(struct engine_worker *w, const struct router_view *r,
+                               const struct route_in *in, int64_t now_us, struct err_detail *detail)
 {
     struct session_step *s = &w->session;
     s->named = in->session.len > 0;
@@ -90,8 +90,18 @@ enum err engine_session_enter(struct engine_worker *w, const struct router_view 
                    ? OK
                    : err_say(detail, ERR_INVALID, "session_budget needs a session_id");
     TRY(fill_ask(r, in->session, in->session_metric, in->session_amount, now_us, &s->ask, detail));
-    enum err e = in->dry_run ? session_table_look(w->engine->sessions, &s->ask, &s->view)
-                             : session_table_enter(w->engine->sessions, &s->ask, &s->view);
+    session_table_expect(w->engine->sessions, &s->ask);
+    return OK;
+}
+
+enum err engine_session_enter(struct engine_worker *w, const struct router_view *r, bool dry_run,
+                              struct err_detail *detail)
+{
+    struct session_step *s = &w->session;
+    if (!s->named)
+        return OK;
+    enum err e = dry_run ? session_table_look(w->engine->sessions, &s->ask, &s->view)
+                         : session_table_enter(w->engine->sessions, &s->ask, &s->view);
     return e == OK ? OK : say_enter(e, &s->ask, &s->view, r->config, detail);
 }
 

@@ -8,39 +8,99 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { SHARDS = 64, STEPS_FIRST = 4, SECOND_CHANCES = 64 };
+enum { SHARDS = 64, STEPS_FIRST = 4, SECOND_CHANCES = 64, LINE = 64, BUCKETS_FIRST = 16 };
 
 /* A session is asked for after thousands of others: what a request of one without a budget touches
- * stands in three lines of memory, and its neighbours' stay where they are (was_used). */
+ * stands in two lines of memory, three if the name is long, that begin where a line does; and its
+ * neighbours' stay where they are (was_used). */
 struct entry {
     uint64_t hash;
     struct entry *chain; /* Of its bucket. */
-    bool strict;
-    bool was_used; /* Since it was linked. */
-    uint8_t metric;
-    uint32_t held_arm;
     uint64_t steps;
     int64_t expires_us;
     uint8_t (*ids)[ID_BYTES]; /* A ring: step k stands at k % ids_cap once it is full. */
     uint32_t ids_n, ids_cap, ids_at;
-    struct session_key key;
+    uint32_t held_arm;
+    bool strict;
+    bool was_used; /* Since it was linked. */
+    uint8_t metric;
+    _Alignas(LINE) struct session_key key;
     uint64_t budget, folded, moving; /* Known to the journal; on its way. */
     struct entry *before, *after;    /* In the shard, in the order in which they were linked. */
+    void *storage;
+};
+
+/* About as many as there are entries, so that those of the sessions in use are near: spread over
+ * room for all that could be open, each has a line of memory, and a page, of its own. Written with
+ * the mutex held, read without it by session_table_expect: what was outgrown stays until the table
+ * goes, less than the last one takes. */
+struct buckets {
+    struct buckets *outgrown;
+    uint32_t n; /* A power of two. */
+    struct entry *_Atomic first[];
 };
 
 struct shard {
     pthread_mutex_t mutex;
-    struct entry **buckets; /* (buckets_n of the table) */
+    struct buckets *_Atomic buckets;
     struct entry *oldest, *newest;
+    uint32_t n;
 };
 
 struct session_table {
     struct shard shards[SHARDS];
-    uint32_t max, buckets_n;
+    uint32_t max, buckets_max; /* Of a shard. */
     uint64_t seed;
     _Atomic uint32_t n;
     _Atomic int64_t ids_room;
 };
+
+static struct entry *new_entry(void)
+{
+    char *storage = mem_calloc(1, sizeof(struct entry) + LINE - 1);
+    if (!storage)
+        return NULL;
+    void *at = storage + (LINE - (uintptr_t)storage % LINE) % LINE;
+    struct entry *e = at;
+    e->storage = storage;
+    return e;
+}
+
+static void free_entry(struct entry *e)
+{
+    mem_free(e->ids);
+    mem_free(e->storage);
+}
+
+static struct buckets *new_buckets(uint32_t n, struct buckets *outgrown)
+{
+    struct buckets *b = mem_calloc(1, sizeof *b + n * sizeof *b->first);
+    if (!b)
+        return NULL;
+    b->outgrown = outgrown;
+    b->n = n;
+    return b;
+}
+
+static struct buckets *buckets_of(const struct shard *s)
+{
+    return atomic_load_explicit(&s->buckets, memory_order_acquire);
+}
+
+static struct entry *_Atomic *bucket(struct buckets *b, uint64_t hash)
+{
+    return &b->first[hash / SHARDS & (b->n - 1)];
+}
+
+static struct entry *first_of(struct entry *_Atomic *bucket)
+{
+    return atomic_load_explicit(bucket, memory_order_relaxed);
+}
+
+static void set_first(struct entry *_Atomic *bucket, struct entry *e)
+{
+    atomic_store_explicit(bucket, e, memory_order_relaxed);
+}
 
 enum err session_table_new(uint32_t max, struct session_table **ret_table)
 {
@@ -49,13 +109,14 @@ enum err session_table_new(uint32_t max, struct session_table **ret_table)
         return ERR_NOMEM;
     t->max = max;
     t->ids_room = SESSION_STEPS_ALL;
-    for (t->buckets_n = 16; t->buckets_n < max / SHARDS; t->buckets_n *= 2)
+    for (t->buckets_max = BUCKETS_FIRST; t->buckets_max < max / SHARDS; t->buckets_max *= 2)
         continue;
     bool room = getrandom(&t->seed, sizeof t->seed, 0) == sizeof t->seed;
     for (int i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&t->shards[i].mutex, NULL);
-        t->shards[i].buckets = mem_calloc(t->buckets_n, sizeof(struct entry *));
-        room = room && t->shards[i].buckets;
+        struct buckets *b = new_buckets(BUCKETS_FIRST, NULL);
+        atomic_init(&t->shards[i].buckets, b);
+        room = room && b;
     }
     if (!room) {
         session_table_free(t);
@@ -74,10 +135,12 @@ void session_table_free(struct session_table *t)
         while (s->oldest) {
             struct entry *e = s->oldest;
             s->oldest = e->after;
-            mem_free(e->ids);
-            mem_free(e);
+            free_entry(e);
         }
-        mem_free(s->buckets);
+        for (struct buckets *b = buckets_of(s), *next; b; b = next) {
+            next = b->outgrown;
+            mem_free(b);
+        }
         pthread_mutex_destroy(&s->mutex);
     }
     mem_free(t);
@@ -97,15 +160,9 @@ static struct shard *lock(struct session_table *t, uint64_t hash)
     return s;
 }
 
-static struct entry **bucket(const struct session_table *t, struct shard *s, uint64_t hash)
+static struct entry *find(const struct shard *s, uint64_t hash, const struct session_key *key)
 {
-    return &s->buckets[hash / SHARDS & (t->buckets_n - 1)];
-}
-
-static struct entry *find(const struct session_table *t, struct shard *s, uint64_t hash,
-                          const struct session_key *key)
-{
-    struct entry *e = *bucket(t, s, hash);
+    struct entry *e = first_of(bucket(buckets_of(s), hash));
     while (e && (e->hash != hash || e->key.router_uid != key->router_uid ||
                  strcmp(e->key.name, key->name) != 0))
         e = e->chain;
@@ -128,15 +185,20 @@ static void link_newest(struct shard *s, struct entry *e)
 
 static void drop(struct session_table *t, struct shard *s, struct entry *e)
 {
-    struct entry **at = bucket(t, s, e->hash);
-    while (*at != e)
-        at = &(*at)->chain;
-    *at = e->chain;
+    struct entry *_Atomic *at = bucket(buckets_of(s), e->hash);
+    struct entry *before = first_of(at);
+    if (before == e) {
+        set_first(at, e->chain);
+    } else {
+        while (before->chain != e)
+            before = before->chain;
+        before->chain = e->chain;
+    }
     unlink_use(s, e);
+    s->n--;
     atomic_fetch_add(&t->ids_room, e->ids_cap);
     atomic_fetch_sub(&t->n, 1);
-    mem_free(e->ids);
-    mem_free(e);
+    free_entry(e);
 }
 
 /* Whoever is on his way to the journal keeps it. */
@@ -150,8 +212,8 @@ static void show(const struct entry *e, struct session_view *ret)
     *ret = (struct session_view){
         .strict = e->strict,
         .metric = e->metric,
-        .budget = e->budget,
-        .used = e->folded + e->moving,
+        .budget = e->strict ? e->budget : 0, /* Else they are 0, and not looked at. */
+        .used = e->strict ? e->folded + e->moving : 0,
         .held_arm = e->held_arm,
         .steps = e->steps,
         .expires_us = e->expires_us,
@@ -192,6 +254,24 @@ static void make_room(struct session_table *t, struct shard *s, int64_t now_us)
         drop(t, s, victim);
 }
 
+static void chain(struct buckets *b, struct entry *e)
+{
+    struct entry *_Atomic *at = bucket(b, e->hash);
+    e->chain = first_of(at);
+    set_first(at, e);
+}
+
+/* Without memory the chains get longer. */
+static void widen_buckets(const struct session_table *t, struct shard *s)
+{
+    struct buckets *old = buckets_of(s), *b;
+    if (s->n < old->n || old->n >= t->buckets_max || !(b = new_buckets(2 * old->n, old)))
+        return;
+    for (struct entry *e = s->oldest; e; e = e->after)
+        chain(b, e);
+    atomic_store_explicit(&s->buckets, b, memory_order_release);
+}
+
 static enum err add(struct session_table *t, struct shard *s, uint64_t hash,
                     const struct session_key *key, int64_t now_us, struct entry **ret_entry)
 {
@@ -200,17 +280,17 @@ static enum err add(struct session_table *t, struct shard *s, uint64_t hash,
         atomic_fetch_sub(&t->n, 1);
         return ERR_LIMIT;
     }
-    struct entry *e = mem_calloc(1, sizeof *e);
+    struct entry *e = new_entry();
     if (!e) {
         atomic_fetch_sub(&t->n, 1);
         return ERR_NOMEM;
     }
     e->key = *key;
     e->hash = hash;
-    struct entry **at = bucket(t, s, hash);
-    e->chain = *at;
-    *at = e;
+    widen_buckets(t, s);
+    chain(buckets_of(s), e);
     link_newest(s, e);
+    s->n++;
     *ret_entry = e;
     return OK;
 }
@@ -237,12 +317,24 @@ static uint32_t next_id(const struct entry *e)
 
 /* ---- the calls ---- */
 
+void session_table_expect(const struct session_table *t, struct session_ask *ask)
+{
+    ask->hash = hash_of(t, &ask->key);
+    const struct shard *s = &t->shards[ask->hash % SHARDS];
+    /* It may be gone by then: an address to fetch is not read. */
+    const void *e = first_of(bucket(buckets_of(s), ask->hash));
+    if (!e)
+        return;
+    __builtin_prefetch(e, 1);
+    __builtin_prefetch((const char *)e + LINE);
+}
+
 enum err session_table_enter(struct session_table *t, const struct session_ask *ask,
                              struct session_view *ret_view)
 {
-    uint64_t hash = hash_of(t, &ask->key);
+    uint64_t hash = ask->hash ? ask->hash : hash_of(t, &ask->key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(t, s, hash, &ask->key);
+    struct entry *e = find(s, hash, &ask->key);
     enum err err = OK;
     if (e && is_over(e, ask->now_us)) {
         drop(t, s, e);
@@ -271,9 +363,9 @@ enum err session_table_enter(struct session_table *t, const struct session_ask *
 enum err session_table_look(struct session_table *t, const struct session_ask *ask,
                             struct session_view *ret_view)
 {
-    uint64_t hash = hash_of(t, &ask->key);
+    uint64_t hash = ask->hash ? ask->hash : hash_of(t, &ask->key);
     struct shard *s = lock(t, hash);
-    struct entry fresh = {0}, *e = find(t, s, hash, &ask->key);
+    struct entry fresh = {0}, *e = find(s, hash, &ask->key);
     enum err err = OK;
     if (!e || is_over(e, ask->now_us)) {
         e = &fresh;
@@ -291,7 +383,7 @@ bool session_table_reserve(struct session_table *t, const struct session_key *ke
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(t, s, hash, key);
+    struct entry *e = find(s, hash, key);
     bool fits = false;
     memset(ret_view, 0, sizeof *ret_view);
     if (e) {
@@ -309,7 +401,7 @@ void session_table_arrived(struct session_table *t, const struct session_key *ke
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(t, s, hash, key);
+    struct entry *e = find(s, hash, key);
     if (e) /* One that was ended meanwhile, and opened again, has nothing of it. */
         e->moving -= amount < e->moving ? amount : e->moving;
     pthread_mutex_unlock(&s->mutex);
@@ -321,7 +413,7 @@ void session_table_folded(struct session_table *t, const struct session_account 
     memcpy(key.name, account->name, sizeof key.name);
     uint64_t hash = hash_of(t, &key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(t, s, hash, &key);
+    struct entry *e = find(s, hash, &key);
     if (e) {
         e->strict = true;
         e->metric = account->metric;
@@ -360,7 +452,7 @@ void session_table_step(struct session_table *t, const struct session_key *key, 
 {
     hash = hash ? hash : hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(t, s, hash, key);
+    struct entry *e = find(s, hash, key);
     if (e) {
         e->held_arm = arm_uid;
         e->steps++;
@@ -393,7 +485,7 @@ bool session_table_steps(struct session_table *t, const struct session_key *key,
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(t, s, hash, key);
+    struct entry *e = find(s, hash, key);
     bool open = e && !is_over(e, now_us);
     *ret_ids_n = 0;
     if (open) {
@@ -410,7 +502,7 @@ void session_table_end(struct session_table *t, const struct session_key *key)
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(t, s, hash, key);
+    struct entry *e = find(s, hash, key);
     if (e)
         drop(t, s, e);
     pthread_mutex_unlock(&s->mutex);

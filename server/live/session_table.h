@@ -46,11 +46,17 @@ struct session_ask {
     bool strict; /* It brings a budget. */
     uint8_t metric;
     uint64_t budget;
+    uint64_t hash; /* session_table_expect's; 0: it was not called. */
 };
 
 MUST_USE enum err session_table_new(uint32_t max, struct session_table **ret_table);
 void session_table_free(struct session_table *t);
 
+/* Its session will be asked for in a moment: fetches what is kept of it into the CPU's cache,
+ * without a lock, and keeps the hash of its key. Without it a request waits for memory several
+ * times over.
+ */
+void session_table_expect(const struct session_table *t, struct session_ask *ask);
 /* Opens the session or finds it; an open one may be named without its budget. ERR_SESSION_BUDGET:
  * it was opened with another budget or without one, *ret_view says which. ERR_LIMIT, ERR_NOMEM. */
 MUST_USE enum err session_table_enter(struct session_table *t, const struct session_ask *ask,

@@ -169,6 +169,9 @@ static void fill_scores(const struct decide_input *in, const struct census *c,
     else if (in->sheet && score_sheet_has(in->sheet, in->sheet_at, in->router, &r->utility, in->x))
         score_sheet_read(in->sheet, in->sheet_at, &r->utility, in->arms, in->n + in->trials,
                          in->answer_share, scores);
+    else if (in->pass)
+        score_arms_with(in->pass, in->router, &r->utility, in->x, in->arms, in->n + in->trials,
+                        in->answer_share, scores);
     else
         score_arms(in->router, &r->utility, in->x, in->arms, in->n + in->trials, in->answer_share,
                    scores);

@@ -38,6 +38,7 @@ struct decide_input {
     const struct router_view *router;
     const float *x;                /* (d) */
     const double *weights;         /* (metrics_n), or NULL: the router's. */
+    struct score_pass *pass;       /* Of x, open already; NULL: it is made here. */
     const struct utility *utility; /* Of those weights; NULL: it is made here. */
     const struct eligible *arms;
     uint32_t n; /* >= 1 */

@@ -201,73 +201,64 @@ static bool unknown(const struct router_view *router, const struct eligible *arm
     return !(router->arms[arm->index]->seen_mask >> metric & 1);
 }
 
-/* How a metric's unit interval is turned back into its raw unit. */
-struct scale {
-    uint32_t metric;
-    bool logarithmic;
-    double low, span; /* A step on the interval; of a logarithmic one, in e. */
-};
-
-static struct scale scale_of(const struct metric_def *m, uint32_t metric)
+/* The raw value of a prediction z of a logarithmic metric, whose unit interval is `span` in e;
+ * around what the arm showed lately, if it did. */
+static double exp_of(const struct metric_def *def, const struct arm_view *a, uint32_t m, double z)
 {
-    double span = m->logarithmic ? log(m->norm_high / m->norm_low) : m->norm_high - m->norm_low;
-    return (struct scale){metric, m->logarithmic, m->norm_low, span};
+    double mean = a->recent_raw[m], span = log(def->norm_high / def->norm_low);
+    if (!(a->mean_mask & 1U << m))
+        return def->norm_low * exp(z * span);
+    return clip(mean * exp((z - a->recent_z[m]) * span), VIEW_NEAR * mean, VIEW_FAR * mean);
 }
 
-/* The raw value of a prediction z; around what the arm showed lately, if it did. */
-static inline double raw_of(struct scale s, const struct arm_view *a, double z)
+static void logarithmic_costs(const struct router_view *router, uint32_t m,
+                              const struct arm_view *const *view, uint32_t n, float *cost)
 {
-    double mean = a->recent_raw[s.metric], raw;
-    bool shown = a->mean_mask & 1U << s.metric;
-    if (s.logarithmic) {
-        if (!shown)
-            return s.low * exp(z * s.span);
-        raw = mean * exp((z - a->recent_z[s.metric]) * s.span);
-    } else {
-        raw = s.low + z * s.span;
-        if (!shown)
-            return raw;
-        double at_mean = s.low + a->recent_z[s.metric] * s.span;
-        raw = at_mean > 0 ? raw * mean / at_mean : mean;
-    }
-    return clip(raw, .2 * mean, 5 * mean);
-}
-
-/* Of a block: ret_cost (n), 0 of an arm whose cost is unknown, which *unknown_n counts. */
-static void block_costs(const struct score_pass *pass, const struct scale *scale,
-                        const struct score_bounds *bounds, const struct arm_view *const *view,
-                        uint32_t n, float *ret_cost, uint32_t *unknown_n)
-{
-    const struct score_bounds b = *bounds; /* In registers: ret_cost could be anything's. */
-    const struct scale s = *scale;
-    uint32_t blank = 0;
-    score_pass_predict(pass, view, n, s.metric, ret_cost);
+    const struct metric_def *def = &router->config->metrics[m];
+    const struct score_bounds b = score_bounds_of(router, m);
     for (uint32_t i = 0; i < n; i++) {
         const struct arm_view *a = view[i];
-        bool seen = a->seen_mask & 1U << s.metric;
-        blank += !seen;
-        float z = (float)score_bounded(&b, a, (double)ret_cost[i]);
-        double raw = seen ? raw_of(s, a, (double)z) : 0;
-        ret_cost[i] = raw > 0 ? (float)raw : 0; /* fmax is a call. */
+        bool seen = a->seen_mask & 1U << m;
+        float z = (float)score_bounded(&b, a, (double)cost[i]);
+        double raw = seen ? exp_of(def, a, m, (double)z) : 0;
+        cost[i] = raw > 0 ? (float)raw : 0;
     }
-    *unknown_n += blank;
 }
 
-void pacing_costs(const struct router_view *router, uint32_t metric, const float *x, double budget,
-                  const struct eligible *arms, uint32_t n, float *ret_cost)
+/* Of a block: ret_cost (n), 0 of an arm whose cost is unknown; returns how many of those there are.
+ */
+static uint32_t block_costs(const struct score_pass *pass, const struct router_view *router,
+                            uint32_t m, const struct arm_view *const *view, uint32_t n,
+                            float *ret_cost)
 {
-    const struct scale scale = scale_of(&router->config->metrics[metric], metric);
-    const struct score_bounds bounds = score_bounds_of(router, metric);
+    uint32_t blank = 0;
+    score_pass_predict(pass, view, n, m, ret_cost);
+    for (uint32_t i = 0; i < n; i++)
+        blank += !(view[i]->seen_mask & 1U << m);
+    if (router->config->metrics[m].logarithmic) {
+        logarithmic_costs(router, m, view, n, ret_cost);
+        return blank;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct raw_line *l = &view[i]->raw[m];
+        double raw = l->at_zero + l->slope * (double)ret_cost[i];
+        raw = raw > l->low ? raw : l->low;
+        ret_cost[i] = (float)(raw < l->high ? raw : l->high);
+    }
+    return blank;
+}
+
+void pacing_costs_with(const struct score_pass *pass, const struct router_view *router,
+                       uint32_t metric, double budget, const struct eligible *arms, uint32_t n,
+                       float *ret_cost)
+{
     const struct arm_view *view[SCORE_BLOCK];
     uint32_t unknown_n = 0;
-    struct score_square square;
-    struct score_pass pass;
-    score_pass_init(&pass, &x, 1, router->d, n, &square);
     for (uint32_t at = 0, k; at < n; at += k) {
         k = n - at < SCORE_BLOCK ? n - at : SCORE_BLOCK;
         for (uint32_t i = 0; i < k; i++)
             view[i] = router->arms[arms[at + i].index];
-        block_costs(&pass, &scale, &bounds, view, k, ret_cost + at, &unknown_n);
+        unknown_n += block_costs(pass, router, metric, view, k, ret_cost + at);
     }
     if (unknown_n == 0 || unknown_n == n) /* All of them 0. */
         return;
@@ -277,6 +268,15 @@ void pacing_costs(const struct router_view *router, uint32_t metric, const float
     for (uint32_t i = 0; i < n; i++)
         if (unknown(router, &arms[i], metric))
             ret_cost[i] = (float)dearest;
+}
+
+void pacing_costs(const struct router_view *router, uint32_t metric, const float *x, double budget,
+                  const struct eligible *arms, uint32_t n, float *ret_cost)
+{
+    struct score_square square;
+    struct score_pass pass;
+    score_pass_init(&pass, &x, 1, router->d, n, &square);
+    pacing_costs_with(&pass, router, metric, budget, arms, n, ret_cost);
 }
 
 /* By what the arm showed so far: one context's prediction says little about the others. */

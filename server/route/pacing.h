@@ -112,6 +112,10 @@ double pacing_rate(const struct pacing *p);
  */
 void pacing_costs(const struct router_view *router, uint32_t metric, const float *x, double budget,
                   const struct eligible *arms, uint32_t n, float *ret_cost);
+/* The same with a pass of x that is open already. */
+void pacing_costs_with(const struct score_pass *pass, const struct router_view *router,
+                       uint32_t metric, double budget, const struct eligible *arms, uint32_t n,
+                       float *ret_cost);
 /* Keeps the arms (and their costs) that may be chosen, in their order; returns how many, at least 1
  * of n >= 1. ret_trials: so many behind those are on trial, in no order; the rest follow. NULL:
  * there are no trials. */

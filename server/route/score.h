@@ -66,6 +66,10 @@ void utility_init(struct utility *u, const struct router_view *router, const dou
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores);
+/* score_arms with a pass of this x that is open already; its x and router's d are the pass's. */
+void score_arms_with(struct score_pass *pass, const struct router_view *router,
+                     const struct utility *u, const float *x, const struct eligible *arms,
+                     uint32_t n, double answer_share, struct score *ret_scores);
 /* As score_arms, of large pools: the matrices of arms that cannot have the largest mean + width are
  * not read; returns how many were. Exact, ties included: an arm is left out when even with an upper
  * bound of its width (arm_view.spread_cap) it stays below a score that another has. Then its

@@ -53,20 +53,27 @@ void score_block_fill(struct score_block *b, const struct score_pass *pass,
     add_silence(b, pass, f, arms);
 }
 
+void score_arms_with(struct score_pass *pass, const struct router_view *router,
+                     const struct utility *u, const float *x, const struct eligible *arms,
+                     uint32_t n, double answer_share, struct score *ret_scores)
+{
+    struct score_frame frame;
+    struct score_block block;
+    double spread[SCORE_BLOCK];
+    score_frame_init(&frame, router, u, x, answer_share);
+    for (uint32_t at = 0; at < n; at += SCORE_BLOCK) {
+        score_block_fill(&block, pass, &frame, arms + at, n - at);
+        score_pass_spread(pass, block.view, block.n, u->group, spread);
+        score_finish(&frame, arms + at, block.n, block.mean, spread, ret_scores + at);
+    }
+}
+
 void score_arms(const struct router_view *router, const struct utility *u, const float *x,
                 const struct eligible *arms, uint32_t n, double answer_share,
                 struct score *ret_scores)
 {
     struct score_square square;
-    struct score_frame frame;
     struct score_pass pass;
-    struct score_block block;
-    double spread[SCORE_BLOCK];
-    score_frame_init(&frame, router, u, x, answer_share);
     score_pass_init(&pass, &x, 1, router->d, n, &square);
-    for (uint32_t at = 0; at < n; at += SCORE_BLOCK) {
-        score_block_fill(&block, &pass, &frame, arms + at, n - at);
-        score_pass_spread(&pass, block.view, block.n, u->group, spread);
-        score_finish(&frame, arms + at, block.n, block.mean, spread, ret_scores + at);
-    }
+    score_arms_with(&pass, router, u, x, arms, n, answer_share, ret_scores);
 }

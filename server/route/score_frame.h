@@ -39,7 +39,7 @@ static inline double score_bounded(const struct score_bounds *b, const struct ar
         return b->mean_z;
     if (!b->clipped || arm->n[b->m] == 0)
         return z;
-    double low = .2 * arm->recent_z[b->m], high = 5 * arm->recent_z[b->m];
+    double low = VIEW_NEAR * arm->recent_z[b->m], high = VIEW_FAR * arm->recent_z[b->m];
     return z < low ? low : z > high ? high : z;
 }
 

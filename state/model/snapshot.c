@@ -127,6 +127,32 @@ static void refresh_theta(const struct router *r, const struct arm *a, const dou
     }
 }
 
+/* Of metric m, when the view's counts and means of it are known. */
+static struct raw_line raw_line_of(const struct metric_def *def, const struct arm_view *v,
+                                   uint32_t m)
+{
+    double span = def->norm_high - def->norm_low, mean = v->recent_raw[m], z = v->recent_z[m];
+    bool seen = v->seen_mask >> m & 1, shown = v->mean_mask >> m & 1;
+    if (!seen || (shown && !(mean > 0)) || def->logarithmic)
+        return (struct raw_line){0};
+    if (!shown)
+        return (struct raw_line){def->norm_low, span, 0, (double)INFINITY};
+    struct raw_line l = {mean, 0, VIEW_NEAR * mean, VIEW_FAR * mean};
+    double at_mean = def->norm_low + z * span;
+    if (at_mean > 0) {
+        l.at_zero = def->norm_low * mean / at_mean;
+        l.slope = span * mean / at_mean;
+    }
+    if (def->group == METRIC_RATED || v->n[m] == 0)
+        return l;
+    /* Predictions are floats, and kept near the mean before they are turned into the unit. */
+    double low = l.at_zero + l.slope * (double)(float)(VIEW_NEAR * z);
+    double high = l.at_zero + l.slope * (double)(float)(VIEW_FAR * z);
+    l.low = low > l.low ? low : l.low;
+    l.high = high < l.high ? high : l.high;
+    return l;
+}
+
 static void fill_arm_counts(const struct router *r, const struct arm *a, struct arm_view *v)
 {
     v->uid = a->uid;
@@ -165,6 +191,7 @@ static void fill_arm_counts(const struct router *r, const struct arm *a, struct 
         }
         if (s->n || recent || s->has_prior)
             v->seen_mask = (uint16_t)(v->seen_mask | 1u << m);
+        v->raw[m] = raw_line_of(&r->config.metrics[m], v, m);
     }
 }
 

@@ -18,6 +18,18 @@ struct model;
  * CPU load whole. */
 enum { VIEW_PAD = 16, VIEW_ALIGN = 64 };
 
+/* A metric's prediction z of an arm in the metric's own unit, for one that is not logarithmic:
+ * at_zero + slope z, kept within [low, high]. Around what the arm showed lately, if it did: its
+ * prediction at its mean is its measured raw mean, and nothing is further than VIEW_NEAR and
+ * VIEW_FAR times from it: such a prediction, of few outcomes under a weak ridge, is an artefact.
+ * All 0 of a metric that was neither seen nor declared. One line of memory for what stands in five.
+ */
+struct raw_line {
+    double at_zero, slope, low, high; /* high: INFINITY where nothing was shown. */
+};
+#define VIEW_NEAR .2
+#define VIEW_FAR 5.
+
 /* One arm version. Matrices are packed lower triangles, row-major: element (i,j), j <= i, stands at
  * i(i+1)/2 + j. Every row and matrix begins at VIEW_ALIGN bytes and is followed by zeros up to a
  * multiple of VIEW_PAD floats; they stand as far from the view in every arm of a router. Statistics
@@ -55,6 +67,7 @@ struct arm_view {
      * against. Bit m of mean_mask: there is such a mean of metric m. */
     uint16_t mean_mask;
     double recent_raw[MAX_METRICS], recent_z[MAX_METRICS];
+    struct raw_line raw[MAX_METRICS];
     const struct arm_config *config; /* Lives as long as the view. */
     void *storage;
 };

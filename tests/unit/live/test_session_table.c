@@ -255,6 +255,40 @@ static void running_out_of_memory_is_said_and_leaks_nothing(void **unused)
     }
 }
 
+/* And a widening that gets no memory leaves longer chains, no less. */
+static void a_table_that_grew_finds_everyone_and_forgets_who_ended(void **unused)
+{
+    (void)unused;
+    enum { MANY = 6000 };
+    struct session_table *t;
+    struct session_view v;
+    const uint8_t id[ID_BYTES] = {7};
+    char name[NAME_CAP];
+    assert_int_equal(session_table_new(2 * MANY, &t), OK);
+    for (uint32_t i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "run-%u", i);
+        struct session_ask ask = ask_of(name, 0, 0);
+        session_table_expect(t, &ask);
+        mem_fail_nth(i % 8 ? 2 : 0);
+        assert_int_equal(session_table_enter(t, &ask, &v), OK);
+        mem_fail_nth(0);
+        assert_int_equal(v.steps, 0);
+        session_table_step(t, &ask.key, ask.hash, id, i + 1);
+        if (i % 3 == 0)
+            session_table_end(t, &ask.key);
+    }
+    for (uint32_t i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "run-%u", i);
+        struct session_ask ask = ask_of(name, 1, 0);
+        session_table_expect(t, &ask);
+        assert_int_equal(session_table_look(t, &ask, &v), OK);
+        assert_int_equal(v.held_arm, i % 3 ? i + 1 : 0);
+    }
+    uint32_t strict;
+    assert_int_equal(session_table_count(t, 1, &strict), MANY - MANY / 3);
+    session_table_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +302,7 @@ int main(void)
         cmocka_unit_test(what_the_journal_held_is_there_after_a_start),
         cmocka_unit_test(racers_for_the_last_cent_get_no_more_than_there_is),
         cmocka_unit_test(running_out_of_memory_is_said_and_leaks_nothing),
+        cmocka_unit_test(a_table_that_grew_finds_everyone_and_forgets_who_ended),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
