@@ -124,12 +124,23 @@ void controller_free(struct controller *c)
     mem_free(c);
 }
 
+/* Somebody has a claim to the next place, and no request has to bring it about: the plan is stale
+ * when there is one. */
+static bool awaits_room(const struct controller *c)
+{
+    bool waits = c->ops->fixed;
+    for (uint32_t i = 0; i < c->state.arms_n && !waits; i++)
+        waits = c->slots[i].pinned && !c->state.arms[i].desired;
+    return waits;
+}
+
 enum err controller_set(struct controller *c, const struct residency_settings *settings)
 {
     const struct cache_policy_ops *ops = cache_policy_find(settings->policy);
     if (!ops)
         return ERR_INVALID;
-    c->stale |= ops != c->ops;
+    bool room = settings->slots != c->settings.slots || settings->bytes != c->settings.bytes;
+    c->stale |= ops != c->ops || (room && awaits_room(c));
     c->settings = *settings;
     c->ops = ops;
     return OK;
@@ -170,6 +181,7 @@ void controller_remove(struct controller *c, uint32_t uid)
     uint32_t at = index_of(c, uid);
     if (at == c->state.arms_n)
         return;
+    c->stale |= c->state.arms[at].desired && awaits_room(c);
     residency_drop(&c->state, uid);
     memmove(&c->slots[at], &c->slots[at + 1], (c->state.arms_n - at) * sizeof *c->slots);
 }

@@ -328,6 +328,45 @@ static void pins_beyond_the_room_wait_for_it(void **state)
     close_scene(&t);
 }
 
+/* An idle router ends no epoch that would give it away. */
+static void a_place_that_comes_free_is_given_away_without_a_request(void **state)
+{
+    (void)state;
+    static struct scene t;
+    open_scene(&t, "static");
+    amend(&t);
+    controller_remove(t.c, 5); /* It had none. */
+    assert_false(controller_stale(t.c));
+    controller_remove(t.c, 2);
+    amend(&t);
+    assert_true(controller_look(t.c, 4).desired);
+    t.s.slots = 4;
+    assert_int_equal(controller_set(t.c, &t.s), OK);
+    amend(&t);
+    assert_true(controller_look(t.c, 6).desired);
+    close_scene(&t);
+
+    open_scene(&t, "polar");
+    for (uint32_t uid = 1; uid <= 4; uid++)
+        pin(&t, uid, true);
+    amend(&t);
+    assert_false(controller_look(t.c, 4).desired);
+    controller_remove(t.c, 1);
+    amend(&t);
+    assert_true(controller_look(t.c, 4).desired);
+    pin(&t, 5, true);
+    amend(&t);
+    assert_false(controller_look(t.c, 5).desired);
+    t.s.slots = 4; /* A replica came back. */
+    assert_int_equal(controller_set(t.c, &t.s), OK);
+    amend(&t);
+    assert_true(controller_look(t.c, 5).desired);
+    t.s.slots = 5; /* Nobody waits for more: an epoch's plan is time enough. */
+    assert_int_equal(controller_set(t.c, &t.s), OK);
+    assert_false(controller_stale(t.c));
+    close_scene(&t);
+}
+
 static void random_draws_another_full_set_each_epoch(void **state)
 {
     (void)state;
@@ -660,6 +699,7 @@ int main(void)
         cmocka_unit_test(a_pin_is_carried_out_without_a_request_whatever_the_policy),
         cmocka_unit_test(an_adapter_that_is_unpinned_loses_a_slot_it_is_not_worth),
         cmocka_unit_test(pins_beyond_the_room_wait_for_it),
+        cmocka_unit_test(a_place_that_comes_free_is_given_away_without_a_request),
         cmocka_unit_test(random_draws_another_full_set_each_epoch),
         cmocka_unit_test(an_epoch_lasts_its_requests_and_its_loads),
         cmocka_unit_test(epochs_of_polar_plus_double_up_to_the_cap),
