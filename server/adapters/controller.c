@@ -134,13 +134,21 @@ static bool awaits_room(const struct controller *c)
     return waits;
 }
 
+/* 0 is no bound. Less of it, while a replica is away or has yet to come, waits for the epoch's end:
+ * nothing should be dropped for the length of a hiccup. */
+static bool is_more(uint64_t room, uint64_t before)
+{
+    return before && (!room || room > before);
+}
+
 enum err controller_set(struct controller *c, const struct residency_settings *settings)
 {
     const struct cache_policy_ops *ops = cache_policy_find(settings->policy);
     if (!ops)
         return ERR_INVALID;
-    bool room = settings->slots != c->settings.slots || settings->bytes != c->settings.bytes;
-    c->stale |= ops != c->ops || (room && awaits_room(c));
+    bool more =
+        is_more(settings->slots, c->settings.slots) || is_more(settings->bytes, c->settings.bytes);
+    c->stale |= ops != c->ops || (more && awaits_room(c));
     c->settings = *settings;
     c->ops = ops;
     return OK;

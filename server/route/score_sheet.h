@@ -3,7 +3,7 @@
  * decided one after the other: predictions and quadratic forms depend on context and statistics
  * alone; pulls in flight, answers, charges and who is eligible come in when a context is scored.
  * The scores are those of score_arms to the last bit.
- * Owns: its tables, which grow to the largest pool asked for: 320 KiB and 24 to 72 bytes for each
+ * Owns: its tables, which grow to the largest pool asked for: 114 KiB, and 16 to 76 bytes for each
  * arm and context. Borrows the router's view until the next fill.
  * Threads: one's. */
 #pragma once

@@ -344,6 +344,13 @@ static void a_place_that_comes_free_is_given_away_without_a_request(void **state
     assert_int_equal(controller_set(t.c, &t.s), OK);
     amend(&t);
     assert_true(controller_look(t.c, 6).desired);
+    t.s.slots = 2; /* A replica went away, perhaps for a moment. */
+    assert_int_equal(controller_set(t.c, &t.s), OK);
+    assert_false(controller_stale(t.c));
+    t.s.slots = 4;
+    assert_int_equal(controller_set(t.c, &t.s), OK);
+    amend(&t);
+    assert_int_equal(t.plan.update.epoch, 0);
     close_scene(&t);
 
     open_scene(&t, "polar");
