@@ -239,6 +239,18 @@ static float spread_cap(const float *P, uint32_t d)
     return 1.001F * (frobenius < largest ? frobenius : largest);
 }
 
+/* A pool that is small has no bounds, and gets them all with the arm that makes it large. */
+static bool lacks_caps(const struct router *r, const struct arm_view *v)
+{
+    return r->arms_n > REBUILD_ALL_UP_TO && v->spread_cap[METRIC_RATED] == HUGE_VALF;
+}
+
+static void fill_caps(const struct router *r, struct arm_view *v)
+{
+    for (int g = 0; g < METRIC_GROUPS; g++)
+        v->spread_cap[g] = r->arms_n > REBUILD_ALL_UP_TO ? spread_cap(v->P[g], r->d) : HUGE_VALF;
+}
+
 static struct arm_view *build_arm(const struct router *r, const struct arm *a, const double *slopes,
                                   const struct hybrid_prior *priors, double *work)
 {
@@ -258,8 +270,7 @@ static struct arm_view *build_arm(const struct router *r, const struct arm *a, c
     for (uint32_t m = 0; m < r->config.metrics_n; m++)
         fill_theta(r, a, m, slopes, priors, work, v);
     fill_inverses(r, a, priors, v);
-    for (int g = 0; g < METRIC_GROUPS; g++)
-        v->spread_cap[g] = r->arms_n > REBUILD_ALL_UP_TO ? spread_cap(v->P[g], d) : HUGE_VALF;
+    fill_caps(r, v);
     return v;
 }
 
@@ -284,6 +295,8 @@ static struct arm_view *refresh_arm(const struct router *r, const struct arm *a,
     v->pooled_n = r->pooled->matrix.n;
     atomic_init(&v->refs, 1);
     refresh_theta(r, a, slopes, work, v);
+    if (lacks_caps(r, old))
+        fill_caps(r, v);
     return v;
 }
 
@@ -356,7 +369,7 @@ enum { REFRESH_EVERY = 64 };
 
 static bool can_share(const struct router *r, const struct arm *a, const struct arm_view *old)
 {
-    if (!old || a->touched)
+    if (!old || a->touched || lacks_caps(r, old))
         return false;
     const struct router_settings *s = &r->config.settings;
     if (!s->pooled_slopes && !s->pooled_level && !s->hybrid)

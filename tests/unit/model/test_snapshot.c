@@ -382,6 +382,36 @@ static void in_a_large_pool_no_view_falls_far_behind_the_pooled_slopes(void **st
     }
 }
 
+/* Arms that were declared while the pool was small have no bound; once it is large each needs one.
+ */
+static void a_pool_that_grows_large_has_the_bounds_of_one(void **state)
+{
+    (void)state;
+    for (int pooled = 0; pooled < 2; pooled++) {
+        struct given g;
+        struct snapshot *s = NULL;
+        open_plain(&g, pooled);
+        for (int i = 0; i < 65; i++) {
+            char name[NAME_CAP];
+            snprintf(name, sizeof name, "a%d", i);
+            given_arm(&g, name);
+            struct snapshot *next = build(&g, s);
+            snapshot_free(s);
+            s = next;
+            const struct router_view *r = s->routers[0];
+            for (uint32_t k = 0; k < r->arms_n; k++)
+                for (int m = 0; m < METRIC_GROUPS; m++)
+                    assert_true((r->arms[k]->spread_cap[m] < HUGE_VALF) == (r->arms_n > 64));
+        }
+        struct snapshot *anew = build(&g, NULL);
+        for (uint32_t k = 0; k < 65; k++)
+            assert_same_view(s->routers[0]->arms[k], anew->routers[0]->arms[k]);
+        snapshot_free(anew);
+        snapshot_free(s);
+        given_close(&g);
+    }
+}
+
 static void without_memory_nothing_leaks_and_the_next_snapshot_is_whole(void **state)
 {
     (void)state;
@@ -460,6 +490,7 @@ int main(void)
         cmocka_unit_test(means_of_late_follow_what_an_arm_does_now),
         cmocka_unit_test(switching_pooled_slopes_off_changes_the_view_of_every_arm),
         cmocka_unit_test(in_a_large_pool_no_view_falls_far_behind_the_pooled_slopes),
+        cmocka_unit_test(a_pool_that_grows_large_has_the_bounds_of_one),
         cmocka_unit_test(without_memory_nothing_leaks_and_the_next_snapshot_is_whole),
         cmocka_unit_test(a_model_without_routers_has_a_snapshot),
         cmocka_unit_test(unseen_served_metrics_show_as_unseen_until_observed_or_declared),
