@@ -88,8 +88,11 @@ static void drop_answers(struct route_stream *s)
     }
 }
 
+/* Maybe on the herald's thread: the count is what a server that stops waits for, so it goes last.
+ */
 static void stream_free(struct route_stream *s)
 {
+    _Atomic uint32_t *in_flight = s->counted ? s->queue->server->in_flight : NULL;
     if (s->listed)
         unlist(s);
     drop_answers(s);
@@ -99,13 +102,13 @@ static void stream_free(struct route_stream *s)
         grpc_byte_buffer_destroy(s->sent);
     if (s->failed)
         failure_done(&s->failure);
-    if (s->counted)
-        atomic_fetch_sub(s->queue->server->in_flight, 1);
     grpc_metadata_array_destroy(&s->metadata);
     (void)pthread_mutex_destroy(&s->lock);
     if (s->grpc)
         grpc_call_unref(s->grpc);
     mem_free(s);
+    if (in_flight)
+        atomic_fetch_sub(in_flight, 1);
 }
 
 /* Unlocks; the last one out frees. Only whoever has a tag or a reservation of the stream, or is

@@ -188,6 +188,15 @@ static bool wait_stopped(struct rpc_server *s, const struct timespec *until)
     return seen;
 }
 
+/* The core says that no call is left when no connection is: a call whose caller hung up may still
+ * be with the writer, which will answer it, or on a thread of the pool. */
+static void wait_answered(const struct rpc_server *s)
+{
+    const struct timespec nap = {0, 1000000};
+    while (atomic_load(s->in_flight) > 0)
+        (void)nanosleep(&nap, NULL);
+}
+
 bool rpc_server_stop_wait(struct rpc_server *s, int64_t deadline_ns)
 {
     struct timespec until = {deadline_ns / 1000000000, deadline_ns % 1000000000};
@@ -201,6 +210,7 @@ bool rpc_server_stop_wait(struct rpc_server *s, int64_t deadline_ns)
             /* Every handler ends by itself or polls `cancelled`; the writer answers each report. */
             (void)wait_stopped(s, NULL);
         }
+        wait_answered(s);
     }
     pool_close(s->pool);
     pool_close(s->quiet);

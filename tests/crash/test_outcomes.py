@@ -3,6 +3,7 @@
 
     test_outcomes.py SHUNTD SHUNTCTL PROTO_DIR"""
 import random
+import threading
 import time
 
 import harness
@@ -245,6 +246,37 @@ class Outcomes(Case):
         self.assertEqual(self.s.get_router().defaulted, 1)
         self.assertEqual(self.rewards(), (2, 1.5))
         self.assert_refused(grpc.StatusCode.FAILED_PRECONDITION, lambda: activate(never))
+        self.assert_verified(self.s)
+
+    def test_a_stop_ends_well_when_callers_hang_up_with_reports_on_their_way(self):
+        """stop() closes the channels: the core forgets the calls while the writer has them."""
+        self.s.create_router()
+        acknowledged = []
+
+        def live(server):
+            while not server.stopping:
+                try:
+                    decision = server.route()
+                    server.report(decision, reward=.5)
+                    acknowledged.append(decision)
+                except (grpc.RpcError, ValueError):  # ValueError: the channel was closed.
+                    time.sleep(0.005)
+
+        for _ in range(10):
+            self.s.stopping = False
+            callers = [threading.Thread(target=live, args=(self.s,)) for _ in range(16)]
+            for caller in callers:
+                caller.start()
+            time.sleep(0.3)
+            status = self.s.stop()
+            self.s.stopping = True
+            for caller in callers:
+                caller.join()
+            self.assertEqual(status, 0, self.s.log()[-2000:])
+            self.assertTrue(self.s.events("stopped"))
+            self.assertTrue(self.s.start(), "no start after a stop")
+        for decision in random.sample(acknowledged, min(100, len(acknowledged))):
+            self.assertTrue(self.s.report(decision, reward=.5).duplicate)
         self.assert_verified(self.s)
 
 
