@@ -289,6 +289,58 @@ static void a_table_that_grew_finds_everyone_and_forgets_who_ended(void **unused
     session_table_free(t);
 }
 
+enum { OPENERS = 4, OPENED = 2000 };
+
+struct opener {
+    struct session_table *t;
+    uint32_t number, lost;
+};
+
+/* Opens sessions of its own, and ends every third; asks for all of the others' beside. */
+static void *open_many(void *arg)
+{
+    struct opener *o = arg;
+    uint8_t id[ID_BYTES] = {0};
+    char name[NAME_CAP];
+    struct session_view v;
+    for (uint32_t i = 0; i < OPENED; i++) {
+        for (uint32_t k = 0; k < OPENERS; k++) {
+            (void)snprintf(name, sizeof name, "run-%u-%u", (o->number + k) % OPENERS, i);
+            struct session_ask ask = ask_of(name, 0, 0);
+            session_table_expect(o->t, &ask);
+            if (k > 0)
+                continue;
+            o->lost += session_table_enter(o->t, &ask, &v) != OK;
+            session_table_step(o->t, &ask.key, ask.hash, id, i + 1);
+            o->lost += session_table_look(o->t, &ask, &v) != OK || v.held_arm != i + 1;
+            if (i % 3 == 0)
+                session_table_end(o->t, &ask.key);
+        }
+    }
+    return NULL;
+}
+
+/* For the thread sanitizer too: what fetches holds no lock. */
+static void threads_find_their_sessions_while_others_make_the_table_grow(void **unused)
+{
+    (void)unused;
+    struct opener o[OPENERS];
+    pthread_t threads[OPENERS];
+    struct session_table *t;
+    uint32_t strict;
+    assert_int_equal(session_table_new(2 * OPENERS * OPENED, &t), OK);
+    for (uint32_t i = 0; i < OPENERS; i++) {
+        o[i] = (struct opener){t, i, 0};
+        assert_int_equal(pthread_create(&threads[i], NULL, open_many, &o[i]), 0);
+    }
+    for (uint32_t i = 0; i < OPENERS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    for (uint32_t i = 0; i < OPENERS; i++)
+        assert_int_equal(o[i].lost, 0);
+    assert_int_equal(session_table_count(t, 1, &strict), OPENERS * (OPENED - (OPENED + 2) / 3));
+    session_table_free(t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -303,6 +355,7 @@ int main(void)
         cmocka_unit_test(racers_for_the_last_cent_get_no_more_than_there_is),
         cmocka_unit_test(running_out_of_memory_is_said_and_leaks_nothing),
         cmocka_unit_test(a_table_that_grew_finds_everyone_and_forgets_who_ended),
+        cmocka_unit_test(threads_find_their_sessions_while_others_make_the_table_grow),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
