@@ -79,6 +79,9 @@ static enum err translate(struct env *e, int rc)
     case MDB_PAGE_FULL:
         return ERR_CORRUPT;
     case MDB_BAD_TXN:
+        /* LMDB marks a transaction that met a damaged page, and may have called the page's keys not
+         * found. Nothing of ours goes on after any other failure. */
+        return ERR_CORRUPT;
     case MDB_BAD_DBI:
     case MDB_BAD_RSLOT:
     case MDB_BAD_VALSIZE:
