@@ -111,7 +111,8 @@ static int soak(struct settings *o)
                            .features = 38,
                            .seconds = 1,
                            .transports = {true, false},
-                           .dedup_max = 20000};
+                           .dedup_max = 20000,
+                           .threads = 1};
     b.wanted[ECHO] = b.wanted[ROUTE] = b.wanted[LOGGED] = true;
     b.wanted[ECHO_REPORT] = b.wanted[REPORT] = true;
     b.cells_n = 1;
