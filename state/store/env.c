@@ -77,10 +77,9 @@ static enum err translate(struct env *e, int rc)
     case MDB_INCOMPATIBLE:
     case MDB_CURSOR_FULL:
     case MDB_PAGE_FULL:
-        return ERR_CORRUPT;
+    /* LMDB marks a transaction that met a damaged page, and may have called the page's keys not
+     * found. Nothing of ours goes on after any other failure. */
     case MDB_BAD_TXN:
-        /* LMDB marks a transaction that met a damaged page, and may have called the page's keys not
-         * found. Nothing of ours goes on after any other failure. */
         return ERR_CORRUPT;
     case MDB_BAD_DBI:
     case MDB_BAD_RSLOT:
