@@ -13,9 +13,9 @@ static enum ctl_exit finish(struct table *t)
     return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
 }
 
-static const char *residence_text(const Shunt__V1__AdapterInfo *a)
+const char *residence_text(Shunt__V1__Residence residence)
 {
-    switch (a->residence) {
+    switch (residence) {
     case SHUNT__V1__RESIDENCE__RESIDENCE_COLD:
         return "cold";
     case SHUNT__V1__RESIDENCE__RESIDENCE_LOADING:
@@ -41,7 +41,7 @@ static void replicas_cell(struct table *t, const Shunt__V1__AdapterInfo *a)
 static void adapter_row(struct table *t, const Shunt__V1__AdapterInfo *a)
 {
     table_cell(t, "%s", a->arm_id ? a->arm_id : "?");
-    table_cell(t, "%s", residence_text(a));
+    table_cell(t, "%s", residence_text(a->residence));
     table_cell(t, "%s", !a->adapter ? "" : a->desired ? "yes" : "no");
     replicas_cell(t, a);
     if (a->adapter) {

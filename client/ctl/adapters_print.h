@@ -5,6 +5,8 @@
 #include "client/ctl/ctl.h"
 #include "shunt/v1/admin.pb-c.h"
 
+/* "cold", "loading", "resident"; "?" for what this version does not know. */
+const char *residence_text(Shunt__V1__Residence residence);
 enum ctl_exit adapters_print_state(const Shunt__V1__ResidencyState *state);
 enum ctl_exit adapters_print_plan(const Shunt__V1__AdapterPlan *plan);
 enum ctl_exit adapters_print_simulation(const Shunt__V1__Simulation *s);

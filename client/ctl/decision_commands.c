@@ -1,5 +1,6 @@
 /* decision_commands.c - ask for an arm, say how it went, and ask why: route, report, explain,
  * features. */
+#include "client/ctl/adapters_print.h"
 #include "client/ctl/args.h"
 #include "client/ctl/commands.h"
 #include "client/ctl/table.h"
@@ -304,21 +305,6 @@ static enum ctl_exit print_excluded(const Shunt__V1__RouteResponse *r)
     return ok ? CTL_OK : ctl_fail(CTL_REFUSED, "out of memory");
 }
 
-static const char *residence_words(Shunt__V1__Residence residence)
-{
-    switch (residence) {
-    case SHUNT__V1__RESIDENCE__RESIDENCE_COLD:
-        return "cold";
-    case SHUNT__V1__RESIDENCE__RESIDENCE_LOADING:
-        return "loading";
-    case SHUNT__V1__RESIDENCE__RESIDENCE_RESIDENT:
-        return "resident";
-    case _SHUNT__V1__RESIDENCE_IS_INT_SIZE:
-        break;
-    }
-    return "?";
-}
-
 /* Which model to ask for, where, and what it will wait for. */
 static void print_adapter_use(const Shunt__V1__AdapterUse *a)
 {
@@ -330,7 +316,7 @@ static void print_adapter_use(const Shunt__V1__AdapterUse *a)
         printf("adapter     %s, resident\n", a->adapter);
     else
         printf("adapter     %s, %s: a load of about %.0f ms\n", a->adapter,
-               residence_words(a->residence), a->expected_load_ms);
+               residence_text(a->residence), a->expected_load_ms);
     if (a->replica && a->has_engine_slot)
         printf("engine      %s, slot %" PRIu32 "\n", a->replica, a->engine_slot);
     else if (a->replica)
