@@ -8,6 +8,7 @@
 #include "server/lab/evaluate.h"
 #include "state/base/mem.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -406,24 +407,32 @@ static enum err check_simulate(const struct lab_request *q, struct err_detail *d
     return workload_check(&j->spec, detail);
 }
 
-static enum err read_trace(const char *path, struct workload *ret, struct err_detail *detail)
+/* The file's bytes, into text. */
+static enum err read_text(struct work *k, int fd, struct buf *text, struct err_detail *detail)
+{
+    const char *path = k->request.data;
+    uint8_t piece[65536];
+    for (ssize_t n; (n = read(fd, piece, sizeof piece)) != 0;) {
+        if (n < 0)
+            return err_say(detail, ERR_IO, "data: %.900s: %s", path, strerror(errno));
+        buf_put(text, piece, (size_t)n);
+        if (text->len > TRACE_BYTES_MAX)
+            return err_say(detail, ERR_TOO_LARGE, "data: %.900s has more than %d bytes", path,
+                           TRACE_BYTES_MAX);
+        if (job_cancelled(k->job))
+            return ERR_CANCELLED;
+    }
+    return buf_error(text);
+}
+
+static enum err read_trace(struct work *k, struct workload *ret, struct err_detail *detail)
 {
     struct buf text;
-    uint8_t piece[65536];
-    FILE *f = fopen(path, "rbe");
-    if (!f)
-        return err_say(detail, ERR_NOT_FOUND, "data: %s cannot be opened", path);
+    int fd = -1;
+    TRY(lab_file_fd(k->request.data, &fd, detail));
     buf_init(&text);
-    for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0 && text.len <= TRACE_BYTES_MAX;)
-        buf_put(&text, piece, n);
-    bool broken = ferror(f) != 0;
-    (void)fclose(f);
-    enum err e = buf_error(&text);
-    if (broken)
-        e = err_say(detail, ERR_IO, "data: %s cannot be read", path);
-    else if (text.len > TRACE_BYTES_MAX)
-        e = err_say(detail, ERR_TOO_LARGE, "data: %s has more than %d bytes", path,
-                    TRACE_BYTES_MAX);
+    enum err e = read_text(k, fd, &text, detail);
+    (void)close(fd);
     if (e == OK)
         e = workload_parse((struct slice){text.data, text.len}, ret, detail);
     buf_done(&text);
@@ -444,7 +453,7 @@ static enum err run_simulate(struct work *k, struct err_detail *detail)
     job.settings.arg = k;
     if (k->request.data[0]) {
         trace = mem_calloc(1, sizeof *trace);
-        e = trace ? read_trace(k->request.data, trace, detail) : ERR_NOMEM;
+        e = trace ? read_trace(k, trace, detail) : ERR_NOMEM;
         job.trace = trace;
     }
     if (e == OK)

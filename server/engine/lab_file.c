@@ -45,18 +45,25 @@ struct lab_file {
 
 /* ---- the file ---- */
 
-static enum err open_file(struct lab_file *f, struct err_detail *detail)
+enum err lab_file_fd(const char *path, int *ret_fd, struct err_detail *detail)
 {
     struct stat st;
-    /* Not blocking: a pipe that nobody writes must not hold the thread; only files are taken. */
-    int fd = open(f->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return err_say(detail, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.900s: %s", f->path,
+        return err_say(detail, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.900s: %s", path,
                        strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         (void)close(fd);
-        return err_say(detail, ERR_INVALID, "%.900s is no regular file", f->path);
+        return err_say(detail, ERR_INVALID, "%.900s is no regular file", path);
     }
+    *ret_fd = fd;
+    return OK;
+}
+
+static enum err open_file(struct lab_file *f, struct err_detail *detail)
+{
+    int fd = -1;
+    TRY(lab_file_fd(f->path, &fd, detail));
     f->in = gzdopen(fd, "rb");
     if (!f->in) {
         (void)close(fd);

@@ -31,6 +31,10 @@ void lab_file_declare(struct lab_file *f, const struct router_view *view);
 /* Embeddings of lines take the router's projection from these, borrowed. */
 void lab_file_project(struct lab_file *f, const struct projections *projections);
 void lab_file_free(struct lab_file *f); /* NULL is fine. */
+/* Opens what a job is to read. Regular files only, and never waiting: a pipe that nobody writes
+ * would hold the thread, which could then neither be cancelled nor end with the server.
+ * ERR_NOT_FOUND, ERR_IO, ERR_INVALID. */
+MUST_USE enum err lab_file_fd(const char *path, int *ret_fd, struct err_detail *detail);
 const struct lab_arm *lab_file_arms(const struct lab_file *f, uint32_t *ret_n);
 struct logged_source lab_file_source(struct lab_file *f);
 /* Bit m: some line holds metric m. */

@@ -12,7 +12,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { TRUTH_CONTEXTS = 2000, TRUTH_SETS = 50000, DEDUP_SPARE = 1000 };
+enum { TRUTH_CONTEXTS = 2000, TRUTH_SETS = 50000, DEDUP_SPARE = 1000, LOOK_EVERY = 16 };
 enum { SEED_DECIDE = 11, SEED_MISSING = 12 };
 
 void simulate_defaults(struct simulate_settings *ret_settings)
@@ -116,6 +116,26 @@ static double price_of(const struct simulate_settings *s, double load_ms)
     return s->residency.load_weight * load_ms / s->residency.load_ref_ms;
 }
 
+static bool is_cancelled(const struct game *g)
+{
+    return g->s->cancelled && g->s->cancelled(g->s->arg);
+}
+
+/* What each adapter would really give to `many` contexts of the phase; q (n, many). */
+static enum err fill_phase(const struct game *g, uint32_t phase, uint32_t many, float *q)
+{
+    const struct workload *w = g->w;
+    for (uint32_t c = 0; c < many; c++) {
+        uint64_t t = w->rows ? (uint64_t)c * w->horizon / many : (uint64_t)w->horizon + c;
+        if (c % LOOK_EVERY == 0 && is_cancelled(g))
+            return ERR_CANCELLED;
+        workload_context(w, t, phase, g->x);
+        for (uint32_t i = 0; i < w->n; i++)
+            q[(size_t)i * many + c] = (float)workload_mean(w, i, t, g->x);
+    }
+    return OK;
+}
+
 /* The best fixed set of each phase, from the true utilities of many contexts of it. */
 static enum err find_truth(struct game *g)
 {
@@ -129,12 +149,6 @@ static enum err find_truth(struct game *g)
     for (uint32_t i = 0; e == OK && i < w->n; i++)
         flags[i] = w->bytes[i] ? 0 : SOLVE_ALWAYS;
     for (uint32_t phase = 0; e == OK && phase < w->phases; phase++) {
-        for (uint32_t c = 0; c < many; c++) {
-            uint64_t t = w->rows ? (uint64_t)c * w->horizon / many : (uint64_t)w->horizon + c;
-            workload_context(w, t, phase, g->x);
-            for (uint32_t i = 0; i < w->n; i++)
-                q[(size_t)i * many + c] = (float)workload_mean(w, i, t, g->x);
-        }
         struct solve_input in = {.n = w->n,
                                  .contexts = many,
                                  .q = q,
@@ -146,7 +160,9 @@ static enum err find_truth(struct game *g)
                                  .evictions = UINT32_MAX,
                                  .exact_sets = TRUTH_SETS};
         struct solve_result r;
-        e = solve_cache(&in, g->best + (size_t)phase * w->n, &r);
+        e = fill_phase(g, phase, many, q);
+        if (e == OK)
+            e = solve_cache(&in, g->best + (size_t)phase * w->n, &r);
     }
     mem_free(q);
     mem_free(flags);
@@ -397,7 +413,7 @@ enum err simulate_run(const struct workload *w, const struct simulate_settings *
     g->s = s;
     enum err e = open_game(g, policy);
     for (uint64_t t = 0; e == OK && t < w->horizon; t++) {
-        if (t % 1024 == 0 && s->cancelled && s->cancelled(s->arg))
+        if (t % LOOK_EVERY == 0 && is_cancelled(g))
             e = ERR_CANCELLED;
         else
             e = step(g, t);

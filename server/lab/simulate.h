@@ -21,7 +21,8 @@ struct simulate_settings {
     uint32_t delay;                          /* Requests until a reward comes. */
     double missing;                          /* Share of rewards that never come. */
     double request_ms;                       /* Time between two requests. */
-    /* Asked every thousand requests; ERR_CANCELLED when it says so. NULL: never. */
+    /* Asked every few requests, and as often while the oracle's sets are found, which for many
+     * rotations is most of the work; ERR_CANCELLED when it says so. NULL: never. */
     bool (*cancelled)(void *arg);
     void *arg;
 };

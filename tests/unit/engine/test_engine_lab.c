@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static void explores(struct router_config *c)
 {
@@ -765,6 +766,43 @@ static void jobs_leave_the_state_as_it_is(void **unused)
     served_close(&s);
 }
 
+static void simulates(struct served *s, const char *trace, enum err e, const char *words)
+{
+    struct job_info info;
+    struct lab_request *q = bare_request(trace);
+    q->kind = LAB_SIMULATE;
+    q->simulate.seeds = 1;
+    simulate_defaults(&q->simulate.settings);
+    workload_defaults(&q->simulate.spec);
+    struct job *job = run(s, q, &info);
+    if (info.err != e || (words && !strstr(info.detail.text, words)))
+        fail_msg("%s: %s", err_code(info.err), info.detail.text);
+    let_go(s, job);
+}
+
+/* A pipe that nobody writes would hold the jobs' thread for good. */
+static void a_trace_is_a_regular_file(void **unused)
+{
+    (void)unused;
+    struct served s;
+    char path[SCRATCH_CAP + 16];
+    served_open(&s);
+    simulates(&s, "/dev/zero", ERR_INVALID, "no regular file");
+    simulates(&s, "/nonexistent/file", ERR_NOT_FOUND, "No such file");
+    (void)snprintf(path, sizeof path, "%s/fifo", s.dir);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    simulates(&s, path, ERR_INVALID, "no regular file");
+    assert_int_equal(unlink(path), 0);
+    (void)snprintf(path, sizeof path, "%s/trace.csv", s.dir);
+    FILE *f = fopen(path, "we");
+    assert_non_null(f);
+    (void)fputs("adapter,a,1000,100\nrequest,1,.5\nrequest,1,.6\n", f);
+    (void)fclose(f);
+    simulates(&s, path, OK, NULL);
+    (void)unlink(path);
+    served_close(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -783,6 +821,7 @@ int main(void)
         cmocka_unit_test(a_sweep_goes_from_quality_to_cost),
         cmocka_unit_test(a_bad_line_is_named_with_what_is_wrong),
         cmocka_unit_test(a_file_brings_its_own_arms_labels_and_scale),
+        cmocka_unit_test(a_trace_is_a_regular_file),
         cmocka_unit_test(outputs_do_not_outlive_the_process),
         cmocka_unit_test(closing_the_engine_cancels_its_jobs),
         cmocka_unit_test(jobs_leave_the_state_as_it_is),

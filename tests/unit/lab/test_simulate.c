@@ -217,6 +217,32 @@ static void a_job_stops_when_it_is_told_to(void **state)
     assert_int_equal(runs, -1); /* Within the first run. */
 }
 
+static bool count(void *arg)
+{
+    ++*(int *)arg;
+    return false;
+}
+
+static void finding_the_oracles_sets_can_be_stopped_too(void **state)
+{
+    (void)state;
+    int looks = 0;
+    struct simulate_settings s;
+    struct simulate_run r;
+    struct workload w;
+    const struct workload_spec spec = {.adapters = 3, .tasks = 2, .horizon = 50, .rotations = 40};
+    simulate_defaults(&s);
+    s.cancelled = count;
+    s.arg = &looks;
+    assert_int_equal(workload_make(&spec, 1, &w), OK);
+    assert_int_equal(simulate_run(&w, &s, "lru", &r), OK);
+    assert_true(looks > 41); /* In every phase, each of which has a set of its own. */
+    looks = 1;
+    s.cancelled = at_once;
+    assert_int_equal(simulate_run(&w, &s, "lru", &r), ERR_CANCELLED);
+    workload_done(&w);
+}
+
 static void a_policy_that_does_not_exist_is_refused(void **state)
 {
     (void)state;
@@ -267,6 +293,7 @@ int main(void)
         cmocka_unit_test(a_trace_is_played_like_a_workload),
         cmocka_unit_test(a_table_has_a_row_for_every_policy_in_json_and_csv),
         cmocka_unit_test(a_job_stops_when_it_is_told_to),
+        cmocka_unit_test(finding_the_oracles_sets_can_be_stopped_too),
         cmocka_unit_test(a_policy_that_does_not_exist_is_refused),
         cmocka_unit_test(a_failed_allocation_ends_the_run_cleanly),
     };
