@@ -155,6 +155,15 @@ enum shunt_result handle_settle(struct shunt_client *client, const Shunt__V1__Ro
     return SHUNT_OK;
 }
 
+/* What one result of many says in place of a response; status 0: it says nothing. */
+static void refusal(int status, const char *code, const char *message, struct call_error *ret)
+{
+    ret->status = status ? status : CALL_INTERNAL;
+    (void)snprintf(ret->code, sizeof ret->code, "%s", code ? code : "");
+    (void)snprintf(ret->message, sizeof ret->message, "%s",
+                   message ? message : "the server's answer has no place for this");
+}
+
 Shunt__V1__RouteResponse *handle_open_result(Shunt__V1__RouteResult *r, struct call_error *ret_call)
 {
     Shunt__V1__RouteResponse *response = r ? r->response : NULL;
@@ -163,10 +172,7 @@ Shunt__V1__RouteResponse *handle_open_result(Shunt__V1__RouteResult *r, struct c
         r->response = NULL;
         return response;
     }
-    ret_call->status = r && r->status ? r->status : CALL_INTERNAL;
-    (void)snprintf(ret_call->code, sizeof ret_call->code, "%s", r && r->code ? r->code : "");
-    (void)snprintf(ret_call->message, sizeof ret_call->message, "%s",
-                   r && r->message ? r->message : "the server's answer has no place for this");
+    refusal(r ? r->status : 0, r ? r->code : NULL, r ? r->message : NULL, ret_call);
     return NULL;
 }
 
@@ -212,13 +218,27 @@ static enum shunt_result keep(struct shunt_client *client,
     return SHUNT_OK;
 }
 
-/* Whether the same report may be taken later. CANCELLED without a machine code is not the server's
- * word: gRPC says it for calls that arrive while a server drains, and repeating a report is safe.
- */
-static bool report_passing(const struct call_error *call)
+/* CANCELLED without a machine code is not the server's word: gRPC says it for calls that arrive
+ * while a server drains, and repeating a report is safe. What is too large stays so. */
+bool handle_report_passing(const struct call_error *call)
 {
     const int cancelled = 1;
-    return call_status_passing(call->status) || (call->status == cancelled && !call->code[0]);
+    return (call_status_passing(call->status) && strcmp(call->code, "TOO_LARGE") != 0) ||
+           (call->status == cancelled && !call->code[0]);
+}
+
+enum shunt_result handle_settle_report(struct shunt_client *client,
+                                       const Shunt__V1__ReportRewardRequest *report,
+                                       const struct call_error *call,
+                                       Shunt__V1__ReportRewardResponse *take, double wait_s,
+                                       Shunt__V1__ReportRewardResponse **ret_response,
+                                       struct shunt_error *error)
+{
+    *ret_response = take;
+    say_call(error, call);
+    if (call->status == 0)
+        return SHUNT_OK;
+    return handle_report_passing(call) ? keep(client, report, wait_s, error) : SHUNT_REFUSED;
 }
 
 enum shunt_result handle_report(struct shunt_client *client,
@@ -228,35 +248,104 @@ enum shunt_result handle_report(struct shunt_client *client,
 {
     struct call_error call;
     ProtobufCMessage *message = NULL;
-    double begin_s = handle_now_s();
+    double until_s = handle_now_s() + timeout_s;
     *ret_response = NULL;
     handle_clear(error);
-    if (!later && !outbox_retrying(client->outbox)) {
-        int status =
-            call_unary(client->channel, "/shunt.v1.Router/ReportReward", &report->base,
-                       &shunt__v1__report_reward_response__descriptor, timeout_s, &message, &call);
-        say_call(error, &call);
-        *ret_response = (Shunt__V1__ReportRewardResponse *)message;
-        if (status == 0)
-            return SHUNT_OK;
-        if (!report_passing(&call))
-            return SHUNT_REFUSED;
-    }
-    return keep(client, report, timeout_s - (handle_now_s() - begin_s), error);
+    size_t bytes = protobuf_c_message_get_packed_size(&report->base);
+    if (bytes > HANDLE_REPORT_BYTES_MAX)
+        return handle_say(error, SHUNT_INVALID, "the report has %zu bytes; at most %zu", bytes,
+                          HANDLE_REPORT_BYTES_MAX);
+    if (later || outbox_retrying(client->outbox))
+        return keep(client, report, timeout_s, error);
+    (void)call_unary(client->channel, "/shunt.v1.Router/ReportReward", &report->base,
+                     &shunt__v1__report_reward_response__descriptor, timeout_s, &message, &call);
+    return handle_settle_report(client, report, &call, (Shunt__V1__ReportRewardResponse *)message,
+                                until_s - handle_now_s(), ret_response, error);
 }
 
-enum outbox_verdict handle_deliver(void *context, const ProtobufCMessage *report)
+int handle_report_rewards(struct shunt_client *client, Shunt__V1__ReportRewardRequest **reports,
+                          size_t n, double timeout_s,
+                          Shunt__V1__ReportRewardsResponse **ret_response,
+                          struct call_error *ret_call)
 {
-    struct shunt_client *client = context;
+    Shunt__V1__ReportRewardsRequest m = SHUNT__V1__REPORT_REWARDS_REQUEST__INIT;
+    ProtobufCMessage *message = NULL;
+    m.reports = reports;
+    m.n_reports = n;
+    int status =
+        call_unary(client->channel, "/shunt.v1.Router/ReportRewards", &m.base,
+                   &shunt__v1__report_rewards_response__descriptor, timeout_s, &message, ret_call);
+    *ret_response = (Shunt__V1__ReportRewardsResponse *)message;
+    return status;
+}
+
+Shunt__V1__ReportRewardResponse *
+handle_open_reported(const Shunt__V1__ReportRewardsResponse *response, size_t i,
+                     struct call_error *ret_call)
+{
+    Shunt__V1__ReportRewardResult *r = i < response->n_results ? response->results[i] : NULL;
+    Shunt__V1__ReportRewardResponse *taken = r ? r->response : NULL;
+    memset(ret_call, 0, sizeof *ret_call);
+    if (taken)
+        r->response = NULL;
+    else
+        refusal(r ? r->status : 0, r ? r->code : NULL, r ? r->message : NULL, ret_call);
+    return taken;
+}
+
+/* A cap on a source holds that source up, for an hour maybe, and nobody else. */
+static enum outbox_verdict verdict_of(const struct call_error *call)
+{
+    if (call->status == 0)
+        return OUTBOX_DELIVERED;
+    if (strcmp(call->code, "SOURCE_CAP") == 0)
+        return OUTBOX_DEFER;
+    return handle_report_passing(call) ? OUTBOX_RETRY : OUTBOX_REFUSED;
+}
+
+static int deliver_one(struct shunt_client *client, const ProtobufCMessage *report,
+                       enum outbox_verdict *ret_verdict)
+{
     struct call_error call;
     ProtobufCMessage *message = NULL;
     int status = call_unary(client->channel, "/shunt.v1.Router/ReportReward", report,
                             &shunt__v1__report_reward_response__descriptor,
                             client->options.report_timeout_s, &message, &call);
-    protobuf_c_message_free_unpacked(message, NULL);
+    if (message)
+        protobuf_c_message_free_unpacked(message, NULL);
+    *ret_verdict = verdict_of(&call);
+    return status;
+}
+
+/* A refusal of the whole says nothing of any one of them: the next send has the first alone. */
+static int deliver_many(struct shunt_client *client, const ProtobufCMessage *const *reports,
+                        size_t n, enum outbox_verdict *ret_verdicts)
+{
+    struct call_error call;
+    Shunt__V1__ReportRewardsResponse *response = NULL;
+    Shunt__V1__ReportRewardRequest **list = (Shunt__V1__ReportRewardRequest **)(uintptr_t)reports;
+    int status =
+        handle_report_rewards(client, list, n, client->options.report_timeout_s, &response, &call);
+    for (size_t i = 0; i < n; i++) {
+        ret_verdicts[i] = OUTBOX_RETRY;
+        if (status != 0)
+            continue;
+        Shunt__V1__ReportRewardResponse *one = handle_open_reported(response, i, &call);
+        ret_verdicts[i] = verdict_of(&call);
+        if (one)
+            shunt__v1__report_reward_response__free_unpacked(one, NULL);
+    }
+    if (response)
+        shunt__v1__report_rewards_response__free_unpacked(response, NULL);
+    return status;
+}
+
+void handle_deliver(void *context, const ProtobufCMessage *const *reports, size_t n,
+                    enum outbox_verdict *ret_verdicts)
+{
+    struct shunt_client *client = context;
+    int status = n == 1 ? deliver_one(client, reports[0], ret_verdicts)
+                        : deliver_many(client, reports, n, ret_verdicts);
     /* Other passing trouble (a full queue or disk) does not end because routes are answered. */
     atomic_store(&client->away, status == CALL_UNAVAILABLE);
-    if (status == 0)
-        return OUTBOX_DELIVERED;
-    return report_passing(&call) ? OUTBOX_RETRY : OUTBOX_REFUSED;
 }

@@ -15,6 +15,10 @@
 #define HANDLE_ARMS_MAX 256
 #define HANDLE_VECTOR_MAX 8192
 #define HANDLE_TIMEOUT_MAX_S 3600.0
+/* What the server takes of ReportReward, and of ReportRewards with room for what is around them. */
+#define HANDLE_REPORT_BYTES_MAX ((size_t)64 << 10)
+#define HANDLE_REPORTS_MAX 1000
+#define HANDLE_REPORTS_BYTES_MAX ((size_t)3 << 20)
 
 struct shunt_client {
     struct shunt_options options; /* Complete: no zero, no NULL but default_arm. Strings owned. */
@@ -78,11 +82,33 @@ enum shunt_result handle_report(struct shunt_client *client,
                                 const Shunt__V1__ReportRewardRequest *report, double timeout_s,
                                 bool later, Shunt__V1__ReportRewardResponse **ret_response,
                                 struct shunt_error *error);
+/* What a report came to that the server answered, or did not (call): taken; refused; or queued, for
+ * which it waits wait_s where the options say so. *ret_response as above, out of `take`, which is
+ * taken in any case. */
+enum shunt_result handle_settle_report(struct shunt_client *client,
+                                       const Shunt__V1__ReportRewardRequest *report,
+                                       const struct call_error *call,
+                                       Shunt__V1__ReportRewardResponse *take, double wait_s,
+                                       Shunt__V1__ReportRewardResponse **ret_response,
+                                       struct shunt_error *error);
+/* At most HANDLE_REPORTS_MAX reports in one call. 0: *ret_response is the caller's. */
+int handle_report_rewards(struct shunt_client *client, Shunt__V1__ReportRewardRequest **reports,
+                          size_t n, double timeout_s,
+                          Shunt__V1__ReportRewardsResponse **ret_response,
+                          struct call_error *ret_call);
+/* One result of many as ReportReward would have told it; its response, or NULL, is taken out of it.
+ */
+Shunt__V1__ReportRewardResponse *
+handle_open_reported(const Shunt__V1__ReportRewardsResponse *response, size_t i,
+                     struct call_error *ret_call);
+/* Whether the same report may be taken later. */
+bool handle_report_passing(const struct call_error *call);
 /* Says why a call failed and what it means: SHUNT_UNAVAILABLE when the server was not there. */
 enum shunt_result handle_refused(int status, const struct call_error *call,
                                  struct shunt_error *error);
-/* The outbox's way to the server. */
-enum outbox_verdict handle_deliver(void *client, const ProtobufCMessage *report);
+/* The outbox's way to the server; at most HANDLE_REPORTS_MAX reports. */
+void handle_deliver(void *client, const ProtobufCMessage *const *reports, size_t n,
+                    enum outbox_verdict *ret_verdicts);
 
 /* The text as it may be sent: a malloc'd window. NULL: no memory. */
 char *handle_window(const struct shunt_client *client, const char *text, size_t len);

@@ -18,6 +18,10 @@ struct outbox {
     pthread_cond_t room; /* For the callers: a letter left. */
     pthread_t thread;
     struct letter *head, **tail;
+    /* (send_max), what is being sent: the first letters, which only the thread takes away. */
+    const ProtobufCMessage **sending;
+    enum outbox_verdict *verdicts;
+    size_t window; /* Most messages of the next send. */
     struct outbox_stats stats;
     bool stop, hurry, retrying;
     double pause_s;
@@ -57,31 +61,74 @@ static void letter_free(struct letter *letter)
     free(letter);
 }
 
-/* The head has found its end. Called with the lock. */
-static void head_settle(struct outbox *o, enum outbox_verdict verdict)
+/* What a send came to. */
+struct sent {
+    size_t ended, retried, deferred;
+};
+
+static void letter_end(struct outbox *o, struct letter *letter, enum outbox_verdict verdict)
 {
-    struct letter *letter = o->head;
-    o->head = letter->next;
-    if (!o->head)
-        o->tail = &o->head;
     o->stats.queued--;
     o->stats.queued_bytes -= letter->bytes;
     if (verdict == OUTBOX_DELIVERED)
         o->stats.delivered++;
     else
         o->stats.refused++;
-    o->retrying = false;
-    o->pause_s = o->config.first_s;
     letter_free(letter);
+}
+
+/* Gives each of the first n its verdict. Called with the lock. */
+static struct sent settle(struct outbox *o, size_t n)
+{
+    struct sent sent = {0, 0, 0};
+    struct letter *later = NULL, **later_tail = &later, **at = &o->head;
+    for (size_t i = 0; i < n; i++) {
+        struct letter *letter = *at;
+        enum outbox_verdict verdict = o->verdicts[i];
+        if (verdict == OUTBOX_RETRY) {
+            sent.retried++;
+            at = &letter->next;
+            continue;
+        }
+        *at = letter->next;
+        if (verdict == OUTBOX_DEFER) {
+            sent.deferred++;
+            letter->next = NULL;
+            *later_tail = letter;
+            later_tail = &letter->next;
+        } else {
+            sent.ended++;
+            letter_end(o, letter, verdict);
+        }
+    }
+    if (!*at)
+        o->tail = at;
+    *o->tail = later;
+    if (later)
+        o->tail = later_tail;
     pthread_cond_broadcast(&o->room);
+    return sent;
+}
+
+/* What goes together: the first letters, as far as the window and the bytes allow. Called with the
+ * lock and a head. */
+static size_t gather(struct outbox *o)
+{
+    size_t n = 0, bytes = 0;
+    for (const struct letter *l = o->head; l && n < o->window; l = l->next) {
+        if (n > 0 &&
+            (l->bytes > o->config.send_bytes_max || bytes > o->config.send_bytes_max - l->bytes))
+            break;
+        bytes += l->bytes;
+        o->sending[n++] = l->message;
+    }
+    return n;
 }
 
 /* Called with the lock; new letters do not end a pause, a flush or the end does. */
-static void head_wait(struct outbox *o)
+static void rest(struct outbox *o)
 {
     struct timespec until = time_after(pause_jittered(o));
-    o->stats.retries++;
-    o->retrying = true;
     int waited = 0;
     while (!o->stop && !o->hurry && waited == 0)
         waited = pthread_cond_timedwait(&o->work, &o->lock, &until);
@@ -94,6 +141,22 @@ static void head_wait(struct outbox *o)
         o->pause_s = o->config.max_s;
 }
 
+/* Called with the lock. */
+static void conclude(struct outbox *o, struct sent sent)
+{
+    o->retrying = sent.retried > 0;
+    if (sent.ended > 0)
+        o->pause_s = o->config.first_s;
+    if (o->retrying)
+        o->window = 1;
+    else
+        o->window = o->window > o->config.send_max / 2 ? o->config.send_max : 2 * o->window;
+    if (sent.retried + sent.deferred == 0)
+        return;
+    o->stats.retries++;
+    rest(o);
+}
+
 static void *deliver(void *argument)
 {
     struct outbox *o = argument;
@@ -103,15 +166,12 @@ static void *deliver(void *argument)
             pthread_cond_wait(&o->work, &o->lock);
             continue;
         }
-        const ProtobufCMessage *message = o->head->message; /* Only this thread takes the head. */
+        size_t n = gather(o);
         o->hurry = false;
         pthread_mutex_unlock(&o->lock);
-        enum outbox_verdict verdict = o->config.send(o->config.context, message);
+        o->config.send(o->config.context, o->sending, n, o->verdicts);
         pthread_mutex_lock(&o->lock);
-        if (verdict == OUTBOX_RETRY)
-            head_wait(o);
-        else
-            head_settle(o, verdict);
+        conclude(o, settle(o, n));
     }
     pthread_mutex_unlock(&o->lock);
     return NULL;
@@ -129,6 +189,13 @@ static bool thread_start(struct outbox *o)
     return started;
 }
 
+static void box_free(struct outbox *o)
+{
+    free(o->sending);
+    free(o->verdicts);
+    free(o);
+}
+
 struct outbox *outbox_new(const struct outbox_config *config)
 {
     struct outbox *o = calloc(1, sizeof *o);
@@ -138,6 +205,13 @@ struct outbox *outbox_new(const struct outbox_config *config)
     o->config = *config;
     o->tail = &o->head;
     o->pause_s = config->first_s;
+    o->window = config->send_max;
+    o->sending = calloc(config->send_max, sizeof *o->sending);
+    o->verdicts = calloc(config->send_max, sizeof *o->verdicts);
+    if (!o->sending || !o->verdicts) {
+        box_free(o);
+        return NULL;
+    }
     o->jitter = ((uint64_t)now.tv_nsec << 20) ^ (uint64_t)(uintptr_t)o ^ 0x9e3779b97f4a7c15;
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -151,7 +225,7 @@ struct outbox *outbox_new(const struct outbox_config *config)
     pthread_cond_destroy(&o->work);
     pthread_cond_destroy(&o->room);
     pthread_mutex_destroy(&o->lock);
-    free(o);
+    box_free(o);
     return NULL;
 }
 
@@ -172,7 +246,7 @@ void outbox_free(struct outbox *o)
     pthread_cond_destroy(&o->work);
     pthread_cond_destroy(&o->room);
     pthread_mutex_destroy(&o->lock);
-    free(o);
+    box_free(o);
 }
 
 static bool has_room(const struct outbox *o, size_t bytes)

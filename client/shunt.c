@@ -2,8 +2,6 @@
 #include "client/handle.h"
 #include "client/route.h"
 
-#include <assert.h>
-#include <math.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,8 +14,9 @@ const char *shunt_version(void)
 bool shunt_has(const char *feature)
 {
     static const char *const features[] = {
-        "json",       "queue", "block",  "flush",    "unix",  "text-window", "default-arm", "agent",
-        "served-arm", "key",   "source", "sessions", "batch", "stream",      "constraints"};
+        "json",        "queue",  "block",       "flush",       "unix",   "text-window",
+        "default-arm", "agent",  "served-arm",  "key",         "source", "sessions",
+        "batch",       "stream", "constraints", "report-batch"};
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (feature && strcmp(feature, features[i]) == 0)
             return true;
@@ -104,6 +103,8 @@ static struct shunt_client *client_new(const struct shunt_options *o)
                                       .bytes_max = o->queue_max_bytes,
                                       .first_s = o->retry_first_s,
                                       .max_s = o->retry_max_s,
+                                      .send_max = HANDLE_REPORTS_MAX,
+                                      .send_bytes_max = HANDLE_REPORTS_BYTES_MAX,
                                       .send = handle_deliver,
                                       .context = client};
     if (address && router && arm)
@@ -167,99 +168,6 @@ enum shunt_result shunt_route(struct shunt_client *client, const struct shunt_re
     if (result == SHUNT_OK)
         route_decision(&routed, ret);
     return result;
-}
-
-/* ---- report ---- */
-
-/* As in route.c. */
-static_assert(offsetof(struct shunt_report, served_arm) % _Alignof(struct shunt_report) == 0,
-              "a report without it had this size");
-
-static const char *report_wrong(const struct shunt_client *client, struct shunt_report *r)
-{
-    if (r->token_len > SHUNT_TOKEN_CAP || (r->token_len > 0 && !r->token))
-        return "a token is at most 4096 bytes";
-    if (r->decision_id && r->decision_id[0] && strlen(r->decision_id) != 36)
-        return "a decision_id is a UUID of 36 characters";
-    if (r->status < SHUNT_STATUS_OK || r->status > SHUNT_STATUS_TIMEOUT)
-        return "status is one of SHUNT_STATUS_*";
-    if (!handle_timeout(&r->timeout_s, client->options.report_timeout_s))
-        return "timeout_s is in (0, 3600]; 0 means that of the options";
-    return route_values_wrong(r->metrics, r->metrics_n);
-}
-
-static void report_borrow(const struct shunt_report *r,
-                          Shunt__V1__ReportRewardRequest__MetricsEntry *entries,
-                          Shunt__V1__ReportRewardRequest__MetricsEntry **metrics,
-                          Shunt__V1__ReportRewardRequest *m)
-{
-    shunt__v1__report_reward_request__init(m);
-    if (r->decision_id && r->decision_id[0])
-        m->decision_id = handle_text(r->decision_id);
-    m->has_decision_token = r->token_len > 0;
-    m->decision_token.data = (uint8_t *)(uintptr_t)r->token;
-    m->decision_token.len = r->token_len;
-    m->has_status = 1;
-    m->status = (Shunt__V1__Status)r->status;
-    for (size_t i = 0; i < r->metrics_n; i++) {
-        shunt__v1__report_reward_request__metrics_entry__init(&entries[i]);
-        entries[i].key = handle_text(r->metrics[i].name);
-        entries[i].has_value = 1;
-        entries[i].value = r->metrics[i].value;
-        metrics[i] = &entries[i];
-    }
-    m->metrics = metrics;
-    m->n_metrics = r->metrics_n;
-    if (r->served_arm && r->served_arm[0])
-        m->served_arm_id = handle_text(r->served_arm);
-    if (r->idempotency_key && r->idempotency_key[0])
-        m->idempotency_key = handle_text(r->idempotency_key);
-    if (r->source && r->source[0])
-        m->source = handle_text(r->source);
-}
-
-static void outcome_fill(struct shunt_outcome *o, const Shunt__V1__ReportRewardResponse *m)
-{
-    *o = (struct shunt_outcome){.queued = m == NULL};
-    if (!m)
-        return;
-    o->duplicate = m->duplicate;
-    o->unweighted = m->unweighted;
-    o->orphaned = m->orphaned;
-    o->position = m->position;
-}
-
-enum shunt_result shunt_report(struct shunt_client *client, const struct shunt_report *report,
-                               struct shunt_outcome *ret, struct shunt_error *ret_error)
-{
-    Shunt__V1__ReportRewardRequest__MetricsEntry entries[HANDLE_VALUES_MAX];
-    Shunt__V1__ReportRewardRequest__MetricsEntry *metrics[HANDLE_VALUES_MAX];
-    Shunt__V1__ReportRewardRequest message;
-    Shunt__V1__ReportRewardResponse *response;
-    struct shunt_report r;
-    struct shunt_outcome outcome;
-    handle_clear(ret_error);
-    if (!client || !report || (ret && ret->size < sizeof ret->size) ||
-        !handle_read(&r, sizeof r, report))
-        return handle_say(ret_error, SHUNT_INVALID,
-                          "start the report and the outcome with their _INIT");
-    const char *wrong = report_wrong(client, &r);
-    if (wrong)
-        return handle_say(ret_error, SHUNT_INVALID, "%s", wrong);
-    if (r.token_len == 0 && !(r.decision_id && r.decision_id[0]))
-        return handle_say(ret_error, SHUNT_NOT_REPORTABLE,
-                          "no decision_id and no token: a fallback or a dry run");
-    report_borrow(&r, entries, metrics, &message);
-    enum shunt_result result =
-        handle_report(client, &message, r.timeout_s, r.later, &response, ret_error);
-    if (result != SHUNT_OK)
-        return result;
-    outcome_fill(&outcome, response);
-    if (response)
-        shunt__v1__report_reward_response__free_unpacked(response, NULL);
-    if (ret)
-        handle_write(ret, &outcome, sizeof outcome);
-    return SHUNT_OK;
 }
 
 /* ---- the queue ---- */

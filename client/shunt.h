@@ -315,7 +315,7 @@ struct shunt_report {
     const char *decision_id;
     const unsigned char *token; /* Without it the server looks in its decision log, best effort. */
     size_t token_len;
-    const struct shunt_value *metrics; /* Finite; at most 64. */
+    const struct shunt_value *metrics; /* Finite; at most 64. All of a report is at most 64 KiB. */
     size_t metrics_n;
     enum shunt_status status;
     double timeout_s;       /* 0: that of the options. */
@@ -351,6 +351,35 @@ struct shunt_outcome {
 SHUNT_API enum shunt_result shunt_report(struct shunt_client *client,
                                          const struct shunt_report *report,
                                          struct shunt_outcome *ret, struct shunt_error *ret_error);
+
+/* Reports n outcomes, 1 to 100,000, in as few messages as the server's limits allow (1,000 reports
+ * or 3 MiB in one): a message costs one commit, so this is the way to the most outcomes a second
+ * from one thread. timeout_s of the first report holds for all of them together; one with `later`
+ * is queued.
+ *
+ *     enum shunt_result results[64];
+ *     shunt_report_batch(client, reports, 64, outcomes, results, NULL, NULL);
+ *     for (size_t i = 0; i < 64; i++)
+ *         if (results[i] == SHUNT_OK && !outcomes[i]->queued)
+ *             ... report i is durable ...
+ *
+ * Each report stands for itself: ret_results (n) says of each what shunt_report would have
+ * returned, ret_errors (n), which may be NULL, why. ret_outcomes (n), which may be NULL, point to
+ * outcomes that start with their _INIT, or are NULL. SHUNT_OK with queued false: it is on the
+ * server's disk, and stays there whatever becomes of the server or of the rest. SHUNT_OK with
+ * queued true: nobody has acknowledged it; the library goes on trying, as it does for shunt_report,
+ * and if the server did take it before the answer was lost, it counts once all the same. A message
+ * that the server does not take now (it is away, or its queue is full) queues what is behind it
+ * untried. SHUNT_BLOCK waits for room in the queue, until the deadline, for each that needs
+ * it; SHUNT_QUEUE_FULL is of the reports that found none.
+ *
+ * The result is SHUNT_OK when every report has its result, else SHUNT_INVALID or SHUNT_NO_MEMORY
+ * and nothing was sent. A decision may stand in several reports; reports of one batch are taken in
+ * their order but for those that are queued. */
+SHUNT_API enum shunt_result
+shunt_report_batch(struct shunt_client *client, const struct shunt_report *const *reports, size_t n,
+                   struct shunt_outcome *const *ret_outcomes, enum shunt_result *ret_results,
+                   struct shunt_error *ret_errors, struct shunt_error *ret_error);
 
 /* A report on a decision, to be completed; it borrows the decision. */
 static inline struct shunt_report shunt_report_of(const struct shunt_decision *decision)
@@ -416,7 +445,7 @@ struct shunt_stats {
     uint64_t delivered;    /* Queued outcomes that the server acknowledged. */
     uint64_t refused;      /* Queued outcomes that the server refused for good. */
     uint64_t dropped;      /* Outcomes that found the queue full. */
-    uint64_t retries;      /* Failed deliveries that are tried again. */
+    uint64_t retries;      /* Deliveries, of one or many, that left something to try again. */
 };
 #define SHUNT_STATS_INIT                                                                           \
     {                                                                                              \
@@ -460,9 +489,7 @@ SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *
 SHUNT_API const char *shunt_version(void);
 /* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
  * "default-arm", "agent", "served-arm", "key", "source", "sessions", "batch", "stream",
- * "constraints"; later
- * versions add names ("tls").
- */
+ * "constraints", "report-batch"; later versions add names ("tls"). */
 SHUNT_API bool shunt_has(const char *feature);
 
 #ifdef __cplusplus

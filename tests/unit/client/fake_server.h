@@ -11,7 +11,7 @@
 struct fake_answer {
     int status;       /* gRPC's number; FAKE_HANG: no answer until the client gives up. */
     const char *code; /* Trailer shunt-code, or NULL. */
-    uint8_t bytes[512];
+    uint8_t bytes[32768];
     size_t len;
 };
 #define FAKE_HANG (-1)
