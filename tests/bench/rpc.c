@@ -11,7 +11,7 @@ static void usage(void)
 {
     (void)fprintf(stderr, "usage: shunt-bench rpc [--rounds N] [--seconds S] [--in-flight N[,N]] "
                           "[--tcp | --unix] [--arms N] [--features N] [--budgets] "
-                          "[--text CHARACTERS [--classifier FILE]] [--job] "
+                          "[--text CHARACTERS [--classifier FILE]] [--job] [--pace CALLS_A_SECOND] "
                           "[--only PHASE[,PHASE]] [--even] [--threads N] [--no-pin] [--json]\n");
     exit(2);
 }
@@ -35,8 +35,8 @@ static void read_only(char *text, bool *wanted)
     static const struct {
         const char *name;
         enum phase phase;
-    } names[] = {{"route", ROUTE},   {"logged", LOGGED}, {"stream", STREAM},
-                 {"batch", BATCHES}, {"report", REPORT}, {"beside", BESIDE}};
+    } names[] = {{"route", ROUTE},   {"logged", LOGGED}, {"stream", STREAM}, {"batch", BATCHES},
+                 {"report", REPORT}, {"beside", BESIDE}, {"paced", PACED}};
     bool known = true;
     memset(wanted, 0, PHASES * sizeof *wanted);
     for (char *n = strtok(text, ","); n; n = strtok(NULL, ",")) {
@@ -50,7 +50,9 @@ static void read_only(char *text, bool *wanted)
     if (!known)
         usage();
     wanted[ECHO] = true;
-    wanted[ECHO_REPORT] = wanted[REPORT] || wanted[BESIDE];
+    wanted[ECHO_BESIDE] = wanted[BESIDE];
+    wanted[PACED_BESIDE] = wanted[PACED];
+    wanted[ECHO_REPORT] = wanted[REPORT] || wanted[BESIDE] || wanted[PACED];
     wanted[ROUTE] = wanted[ROUTE] || wanted[ECHO_REPORT];
 }
 
@@ -58,7 +60,8 @@ static void check(const struct options *o)
 {
     if (o->rounds < 1 || o->rounds > ROUNDS_MAX || o->arms < 1 || o->arms > 1000 ||
         o->features < 1 || o->features > 450 || o->text < 0 || o->text > 200000 || o->threads < 1 ||
-        o->threads > 64 || (o->classifier && !o->text) || !(o->seconds > 0))
+        o->threads > 64 || (o->classifier && !o->text) || !(o->seconds > 0) ||
+        !(o->pace >= 1 && o->pace <= 1e6))
         usage();
 }
 
@@ -72,10 +75,12 @@ static void read_options(int argc, char **argv, struct bench *b)
                         .features = 38,
                         .threads = 1,
                         .seconds = .5,
+                        .pace = 5000,
                         .pin = true};
     bool wanted[PHASES] = {
-        [ECHO] = true,    [ROUTE] = true,       [LOGGED] = true, [STREAM] = true,
-        [BATCHES] = true, [ECHO_REPORT] = true, [REPORT] = true, [BESIDE] = true};
+        [ECHO] = true,        [ROUTE] = true,       [LOGGED] = true,      [STREAM] = true,
+        [BATCHES] = true,     [ECHO_REPORT] = true, [REPORT] = true,      [BESIDE] = true,
+        [ECHO_BESIDE] = true, [PACED] = true,       [PACED_BESIDE] = true};
     static const struct option longs[] = {{"rounds", required_argument, NULL, 'r'},
                                           {"seconds", required_argument, NULL, 's'},
                                           {"in-flight", required_argument, NULL, 'i'},
@@ -83,6 +88,7 @@ static void read_options(int argc, char **argv, struct bench *b)
                                           {"features", required_argument, NULL, 'f'},
                                           {"threads", required_argument, NULL, 'h'},
                                           {"text", required_argument, NULL, 't'},
+                                          {"pace", required_argument, NULL, 'k'},
                                           {"classifier", required_argument, NULL, 'c'},
                                           {"only", required_argument, NULL, 'o'},
                                           {"unix", no_argument, NULL, 'u'},
@@ -102,6 +108,7 @@ static void read_options(int argc, char **argv, struct bench *b)
         o.text = c == 't' ? n : o.text;
         o.classifier = c == 'c' ? optarg : o.classifier;
         o.seconds = c == 's' && optarg ? atof(optarg) : o.seconds;
+        o.pace = c == 'k' && optarg ? atof(optarg) : o.pace;
         o.transports[TCP] = o.transports[TCP] && c != 'u';
         o.transports[UNIX] = o.transports[UNIX] && c != 'p';
         o.pin = o.pin && c != 'n';

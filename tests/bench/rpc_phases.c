@@ -5,7 +5,6 @@
 #include "tests/bench/meter.h"
 #include "tests/bench/rpc_world.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,26 +149,33 @@ static void check(const struct load_result *r)
     exit(EXIT_FAILURE);
 }
 
+static struct load echo_load(const struct bench *b, const struct cell *c,
+                             const struct echo_sizes *sizes)
+{
+    return (struct load){.channel = b->to_echo[c->transport],
+                         .path = ECHO_PATH,
+                         .in_flight = (uint32_t)c->in_flight,
+                         .seconds = b->o.seconds,
+                         .request = next_echo,
+                         .ctx = (void *)(uintptr_t)sizes,
+                         .server = b->echo[c->transport]};
+}
+
 static void run_echo(struct bench *b, const struct cell *c, enum phase p, struct load_result *ret)
 {
     bool report = p == ECHO_REPORT;
     struct echo_sizes sizes = {b, report ? b->report_request : b->route[0].len};
     uint32_t wanted = (uint32_t)(report ? b->report_response : b->route_response);
     memcpy(b->blank, &wanted, sizeof wanted);
-    struct load l = {.channel = b->to_echo[c->transport],
-                     .path = ECHO_PATH,
-                     .in_flight = (uint32_t)c->in_flight,
-                     .seconds = b->o.seconds,
-                     .request = next_echo,
-                     .ctx = &sizes,
-                     .server = b->echo[c->transport]};
+    struct load l = echo_load(b, c, &sizes);
     load_run(&l, ret);
     check(ret);
 }
 
 #define ROUTE_PATH "/shunt.v1.Router/RouteRequest"
+#define REPORT_PATH "/shunt.v1.Router/ReportReward"
 
-static void run_shuntd(struct bench *b, const struct cell *c, enum phase p, struct load_result *ret)
+static struct load shuntd_load(struct bench *b, const struct cell *c, enum phase p)
 {
     static const struct {
         const char *path;
@@ -185,17 +191,25 @@ static void run_shuntd(struct bench *b, const struct cell *c, enum phase p, stru
         [PACER] = {ROUTE_PATH, next_pacer, NULL},
         [SESSION] = {ROUTE_PATH, next_session, NULL},
         [BOTH] = {ROUTE_PATH, next_both, NULL},
-        [REPORT] = {"/shunt.v1.Router/ReportReward", next_report, see_report},
+        [REPORT] = {REPORT_PATH, next_report, see_report},
         [BESIDE] = {ROUTE_PATH, next_route, NULL},
+        [PACED] = {ROUTE_PATH, next_route, NULL},
+        [PACED_BESIDE] = {ROUTE_PATH, next_route, NULL},
     };
-    struct load l = {.channel = b->to_shuntd[c->transport],
-                     .path = rows[p].path,
-                     .in_flight = (uint32_t)c->in_flight,
-                     .seconds = b->o.seconds,
-                     .request = rows[p].next,
-                     .response = rows[p].see,
-                     .ctx = b,
-                     .server = b->shuntd.pid};
+    return (struct load){.channel = b->to_shuntd[c->transport],
+                         .path = rows[p].path,
+                         .in_flight = (uint32_t)c->in_flight,
+                         .rate = p == PACED || p == PACED_BESIDE ? b->o.pace : 0,
+                         .seconds = b->o.seconds,
+                         .request = rows[p].next,
+                         .response = rows[p].see,
+                         .ctx = b,
+                         .server = b->shuntd.pid};
+}
+
+static void run_shuntd(struct bench *b, const struct cell *c, enum phase p, struct load_result *ret)
+{
+    struct load l = shuntd_load(b, c, p);
     if (p ==
         BATCHES) /* As many decisions as half of the calls would be, and two batches at least. */
         l.in_flight = l.in_flight / (BATCH / 2) > 2 ? l.in_flight / (BATCH / 2) : 2;
@@ -208,36 +222,52 @@ static void run_shuntd(struct bench *b, const struct cell *c, enum phase p, stru
 
 /* ---- Beside others ---- */
 
-struct reporting {
-    struct bench *bench;
-    struct load load;
-    struct load_result result;
-};
+enum { REPORTS_BESIDE = 64, REPORTS_A_SECOND_MAX = 40000 };
 
-static void *report_all(void *arg)
+/* Decisions enough to be reported for a whole phase: few in flight have not made as many. */
+static void decide_enough(struct bench *b, const struct cell *c)
 {
-    struct reporting *r = arg;
-    load_run(&r->load, &r->result);
-    return NULL;
+    struct load_result ignored;
+    struct load l = shuntd_load(b, c, ROUTE);
+    l.in_flight = REPORTS_BESIDE;
+    while (b->packed_n - b->reported_n < (size_t)(REPORTS_A_SECOND_MAX * b->o.seconds) &&
+           b->kept_n < KEPT_MAX) {
+        load_run(&l, &ignored);
+        check(&ignored);
+        rpc_pack_reports(b);
+    }
 }
 
-/* Rewards at the rate that the server takes, on a connection of their own. */
-static void run_beside(struct bench *b, const struct cell *c, struct load_result *ret)
+/* Rewards on a connection of their own: at the pace of the routes, or 64 in flight. */
+static void run_beside(struct bench *b, const struct cell *c, enum phase p, struct load_result *ret)
 {
-    struct reporting r = {.bench = b,
-                          .load = {.channel = b->beside,
-                                   .path = "/shunt.v1.Router/ReportReward",
-                                   .in_flight = 64,
-                                   .seconds = b->o.seconds,
-                                   .request = next_report,
-                                   .ctx = b,
-                                   .server = b->shuntd.pid}};
-    pthread_t thread;
-    if (pthread_create(&thread, NULL, report_all, &r) != 0)
-        rpc_die("no thread");
-    run_shuntd(b, c, BESIDE, ret);
-    (void)pthread_join(thread, NULL);
-    check(&r.result);
+    struct load loads[] = {shuntd_load(b, c, p), shuntd_load(b, c, REPORT)};
+    struct load_result results[2];
+    loads[1].channel = b->beside_shuntd[c->transport];
+    loads[1].in_flight = loads[0].rate > 0 ? loads[0].in_flight : REPORTS_BESIDE;
+    loads[1].rate = loads[0].rate;
+    decide_enough(b, c);
+    load_run_all(loads, 2, results);
+    check(&results[0]);
+    check(&results[1]);
+    *ret = results[0];
+    ret->beside_per_s = results[1].calls_per_s;
+}
+
+static void run_echo_beside(struct bench *b, const struct cell *c, struct load_result *ret)
+{
+    const struct echo_sizes sizes[] = {{b, b->route[0].len}, {b, b->report_request}};
+    struct load loads[] = {echo_load(b, c, &sizes[0]), echo_load(b, c, &sizes[1])};
+    struct load_result results[2];
+    uint32_t wanted = (uint32_t)b->route_response;
+    memcpy(b->blank, &wanted, sizeof wanted);
+    loads[1].channel = b->beside_echo[c->transport];
+    loads[1].in_flight = REPORTS_BESIDE;
+    load_run_all(loads, 2, results);
+    check(&results[0]);
+    check(&results[1]);
+    *ret = results[0];
+    ret->beside_per_s = results[1].calls_per_s;
 }
 
 static void run_job(struct bench *b, const struct cell *c, struct load_result *ret)
@@ -284,8 +314,10 @@ static void run_cell(struct bench *b, struct cell *c, int round)
             run_echo(b, c, (enum phase)p, &results[p]);
         else if (p == JOB)
             run_job(b, c, &results[p]);
-        else if (p == BESIDE)
-            run_beside(b, c, &results[p]);
+        else if (p == BESIDE || p == PACED_BESIDE)
+            run_beside(b, c, (enum phase)p, &results[p]);
+        else if (p == ECHO_BESIDE)
+            run_echo_beside(b, c, &results[p]);
         else
             run_shuntd(b, c, (enum phase)p, &results[p]);
     }
@@ -315,7 +347,7 @@ void rpc_warm_up(struct bench *b)
         run_shuntd(b, &cells[t], REPORT, &ignored);
         for (int p = 0; p < PHASES; p++)
             if (b->wanted[p] && p != ROUTE && p != REPORT && p != JOB && p != ECHO &&
-                p != ECHO_REPORT && p != BESIDE)
+                p != ECHO_REPORT && p < BESIDE)
                 run_shuntd(b, &cells[t], (enum phase)p, &ignored);
         run_echo(b, &cells[t], ECHO, &ignored);
         run_echo(b, &cells[t], ECHO_REPORT, &ignored);

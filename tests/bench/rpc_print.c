@@ -29,6 +29,8 @@ RATIO(logged_to_echo, calls_per_s, LOGGED, ECHO)
 RATIO(stream_to_echo, calls_per_s, STREAM, ECHO)
 RATIO(report_to_echo, calls_per_s, REPORT, ECHO_REPORT)
 RATIO(beside_p99_to_route, p99_us, BESIDE, ROUTE)
+RATIO(echo_beside_p99_to_echo, p99_us, ECHO_BESIDE, ECHO)
+RATIO(paced_beside_p99_to_paced, p99_us, PACED_BESIDE, PACED)
 RATIO(job_to_logged, calls_per_s, JOB, LOGGED)
 RATIO(job_p99_to_logged, p99_us, JOB, LOGGED)
 
@@ -75,6 +77,10 @@ static const struct {
     {"stream_to_echo", stream_to_echo, STREAM, 64, "RouteStream / unary echo"},
     {"batch_decisions_per_s", batch_decisions, BATCHES, 64, "RouteBatch of 32, decisions/s"},
     {"beside_p99_to_route", beside_p99_to_route, BESIDE, 64, "RouteRequest beside rewards, p99"},
+    {"echo_beside_p99_to_echo", echo_beside_p99_to_echo, ECHO_BESIDE, 64,
+     "... an echo beside echoes, p99"},
+    {"paced_beside_p99_to_paced", paced_beside_p99_to_paced, PACED_BESIDE, 64,
+     "... at a pace that leaves room, p99"},
     {"job_to_logged", job_to_logged, JOB, 64, "RouteRequest beside a job / without"},
     {"job_p99_to_logged", job_p99_to_logged, JOB, 64, "... p99"},
     {"text_cpu_us", text_cpu_us, READY, 64, "a prompt's CPU above ready features, us"},
@@ -110,14 +116,15 @@ static double noise_of(const struct bench *b, const struct cell *c)
 }
 
 static const char *const phase_names[PHASES] = {
-    "echo",  "route",   "logged", "ready",       "beside_job", "stream",        "batch",
-    "pacer", "session", "both",   "echo_report", "report",     "beside_rewards"};
+    "echo",           "route",       "logged",  "ready",       "beside_job",  "stream",
+    "batch",          "pacer",       "session", "both",        "echo_report", "report",
+    "beside_rewards", "echo_beside", "paced",   "paced_beside"};
 static const char *const transport_names[TRANSPORTS] = {"tcp", "unix"};
 
 static struct load_result medians(const struct bench *b, const struct cell *c, int p)
 {
     struct load_result m;
-    double v[6][ROUNDS_MAX];
+    double v[7][ROUNDS_MAX];
     size_t n = (size_t)b->o.rounds;
     memset(&m, 0, sizeof m);
     for (size_t r = 0; r < n; r++) {
@@ -128,6 +135,7 @@ static struct load_result medians(const struct bench *b, const struct cell *c, i
         v[3][r] = from->p999_us;
         v[4][r] = from->server_cpu_us;
         v[5][r] = from->client_cpu_us;
+        v[6][r] = from->beside_per_s;
     }
     m.calls_per_s = machine_median(v[0], n);
     m.p50_us = machine_median(v[1], n);
@@ -135,6 +143,7 @@ static struct load_result medians(const struct bench *b, const struct cell *c, i
     m.p999_us = machine_median(v[3], n);
     m.server_cpu_us = machine_median(v[4], n);
     m.client_cpu_us = machine_median(v[5], n);
+    m.beside_per_s = machine_median(v[6], n);
     return m;
 }
 
@@ -150,9 +159,10 @@ static void print_json_cell(const struct bench *b, const struct cell *c)
             continue;
         struct load_result m = medians(b, c, p);
         (void)printf(",\"%s\":{\"calls_per_s\":%.0f,\"p50_us\":%.0f,\"p99_us\":%.0f,"
-                     "\"p999_us\":%.0f,\"server_cpu_us\":%.2f,\"client_cpu_us\":%.2f}",
+                     "\"p999_us\":%.0f,\"server_cpu_us\":%.2f,\"client_cpu_us\":%.2f,"
+                     "\"beside_per_s\":%.0f}",
                      phase_names[p], m.calls_per_s, m.p50_us, m.p99_us, m.p999_us, m.server_cpu_us,
-                     m.client_cpu_us);
+                     m.client_cpu_us, m.beside_per_s);
     }
     (void)printf("}");
 }
@@ -183,14 +193,17 @@ static void print_cell(const struct bench *b, const struct cell *c)
     (void)printf("%s, %d in flight; echo's rounds lie within %.0f %%\n",
                  c->transport == UNIX ? "unix socket" : "TCP on loopback", c->in_flight,
                  100 * noise_of(b, c));
-    (void)printf("%-15s %9s %8s %8s %9s %11s %11s\n", "", "calls/s", "p50 us", "p99 us", "p99.9 us",
-                 "server CPU", "client CPU");
+    (void)printf("%-15s %9s %8s %8s %9s %11s %11s %11s\n", "", "calls/s", "p50 us", "p99 us",
+                 "p99.9 us", "server CPU", "client CPU", "beside/s");
     for (int p = 0; p < PHASES; p++) {
         if (!b->wanted[p])
             continue;
         struct load_result m = medians(b, c, p);
-        (void)printf("%-15s %9.0f %8.0f %8.0f %9.0f %11.2f %11.2f\n", phase_names[p], m.calls_per_s,
+        (void)printf("%-15s %9.0f %8.0f %8.0f %9.0f %11.2f %11.2f", phase_names[p], m.calls_per_s,
                      m.p50_us, m.p99_us, m.p999_us, m.server_cpu_us, m.client_cpu_us);
+        if (m.beside_per_s > 0)
+            (void)printf(" %11.0f", m.beside_per_s);
+        (void)puts("");
     }
     (void)puts("");
 }

@@ -61,6 +61,7 @@ static void start_echo(struct bench *b, enum transport t)
         rpc_die("the echo server did not start");
     (void)fclose(f);
     b->to_echo[t] = load_open(bound);
+    b->beside_echo[t] = load_open(bound);
 }
 
 static void start_shuntd(struct bench *b)
@@ -78,7 +79,8 @@ static void start_shuntd(struct bench *b)
         rpc_die("shuntd did not start");
     b->to_shuntd[TCP] = load_open(b->shuntd.router);
     b->to_shuntd[UNIX] = load_open(address);
-    b->beside = load_open(address);
+    b->beside_shuntd[TCP] = load_open(b->shuntd.router);
+    b->beside_shuntd[UNIX] = load_open(address);
 }
 
 /* ---- Routers ---- */
@@ -386,10 +388,11 @@ void rpc_world_close(struct bench *b)
     for (int t = 0; t < TRANSPORTS; t++) {
         grpc_channel_destroy(b->to_echo[t]);
         grpc_channel_destroy(b->to_shuntd[t]);
+        grpc_channel_destroy(b->beside_echo[t]);
+        grpc_channel_destroy(b->beside_shuntd[t]);
         (void)kill(b->echo[t], SIGTERM);
         (void)waitpid(b->echo[t], NULL, 0);
     }
-    grpc_channel_destroy(b->beside);
     (void)server_stop(&b->shuntd, SIGTERM);
     store_close(b->store);
     server_free(&b->shuntd);

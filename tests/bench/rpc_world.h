@@ -1,6 +1,6 @@
 /* rpc_world.h - what shunt-bench rpc measures: a shuntd and two echo servers (TCP, unix socket),
  * the routers of every phase, and the messages packed beforehand. Private to rpc*.c. Owns:
- * processes, channels, messages; rpc_world_close. Threads: one, but for run_beside's. */
+ * processes, channels, messages; rpc_world_close. Threads: one. */
 #pragma once
 
 #include "tests/bench/load.h"
@@ -22,19 +22,22 @@ enum transport { TCP, UNIX, TRANSPORTS };
 
 /* What is measured, in the order of a round. */
 enum phase {
-    ECHO,        /* Route's sizes. */
-    ROUTE,       /* RouteRequest, decision log off. */
-    LOGGED,      /* ... on. */
-    READY,       /* With --text: as many ready features as a prompt's context has. */
-    JOB,         /* With --job: beside a job that reads the decision log. */
-    STREAM,      /* RouteStream, log off. */
-    BATCHES,     /* RouteBatch of BATCH, log off; a call is a batch. */
-    PACER,       /* With --budgets: a budget of the router's, */
-    SESSION,     /* sessions, */
-    BOTH,        /* both. */
-    ECHO_REPORT, /* Report's sizes. */
-    REPORT,      /* ReportReward, durable. */
-    BESIDE,      /* RouteRequest while another thread reports. */
+    ECHO,         /* Route's sizes. */
+    ROUTE,        /* RouteRequest, decision log off. */
+    LOGGED,       /* ... on. */
+    READY,        /* With --text: as many ready features as a prompt's context has. */
+    JOB,          /* With --job: beside a job that reads the decision log. */
+    STREAM,       /* RouteStream, log off. */
+    BATCHES,      /* RouteBatch of BATCH, log off; a call is a batch. */
+    PACER,        /* With --budgets: a budget of the router's, */
+    SESSION,      /* sessions, */
+    BOTH,         /* both. */
+    ECHO_REPORT,  /* Report's sizes. */
+    REPORT,       /* ReportReward, durable. */
+    BESIDE,       /* RouteRequest while 64 reports are in flight, too, and */
+    ECHO_BESIDE,  /* the same of bare echoes: what sharing a core does by itself. */
+    PACED,        /* RouteRequest at --pace calls a second, and */
+    PACED_BESIDE, /* the same while as many reports arrive. */
     PHASES
 };
 
@@ -46,6 +49,7 @@ struct options {
     int text;               /* Characters of prompt in each request; 0: ready features alone. */
     const char *classifier; /* A file of examples; NULL: no classifier. */
     double seconds;
+    double pace;        /* Calls a second. */
     uint64_t dedup_max; /* Of the routers; 0: the default. */
     bool pin, json, job, budgets;
     bool even; /* Echo has the one setting of the process that shuntd has. */
@@ -68,7 +72,8 @@ struct bench {
     bool wanted[PHASES];
     struct server shuntd;
     pid_t echo[TRANSPORTS];
-    grpc_channel *to_echo[TRANSPORTS], *to_shuntd[TRANSPORTS], *beside;
+    grpc_channel *to_echo[TRANSPORTS], *to_shuntd[TRANSPORTS];
+    grpc_channel *beside_echo[TRANSPORTS], *beside_shuntd[TRANSPORTS];
     struct store *store; /* Of the commits. */
     struct load_message route[PROMPTS], logged[PROMPTS], ready, stream;
     struct load_message batch[BATCH_MESSAGES];
