@@ -414,7 +414,7 @@ static enum err read_text(struct work *k, int fd, struct buf *text, struct err_d
     uint8_t piece[65536];
     for (ssize_t n; (n = read(fd, piece, sizeof piece)) != 0;) {
         if (n < 0)
-            return err_say(detail, ERR_IO, "data: %.900s: %s", path, strerror(errno));
+            return err_say(detail, ERR_INVALID, "data: %.900s: %s", path, strerror(errno));
         buf_put(text, piece, (size_t)n);
         if (text->len > TRACE_BYTES_MAX)
             return err_say(detail, ERR_TOO_LARGE, "data: %.900s has more than %d bytes", path,

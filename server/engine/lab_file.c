@@ -39,6 +39,8 @@ struct lab_file {
     uint32_t eligible[MAX_ARMS];
     float pmf[MAX_ARMS], x[MAX_D];
     double weights[MAX_METRICS];
+    uint64_t rows;             /* Lines whose arms were read, over all readings. */
+    uint64_t listed[MAX_ARMS]; /* The last of them that named the arm. */
     float vector[MAX_EMBEDDING], features[MAX_D];
     const struct projections *projections; /* NULL: none. */
 };
@@ -50,7 +52,7 @@ enum err lab_file_fd(const char *path, int *ret_fd, struct err_detail *detail)
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
-        return err_say(detail, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, "%.900s: %s", path,
+        return err_say(detail, errno == ENOENT ? ERR_NOT_FOUND : ERR_INVALID, "%.900s: %s", path,
                        strerror(errno));
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         (void)close(fd);
@@ -102,7 +104,7 @@ static enum err read_line(struct lab_file *f, size_t *ret_len, struct err_detail
         if (!gzgets(f->in, f->text, LAB_FILE_LINE_MAX + 2)) {
             int error = Z_OK;
             const char *why = gzerror(f->in, &error);
-            return error == Z_OK ? OK : err_say(detail, ERR_IO, "it cannot be read: %s", why);
+            return error == Z_OK ? OK : err_say(detail, ERR_INVALID, "it cannot be read: %s", why);
         }
         *ret_len = strlen(f->text);
         if (*ret_len > LAB_FILE_LINE_MAX)
@@ -352,12 +354,25 @@ uint16_t lab_file_metrics(const struct lab_file *f)
 
 /* ---- rows ---- */
 
+/* Of an arm in `arms`; without one it could not have been chosen. */
+static enum err arm_propensity(const json_t *item, float *ret, struct err_detail *detail)
+{
+    const json_t *json = json_object_get(item, "propensity");
+    double p = json_number_value(json);
+    const double rounding = 1e-6; /* Ours are floats. */
+    if (json && !(json_is_number(json) && p >= 0 && p <= 1 + rounding))
+        return err_say(detail, ERR_OUT_OF_RANGE, "a `propensity` in `arms` is not in [0, 1]");
+    *ret = (float)p;
+    return OK;
+}
+
 static enum err fill_arms(struct lab_file *f, struct logged_row *ret, struct err_detail *detail)
 {
     const struct lab_line *l = &f->current;
     const json_t *list = l->arms ? l->arms : l->candidates;
     uint32_t n = list ? (uint32_t)json_array_size(list) : f->arms_n;
     uint32_t chosen = index_of(f, l->arm);
+    f->rows++;
     if (n > MAX_ARMS)
         return err_say(detail, ERR_LIMIT, "it has more than %d arms", MAX_ARMS);
     ret->chosen = none;
@@ -367,12 +382,14 @@ static enum err fill_arms(struct lab_file *f, struct logged_row *ret, struct err
             TRY(listed_name(json_array_get(list, i), &name, detail));
         f->eligible[i] = list ? index_of(f, name) : i;
         if (f->eligible[i] == none)
-            return err_say(detail, ERR_IO, "the file changed while it was read");
+            return err_say(detail, ERR_INVALID, "the file changed while it was read");
+        if (f->listed[f->eligible[i]] == f->rows)
+            return err_say(detail, ERR_INVALID, "its list of arms names `%s` twice", name);
+        f->listed[f->eligible[i]] = f->rows;
         if (f->eligible[i] == chosen)
             ret->chosen = i;
         if (l->arms)
-            f->pmf[i] =
-                (float)json_number_value(json_object_get(json_array_get(list, i), "propensity"));
+            TRY(arm_propensity(json_array_get(list, i), &f->pmf[i], detail));
     }
     if (ret->chosen == none)
         return err_say(detail, ERR_INVALID, "its arm is not among those that were eligible");

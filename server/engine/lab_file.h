@@ -21,7 +21,7 @@ struct projections;
 /* Reads it once to learn arms and labels. config: the router that would have decided; labels that
  * it lacks take its free slots, and if `measure`, a served metric's norm_high becomes the largest
  * mean of an arm, so that weights mean something without a declaration. It is borrowed.
- * ERR_NOT_FOUND, ERR_IO: the path. ERR_PARSE and others name the line. ERR_CANCELLED. */
+ * ERR_NOT_FOUND, ERR_INVALID: the path. ERR_PARSE and others name the line. ERR_CANCELLED. */
 MUST_USE enum err lab_file_open(const char *path, struct router_config *config, bool measure,
                                 struct job *job, struct lab_file **ret_file,
                                 struct err_detail *detail);
@@ -33,7 +33,7 @@ void lab_file_project(struct lab_file *f, const struct projections *projections)
 void lab_file_free(struct lab_file *f); /* NULL is fine. */
 /* Opens what a job is to read. Regular files only, and never waiting: a pipe that nobody writes
  * would hold the thread, which could then neither be cancelled nor end with the server.
- * ERR_NOT_FOUND, ERR_IO, ERR_INVALID. */
+ * ERR_NOT_FOUND, ERR_INVALID: not ERR_IO, which speaks of the data directory. */
 MUST_USE enum err lab_file_fd(const char *path, int *ret_fd, struct err_detail *detail);
 const struct lab_arm *lab_file_arms(const struct lab_file *f, uint32_t *ret_n);
 struct logged_source lab_file_source(struct lab_file *f);

@@ -642,6 +642,9 @@ static void a_bad_line_is_named_with_what_is_wrong(void **unused)
     refuses(&s, "{\"arm\":\"a\",\"propensity\":0.5,\"outcome\":{\"reward\":7}}\n", ERR_OUT_OF_RANGE,
             ":1: ");
     refuses(&s, ROW(",\"candidates\":[\"b\",\"c\"]"), ERR_INVALID, "eligible");
+    refuses(&s, ROW(",\"candidates\":[\"a\",\"b\",\"a\"]"), ERR_INVALID, "`a` twice");
+    refuses(&s, ROW(",\"arms\":[{\"arm_id\":\"a\",\"propensity\":-5}]"), ERR_OUT_OF_RANGE,
+            "`propensity` in `arms`");
     refuses(&s, OURS(",\"context\":[1,2]"), ERR_WRONG_DIMENSION, "2 numbers");
     refuses(&s, OURS(",\"context\":[1],\"feature_spec_hash\":\"12345678901234567890\""),
             ERR_SPEC_MISMATCH, "feature spec");
