@@ -113,6 +113,43 @@ static enum err find_list(const struct config *config, yaml_document_t *document
     return OK;
 }
 
+/* What the node says under `name`; NULL: nothing that can be read. */
+static const char *declared_name(yaml_document_t *document, int item)
+{
+    const yaml_node_t *node = yaml_document_get_node(document, item);
+    const yaml_node_pair_t *pair = NULL;
+    if (node->type == YAML_MAPPING_NODE)
+        for (pair = node->data.mapping.pairs.start; pair < node->data.mapping.pairs.top; pair++) {
+            const yaml_node_t *key = yaml_document_get_node(document, pair->key);
+            const yaml_node_t *value = yaml_document_get_node(document, pair->value);
+            if (key->type == YAML_SCALAR_NODE && value->type == YAML_SCALAR_NODE &&
+                strcmp((const char *)key->data.scalar.value, "name") == 0)
+                return (const char *)value->data.scalar.value;
+        }
+    return NULL;
+}
+
+/* The second of a name would be taken for one that was there before, and all but its arms be passed
+ * over in silence. */
+static enum err check_names(const struct config *config, yaml_document_t *document,
+                            const yaml_node_t *list, struct err_detail *detail)
+{
+    const yaml_node_item_t *first = list->data.sequence.items.start;
+    for (const yaml_node_item_t *i = first; i < list->data.sequence.items.top; i++) {
+        const char *name = declared_name(document, *i);
+        for (const yaml_node_item_t *k = first; name && k < i; k++) {
+            const char *other = declared_name(document, *k);
+            if (other && strcmp(other, name) == 0)
+                return err_say(detail, ERR_PARSE,
+                               "%s:%zu: bootstrap: router %.64s is declared twice; make one of "
+                               "the two",
+                               config->file,
+                               yaml_document_get_node(document, *i)->start_mark.line + 1, name);
+        }
+    }
+    return OK;
+}
+
 static enum err create_declared(const struct config *config, yaml_document_t *document,
                                 yaml_node_t *node, struct engine_worker *w, struct log *log,
                                 struct err_detail *detail)
@@ -121,6 +158,7 @@ static enum err create_declared(const struct config *config, yaml_document_t *do
     enum err e = find_list(config, document, node, &list, detail);
     if (!list)
         return e;
+    TRY(check_names(config, document, list, detail));
     for (yaml_node_item_t *i = list->data.sequence.items.start; i < list->data.sequence.items.top;
          i++)
         TRY(create_from_node(config, document, yaml_document_get_node(document, *i), w, log,

@@ -165,8 +165,8 @@ static enum err read_file(const char *path, size_t max, struct buf *ret, struct 
         buf_put(ret, chunk, n);
     bool failed = ferror(f);
     (void)fclose(f);
-    if (failed)
-        return err_say(detail, ERR_IO, "%s", strerror(errno));
+    if (failed) /* Not ERR_IO: that speaks of the data directory. */
+        return err_say(detail, ERR_INVALID, "%s", strerror(errno));
     if (ret->len > max)
         return err_say(detail, ERR_TOO_LARGE, "more than %zu bytes", max);
     return buf_error(ret);
@@ -217,7 +217,7 @@ static enum err read_secret(const char *path, char *ret, size_t cap, struct err_
     }
     explicit_bzero(ret, cap);
     if (n < 0)
-        return err_say(detail, ERR_IO, "%s", strerror(why));
+        return err_say(detail, ERR_INVALID, "%s", strerror(why));
     return err_say(detail, ERR_TOO_LARGE, "more than %zu bytes", cap - 1);
 }
 

@@ -350,7 +350,10 @@ void form_scalar_describe(const struct form_scalar *scalar, char *ret, size_t ca
         if (is_word(scalar->text, scalar->len))
             (void)snprintf(ret, cap, "\"%.*s\"", (int)scalar->len, scalar->text);
         else
-            (void)snprintf(ret, cap, "%s", scalar->len == 0 ? "empty text" : "text");
+            (void)snprintf(ret, cap, "%s",
+                           scalar->len == 0                          ? "empty text"
+                           : memchr(scalar->text, '\0', scalar->len) ? "text with a NUL byte"
+                                                                     : "text");
         return;
     case FORM_LIST:
         (void)snprintf(ret, cap, "a list");

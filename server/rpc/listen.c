@@ -80,7 +80,8 @@ static enum err clear_socket_path(const char *path, struct err_detail *detail)
         return err_say(detail, ERR_INVALID, "unix:%s: the path is longer than %zu bytes", path,
                        sizeof a.sun_path - 1);
     if (lstat(path, &st) != 0)
-        return errno == ENOENT ? OK : err_say(detail, ERR_IO, "unix:%s: %s", path, strerror(errno));
+        return errno == ENOENT ? OK
+                               : err_say(detail, ERR_ADDRESS, "unix:%s: %s", path, strerror(errno));
     if (!S_ISSOCK(st.st_mode))
         return err_say(detail, ERR_ADDRESS, "unix:%s: a file is there that is no socket", path);
     memcpy(a.sun_path, path, strlen(path) + 1);
@@ -92,8 +93,9 @@ static enum err clear_socket_path(const char *path, struct err_detail *detail)
     if (!refused)
         return err_say(detail, ERR_ADDRESS, "unix:%s: in use by another server", path);
     if (unlink(path) != 0)
-        return err_say(detail, ERR_IO, "unix:%s: a dead server's socket that cannot be removed: %s",
-                       path, strerror(errno));
+        return err_say(detail, ERR_ADDRESS,
+                       "unix:%s: a dead server's socket that cannot be removed: %s", path,
+                       strerror(errno));
     return OK;
 }
 
@@ -105,9 +107,9 @@ static enum err add_port(grpc_server *server, const char *address, grpc_server_c
         TRY(clear_socket_path(address + 5, detail));
     int port = grpc_server_add_http2_port(server, address, creds);
     if (port <= 0)
-        return err_say(detail, ERR_ADDRESS,
-                       "cannot listen on %s: the address is in use, or not this machine's",
-                       address);
+        return err_say(detail, ERR_ADDRESS, "cannot listen on %s: %s", address,
+                       is_unix ? "is its folder there, and may this user write to it?"
+                               : "the address is in use, or not this machine's");
     const char *colon = strrchr(address, ':');
     if (is_unix || !colon)
         (void)snprintf(ret_bound, LISTEN_ADDRESS_CAP, "%s", address);

@@ -90,6 +90,13 @@ static void a_mistake_in_bootstrap_stops_the_start_and_names_the_line(void **sta
     assert_false(server_start(&s));
     assert_int_equal(server_wait(&s), 1);
     assert_true(server_log_has(&s, "start_failed", "shuntd.yaml:4"));
+    write_file(config, "bootstrap:\n"
+                       "  routers:\n"
+                       "    - {name: declared, settings: {alpha: 1}}\n"
+                       "    - {name: declared, settings: {alpha: 2}}\n");
+    assert_false(server_start(&s));
+    assert_int_equal(server_wait(&s), 1);
+    assert_true(server_log_has(&s, "start_failed", "declared twice"));
     server_free(&s);
 }
 

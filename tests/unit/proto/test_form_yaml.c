@@ -68,6 +68,7 @@ static void errors_name_file_line_and_column(void **unused)
     assert_refused("name: r\nsettings:\n  alpha: fast\n",
                    "r.yaml:3:10: settings.alpha: ", "expected a number, got \"fast\"");
     assert_refused("name: r\nsettings:\n  alpha: .nan\n", "r.yaml:3:10: ", "expected a number");
+    assert_refused("name: \"r\\0x\"\n", "r.yaml:1:7: name: ", "got text with a NUL byte");
     assert_refused("name: r\nfeatures_n: -3\n", "r.yaml:2:13: features_n: ", "[0, 4294967295]");
     assert_refused("name: r\nname: s\n", "r.yaml:2:7: ", "given twice");
     assert_refused("name: r\narms:\n  - name: a\n    priors: {q: 1, q: 2}\n",
