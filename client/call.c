@@ -13,6 +13,7 @@
 
 struct call_channel {
     grpc_channel *channel;
+    bool tls;
     pthread_mutex_t lock; /* Guards what follows. */
     pthread_cond_t changed;
     pthread_t keeper;
@@ -89,40 +90,41 @@ static void keeper_stop(struct call_channel *c)
         pthread_join(c->keeper, NULL);
 }
 
-/* A server that restarts is found again within a second, not within gRPC's two minutes. */
-#define RECONNECT_FIRST_MS 100
-#define RECONNECT_MAX_MS 1000
-
-static char *text_of(const char *constant)
+static int fail(struct call_error *error, int status, const char *message)
 {
-    return (char *)(uintptr_t)constant; /* gRPC takes its keys without const and does not write. */
+    error->status = status;
+    error->code[0] = '\0';
+    (void)snprintf(error->message, sizeof error->message, "%s", message);
+    return status;
 }
 
-static grpc_arg integer_arg(const char *key, int value)
+static void channel_open(struct call_channel *c, const char *address, const struct call_tls *tls,
+                         struct call_error *error)
 {
-    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = text_of(key), .value.integer = value};
+    char why[CREDENTIALS_WHY_CAP];
+    grpc_channel_credentials *creds = credentials_new(address, tls, why);
+    if (!creds) {
+        (void)fail(error, why[0] ? CALL_INVALID_ARGUMENT : CALL_INTERNAL,
+                   why[0] ? why : "out of memory");
+        return;
+    }
+    c->tls = tls != NULL;
+    c->channel = credentials_channel(address, tls, creds);
+    grpc_channel_credentials_release(creds);
+    if (!c->channel)
+        (void)fail(error, CALL_INTERNAL, "out of memory");
 }
 
-struct call_channel *call_open(const char *address)
+struct call_channel *call_open_tls(const char *address, const struct call_tls *tls,
+                                   struct call_error *ret_error)
 {
     struct call_channel *c = calloc(1, sizeof *c);
-    if (!c)
+    if (!c) {
+        (void)fail(ret_error, CALL_INTERNAL, "out of memory");
         return NULL;
+    }
     grpc_init();
-    grpc_arg args[] = {
-        integer_arg("grpc.enable_retries", 0),
-        integer_arg("grpc.enable_http_proxy", 0),
-        integer_arg("grpc.service_config_disable_resolution", 1),
-        integer_arg("grpc.use_local_subchannel_pool", 1),
-        integer_arg("grpc.initial_reconnect_backoff_ms", RECONNECT_FIRST_MS),
-        integer_arg("grpc.min_reconnect_backoff_ms", RECONNECT_MAX_MS),
-        integer_arg("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
-        integer_arg("grpc.max_receive_message_length", CALL_RESPONSE_MAX_BYTES),
-    };
-    grpc_channel_args all = {sizeof args / sizeof *args, args};
-    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
-    c->channel = grpc_channel_create(address, plain, &all);
-    grpc_channel_credentials_release(plain);
+    channel_open(c, address, tls, ret_error);
     if (!c->channel) {
         grpc_shutdown();
         free(c);
@@ -131,6 +133,12 @@ struct call_channel *call_open(const char *address)
     pthread_mutex_init(&c->lock, NULL);
     pthread_cond_init(&c->changed, NULL);
     return c;
+}
+
+struct call_channel *call_open(const char *address)
+{
+    struct call_error error;
+    return call_open_tls(address, NULL, &error);
 }
 
 void call_close(struct call_channel *channel)
@@ -175,14 +183,6 @@ bool call_status_passing(int status)
 {
     return status == CALL_UNAVAILABLE || status == CALL_DEADLINE_EXCEEDED ||
            status == CALL_RESOURCE_EXHAUSTED;
-}
-
-static int fail(struct call_error *error, int status, const char *message)
-{
-    error->status = status;
-    error->code[0] = '\0';
-    (void)snprintf(error->message, sizeof error->message, "%s", message);
-    return status;
 }
 
 /* What one call holds while it runs. Everything is released by exchange_done. */
@@ -270,11 +270,43 @@ static void slice_text(grpc_slice slice, char *ret, size_t cap)
     ret[len] = '\0';
 }
 
-static int exchange_failed(const struct exchange *x, struct call_error *error)
+/* What gRPC's words for a connection that TLS did not let come about mean, for those who have to
+ * mend it. NULL: they speak for themselves. */
+static const char *tls_meaning(const char *text)
+{
+    static const struct {
+        const char *says, *means;
+    } rows[] = {
+        {"ertificate verify failed",
+         "the server's certificate is not of those that tls_ca trusts, or not valid today"},
+        {"CERTIFICATE_VERIFY_FAILED",
+         "the server's certificate is not of those that tls_ca trusts, or not valid today"},
+        {"is not in peer certificate",
+         "the server's certificate is for another name; if that is right, give the name as "
+         "tls_server_name"},
+        {"rong version number", "what listens there speaks no TLS"},
+        {"WRONG_VERSION_NUMBER", "what listens there speaks no TLS"},
+        {"empty address list",
+         "tls_cert and tls_key do not go together, or a file of TLS is damaged"},
+        {"Socket closed", "the server hung up; it may ask for a certificate (tls_cert) that it "
+                          "trusts, or be going away"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        if (strstr(text, rows[i].says))
+            return rows[i].means;
+    return NULL;
+}
+
+static int exchange_failed(const struct call_channel *channel, const struct exchange *x,
+                           struct call_error *error)
 {
     char message[sizeof error->message];
     slice_text(x->details, message, sizeof message);
     (void)fail(error, (int)x->status, message[0] ? message : call_status_name((int)x->status));
+    const char *means =
+        channel->tls && (int)x->status == CALL_UNAVAILABLE ? tls_meaning(message) : NULL;
+    if (means)
+        (void)snprintf(error->message, sizeof error->message, "%s (%.512s)", means, message);
     for (size_t i = 0; i < x->trailing.count; i++)
         if (grpc_slice_str_cmp(x->trailing.metadata[i].key, "shunt-code") == 0)
             slice_text(x->trailing.metadata[i].value, error->code, sizeof error->code);
@@ -315,7 +347,7 @@ int call_unary(struct call_channel *channel, const char *path, const ProtobufCMe
     if (!x.call || !exchange_pack(&x, request) || !exchange_run(&x))
         status = fail(ret_error, CALL_INTERNAL, "the call could not be started");
     else if (x.status != GRPC_STATUS_OK)
-        status = exchange_failed(&x, ret_error);
+        status = exchange_failed(channel, &x, ret_error);
     else
         status = exchange_unpack(&x, response, ret_response, ret_error);
     exchange_done(&x);
@@ -433,7 +465,7 @@ static enum call_event stream_over(struct call_stream *s, struct call_error *err
     else if (s->x.status == GRPC_STATUS_OK)
         (void)fail(error, CALL_UNAVAILABLE, "the server ended the stream");
     else
-        (void)exchange_failed(&s->x, error);
+        (void)exchange_failed(s->channel, &s->x, error);
     if (error->status == CALL_UNAVAILABLE)
         keeper_wake(s->channel);
     return CALL_OVER;

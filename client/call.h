@@ -9,6 +9,8 @@
  * Invariant: call_unary returns by its deadline, whatever the server or the network does. */
 #pragma once
 
+#include "client/credentials.h"
+
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
 
@@ -18,19 +20,22 @@ struct call_error {
     char message[1024]; /* The sentence for people. */
 };
 
+#define CALL_INVALID_ARGUMENT 3
 #define CALL_DEADLINE_EXCEEDED 4
 #define CALL_RESOURCE_EXHAUSTED 8
 #define CALL_INTERNAL 13
 #define CALL_UNAVAILABLE 14
-
-/* The longest answer taken; a listing of 10,000 arms is a few MiB. */
-#define CALL_RESPONSE_MAX_BYTES (64 * 1024 * 1024)
 
 struct call_channel;
 
 /* HOST:PORT or unix:PATH, plaintext: for loopback. Never blocks and never fails for want of a
  * server; the connection is made by the first call. NULL: out of memory. */
 struct call_channel *call_open(const char *address);
+/* The same over TLS; tls NULL: plaintext. NULL: *ret_error says why; CALL_INVALID_ARGUMENT for
+ * files that cannot be used. They are read now and not again. What the handshake finds wrong is
+ * found by the first call: CALL_UNAVAILABLE with a sentence of ours in front of gRPC's. */
+struct call_channel *call_open_tls(const char *address, const struct call_tls *tls,
+                                   struct call_error *ret_error);
 /* NULL is fine. Takes up to a tenth of a second while the server is away. */
 void call_close(struct call_channel *channel);
 

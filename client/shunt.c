@@ -2,6 +2,7 @@
 #include "client/handle.h"
 #include "client/route.h"
 
+#include <assert.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,9 +15,9 @@ const char *shunt_version(void)
 bool shunt_has(const char *feature)
 {
     static const char *const features[] = {
-        "json",        "queue",  "block",       "flush",       "unix",   "text-window",
-        "default-arm", "agent",  "served-arm",  "key",         "source", "sessions",
-        "batch",       "stream", "constraints", "report-batch"};
+        "json",        "queue",  "block",       "flush",        "unix",   "text-window",
+        "default-arm", "agent",  "served-arm",  "key",          "source", "sessions",
+        "batch",       "stream", "constraints", "report-batch", "tls"};
     for (size_t i = 0; i < sizeof features / sizeof *features; i++)
         if (feature && strcmp(feature, features[i]) == 0)
             return true;
@@ -82,23 +83,65 @@ static const char *options_complete(struct shunt_options *o)
     return NULL;
 }
 
-static bool text_copy(const char **text)
+/* Appended members begin where the struct ended, as in route.c. */
+static_assert(offsetof(struct shunt_options, tls_ca) % _Alignof(struct shunt_options) == 0,
+              "TLS begins past every older struct");
+
+/* The texts of the options, which become the library's own. */
+enum { TEXTS = 7 };
+
+static void texts_of(struct shunt_options *o, const char **ret[TEXTS])
 {
-    if (!*text)
-        return true;
-    *text = strdup(*text);
-    return *text != NULL;
+    ret[0] = &o->address;
+    ret[1] = &o->router;
+    ret[2] = &o->default_arm;
+    ret[3] = &o->tls_ca;
+    ret[4] = &o->tls_cert;
+    ret[5] = &o->tls_key;
+    ret[6] = &o->tls_server_name;
 }
 
-static struct shunt_client *client_new(const struct shunt_options *o)
+/* On failure what was not copied is NULL. */
+static bool texts_copy(struct shunt_options *o)
+{
+    const char **texts[TEXTS];
+    bool copied = true;
+    texts_of(o, texts);
+    for (size_t i = 0; i < TEXTS; i++)
+        if (*texts[i]) {
+            *texts[i] = strdup(*texts[i]);
+            copied = copied && *texts[i];
+        }
+    return copied;
+}
+
+static void texts_free(struct shunt_options *o)
+{
+    const char **texts[TEXTS];
+    texts_of(o, texts);
+    for (size_t i = 0; i < TEXTS; i++)
+        free(handle_text(*texts[i]));
+}
+
+static bool channel_open(struct shunt_client *client, struct shunt_error *error)
+{
+    const struct shunt_options *o = &client->options;
+    const struct call_tls tls = {o->tls_ca, o->tls_cert, o->tls_key, o->tls_server_name};
+    bool asked = o->tls || o->tls_ca || o->tls_cert || o->tls_key || o->tls_server_name;
+    struct call_error why;
+    client->channel = call_open_tls(o->address, asked ? &tls : NULL, &why);
+    if (!client->channel)
+        (void)handle_say(error, SHUNT_INVALID, "%s", why.message);
+    return client->channel != NULL;
+}
+
+static struct shunt_client *client_new(const struct shunt_options *o, struct shunt_error *error)
 {
     struct shunt_client *client = calloc(1, sizeof *client);
+    (void)handle_say(error, SHUNT_NO_MEMORY, "no memory or no thread");
     if (!client)
         return NULL;
     client->options = *o;
-    bool address = text_copy(&client->options.address);
-    bool router = text_copy(&client->options.router);
-    bool arm = text_copy(&client->options.default_arm);
     const struct outbox_config box = {.outcomes_max = o->queue_max,
                                       .bytes_max = o->queue_max_bytes,
                                       .first_s = o->retry_first_s,
@@ -107,14 +150,13 @@ static struct shunt_client *client_new(const struct shunt_options *o)
                                       .send_bytes_max = HANDLE_REPORTS_BYTES_MAX,
                                       .send = handle_deliver,
                                       .context = client};
-    if (address && router && arm)
-        client->channel = call_open(client->options.address);
-    if (client->channel)
+    if (texts_copy(&client->options) && channel_open(client, error))
         client->outbox = outbox_new(&box);
     if (!client->outbox) {
         shunt_close(client);
         return NULL;
     }
+    handle_clear(error);
     return client;
 }
 
@@ -131,10 +173,7 @@ struct shunt_client *shunt_open(const struct shunt_options *options, struct shun
         (void)handle_say(ret_error, SHUNT_INVALID, "%s", wrong);
         return NULL;
     }
-    struct shunt_client *client = client_new(&o);
-    if (!client)
-        (void)handle_say(ret_error, SHUNT_NO_MEMORY, "no memory or no thread");
-    return client;
+    return client_new(&o, ret_error);
 }
 
 void shunt_close(struct shunt_client *client)
@@ -143,9 +182,7 @@ void shunt_close(struct shunt_client *client)
         return;
     outbox_free(client->outbox);
     call_close(client->channel);
-    free(handle_text(client->options.address));
-    free(handle_text(client->options.router));
-    free(handle_text(client->options.default_arm));
+    texts_free(&client->options);
     free(client);
 }
 

@@ -33,6 +33,7 @@
  * - Prompt text leaves the process only if options.send_text is true, and then at most
  *   text_window_bytes of it: the beginning and the end of a long prompt. It is never queued.
  * - The library calls nothing of yours: no callbacks, no signal handlers, no output of its own.
+ * gRPC below it writes to stderr when a TLS handshake fails, unless GRPC_VERBOSITY is NONE.
  *
  * Memory: what you pass in is read during the call only; answers go to memory of yours. Only the
  * handle is the library's.
@@ -41,7 +42,10 @@
  * Binary interface: structs begin with their size as you compiled it, so they can grow. Start them
  * with their _INIT; zero and NULL mean "the default" everywhere. Names starting with shunt_ are
  * all that the shared library exports.
- * Security: plaintext gRPC, for loopback and unix sockets. Put TLS outside if you leave the host.
+ * Security: plaintext gRPC for loopback and unix sockets; TLS, with a certificate of yours if the
+ * server asks for one, by tls_* of the options. A server whose certificate is not trusted, expired
+ * or another's is a server that is away: the default arm serves, outcomes wait, and the error says
+ * what is wrong with it. Nothing is ever sent in the clear where TLS was asked for.
  */
 #pragma once
 
@@ -108,6 +112,14 @@ struct shunt_options {
     enum shunt_queue_policy queue_policy;
     double retry_first_s; /* First pause after a failed delivery; doubles. 0: 0.1. */
     double retry_max_s;   /* Longest pause. 0: 30. */
+    /* TLS, for a HOST:PORT; any of these asks for it. Paths are of PEM files, which are read once,
+     * by shunt_open. */
+    const char *tls_ca;          /* Whom to trust. NULL: the system's roots. */
+    const char *tls_cert;        /* Your certificate chain, if the server asks for one, */
+    const char *tls_key;         /* and its private key. */
+    const char *tls_server_name; /* Name that the server's certificate has to bear. NULL: the host
+                                  * of the address. */
+    bool tls;                    /* TLS though none of these is given. */
 };
 #define SHUNT_OPTIONS_INIT                                                                         \
     {                                                                                              \
@@ -489,7 +501,7 @@ SHUNT_API enum shunt_result shunt_stats_json(struct shunt_client *client, char *
 SHUNT_API const char *shunt_version(void);
 /* Whether this build has a feature: "json", "queue", "block", "flush", "unix", "text-window",
  * "default-arm", "agent", "served-arm", "key", "source", "sessions", "batch", "stream",
- * "constraints", "report-batch"; later versions add names ("tls"). */
+ * "constraints", "report-batch", "tls"; later versions add names. */
 SHUNT_API bool shunt_has(const char *feature);
 
 #ifdef __cplusplus

@@ -92,24 +92,28 @@ static const char *options_read(json_t *object, struct shunt_options *o)
 {
     const char *policy = "drop";
     json_error_t where;
-    int send_text = 0;
+    int send_text = 0, tls = 0;
     json_int_t window = 0, max = 0, bytes = 0;
     if (json_unpack_ex(object, &where, JSON_STRICT,
-                       "{s?s, s?s, s?s, s?F, s?F, s?b, s?I, s?I, s?I, s?s, s?F, s?F}", "address",
-                       &o->address, "router", &o->router, "default_arm", &o->default_arm,
+                       "{s?s, s?s, s?s, s?F, s?F, s?b, s?I, s?I, s?I, s?s, s?F, s?F, s?s, s?s, "
+                       "s?s, s?s, s?b}",
+                       "address", &o->address, "router", &o->router, "default_arm", &o->default_arm,
                        "route_timeout_s", &o->route_timeout_s, "report_timeout_s",
                        &o->report_timeout_s, "send_text", &send_text, "text_window_bytes", &window,
                        "queue_max", &max, "queue_max_bytes", &bytes, "queue_policy", &policy,
-                       "retry_first_s", &o->retry_first_s, "retry_max_s", &o->retry_max_s) != 0)
+                       "retry_first_s", &o->retry_first_s, "retry_max_s", &o->retry_max_s, "tls_ca",
+                       &o->tls_ca, "tls_cert", &o->tls_cert, "tls_key", &o->tls_key,
+                       "tls_server_name", &o->tls_server_name, "tls", &tls) != 0)
         return "the options have an unknown key or a value of the wrong type; known are address, "
                "router, default_arm, route_timeout_s, report_timeout_s, send_text, "
                "text_window_bytes, queue_max, queue_max_bytes, queue_policy, retry_first_s, "
-               "retry_max_s";
+               "retry_max_s, tls_ca, tls_cert, tls_key, tls_server_name, tls";
     if (window < 0 || max < 0 || bytes < 0)
         return "text_window_bytes, queue_max and queue_max_bytes are not negative";
     if (strcmp(policy, "drop") != 0 && strcmp(policy, "block") != 0)
         return "queue_policy: expected \"drop\" or \"block\"";
     o->send_text = send_text != 0;
+    o->tls = tls != 0;
     o->text_window_bytes = (size_t)window;
     o->queue_max = (size_t)max;
     o->queue_max_bytes = (size_t)bytes;

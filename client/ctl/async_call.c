@@ -23,26 +23,22 @@ struct async_call {
     grpc_status_code status;
 };
 
-static grpc_arg integer_arg(const char *key, int value)
-{
-    /* gRPC takes its keys without const and does not write. */
-    return (grpc_arg){
-        .type = GRPC_ARG_INTEGER, .key = (char *)(uintptr_t)key, .value.integer = value};
-}
-
-struct async_channel *async_open(const char *address)
+struct async_channel *async_open(const char *address, const struct call_tls *tls,
+                                 char why[CREDENTIALS_WHY_CAP])
 {
     struct async_channel *c = calloc(1, sizeof *c);
+    why[0] = '\0';
     if (!c)
         return NULL;
     grpc_init();
-    grpc_arg args[] = {integer_arg("grpc.enable_retries", 0),
-                       integer_arg("grpc.enable_http_proxy", 0),
-                       integer_arg("grpc.service_config_disable_resolution", 1)};
-    grpc_channel_args all = {sizeof args / sizeof *args, args};
-    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
-    c->channel = grpc_channel_create(address, plain, &all);
-    grpc_channel_credentials_release(plain);
+    grpc_channel_credentials *creds = credentials_new(address, tls, why);
+    if (!creds) {
+        grpc_shutdown();
+        free(c);
+        return NULL;
+    }
+    c->channel = credentials_channel(address, tls, creds);
+    grpc_channel_credentials_release(creds);
     c->queue = grpc_completion_queue_create_for_next(NULL);
     c->methods[ASYNC_ROUTE] =
         grpc_channel_register_call(c->channel, "/shunt.v1.Router/RouteRequest", NULL, NULL);

@@ -14,7 +14,9 @@ enum async_method { ASYNC_ROUTE, ASYNC_REPORT };
 struct async_channel;
 struct async_call;
 
-struct async_channel *async_open(const char *address); /* NULL: out of memory. */
+/* tls NULL: plaintext. NULL: `why` is a sentence, or "" when there is no memory. */
+struct async_channel *async_open(const char *address, const struct call_tls *tls,
+                                 char why[CREDENTIALS_WHY_CAP]);
 /* No call may be in flight. */
 void async_close(struct async_channel *channel);
 

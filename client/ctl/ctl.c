@@ -40,6 +40,17 @@ void ctl_init(struct ctl *ctl)
     else
         snprintf(ctl->admin, sizeof ctl->admin, "unix:%s/admin.sock",
                  data_dir ? data_dir : DEFAULT_DATA_DIR);
+    ctl->tls = (struct call_tls){.ca = env("SHUNT_TLS_CA"),
+                                 .cert = env("SHUNT_TLS_CERT"),
+                                 .key = env("SHUNT_TLS_KEY"),
+                                 .server_name = env("SHUNT_TLS_SERVER_NAME")};
+    ctl->tls_asked = env("SHUNT_TLS") != NULL;
+}
+
+const struct call_tls *ctl_tls(const struct ctl *ctl)
+{
+    const struct call_tls *t = &ctl->tls;
+    return ctl->tls_asked || t->ca || t->cert || t->key || t->server_name ? t : NULL;
 }
 
 void ctl_done(struct ctl *ctl)
@@ -64,7 +75,7 @@ bool ctl_set_admin(struct ctl *ctl, const char *address)
 
 #define PATH_CAP 128
 
-/* The channel of a service and the path of a method; NULL: out of memory. */
+/* The channel of a service and the path of a method; NULL: *ret_error says why. */
 static struct call_channel *open_channel(struct ctl *ctl, enum ctl_service service,
                                          const char *method, char ret_path[PATH_CAP],
                                          struct call_error *ret_error)
@@ -74,11 +85,8 @@ static struct call_channel *open_channel(struct ctl *ctl, enum ctl_service servi
     snprintf(ret_path, PATH_CAP, "/shunt.v1.%s/%s", service == CTL_ADMIN ? "Admin" : "Router",
              method);
     if (!*channel)
-        *channel = call_open(service == CTL_ADMIN ? ctl->admin : ctl->server);
-    if (!*channel) {
-        ret_error->status = CALL_INTERNAL;
-        snprintf(ret_error->message, sizeof ret_error->message, "out of memory");
-    }
+        *channel = service == CTL_ADMIN ? call_open_tls(ctl->admin, NULL, ret_error)
+                                        : call_open_tls(ctl->server, ctl_tls(ctl), ret_error);
     return *channel;
 }
 
@@ -92,6 +100,12 @@ static enum ctl_exit exit_of(int status, const struct call_error *error)
     return silent && gone ? CTL_UNREACHABLE : CTL_REFUSED;
 }
 
+/* A file of TLS that cannot be used is a mistake on the command line. */
+static enum ctl_exit opened_not(const struct call_error *error)
+{
+    return error->status == CALL_INVALID_ARGUMENT ? CTL_USAGE : CTL_REFUSED;
+}
+
 enum ctl_exit ctl_try(struct ctl *ctl, enum ctl_service service, const char *method,
                       double timeout_s, const ProtobufCMessage *request,
                       const ProtobufCMessageDescriptor *response, ProtobufCMessage **ret_response,
@@ -100,7 +114,7 @@ enum ctl_exit ctl_try(struct ctl *ctl, enum ctl_service service, const char *met
     char path[PATH_CAP];
     struct call_channel *channel = open_channel(ctl, service, method, path, ret_error);
     if (!channel)
-        return CTL_REFUSED;
+        return opened_not(ret_error);
     int status = call_unary(channel, path, request, response, timeout_s, ret_response, ret_error);
     return exit_of(status, ret_error);
 }
@@ -139,7 +153,11 @@ enum ctl_exit ctl_watch(struct ctl *ctl, enum ctl_service service, const char *m
     char path[PATH_CAP];
     struct call_error error;
     struct call_channel *channel = open_channel(ctl, service, method, path, &error);
-    struct call_stream *s = channel ? call_stream_open(channel, path) : NULL;
+    if (!channel) {
+        ctl_explain(ctl, service, &error);
+        return opened_not(&error);
+    }
+    struct call_stream *s = call_stream_open(channel, path);
     size_t len = protobuf_c_message_get_packed_size(request);
     uint8_t *bytes = malloc(len + 1);
     bool enough = false;

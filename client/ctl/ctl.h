@@ -27,7 +27,9 @@ struct ctl {
      */
     bool server_given, admin_given;
     bool json;
-    double timeout_s; /* 0: the command's own. */
+    double timeout_s;    /* 0: the command's own. */
+    bool tls_asked;      /* For the router service; the admin service is local. */
+    struct call_tls tls; /* Borrowed from the command line or the environment. */
     struct call_channel *channels[2];
 };
 
@@ -37,6 +39,9 @@ void ctl_done(struct ctl *ctl);
 /* False: longer than an address may be. */
 bool ctl_set_server(struct ctl *ctl, const char *address);
 bool ctl_set_admin(struct ctl *ctl, const char *address);
+
+/* How the router service is reached: NULL is plaintext. */
+const struct call_tls *ctl_tls(const struct ctl *ctl);
 
 /* Calls "RouteRequest" and the like and waits. On CTL_OK *ret_response is the caller's
  * (protobuf_c_message_free_unpacked). Otherwise the reason is on stderr. */

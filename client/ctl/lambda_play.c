@@ -80,6 +80,7 @@ static enum ctl_exit learn(struct sweep *s, struct ctl *ctl)
     const struct play_plan plan = {.data = &s->data,
                                    .metrics = s->metrics,
                                    .address = ctl->server,
+                                   .tls = ctl_tls(ctl),
                                    .routers = routers,
                                    .seed = s->plan->seed,
                                    .orders = 1,

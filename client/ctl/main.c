@@ -11,20 +11,39 @@
 #define OPTIONS_MAX 64
 #define FIRST_KEY 1000 /* Keys of a command's own options; beyond every character. */
 
-enum { KEY_SERVER = 500, KEY_ADMIN, KEY_TIMEOUT, KEY_JSON, KEY_VERSION };
+enum {
+    KEY_SERVER = 500,
+    KEY_ADMIN,
+    KEY_TIMEOUT,
+    KEY_JSON,
+    KEY_VERSION,
+    KEY_TLS,
+    KEY_TLS_CA,
+    KEY_TLS_CERT,
+    KEY_TLS_KEY,
+    KEY_TLS_SERVER_NAME,
+};
 
 static const struct argp_option common_options[] = {
     {"server", KEY_SERVER, "ADDR", 0, "router service: HOST:PORT or unix:PATH", 90},
     {"admin", KEY_ADMIN, "ADDR", 0, "admin service: HOST:PORT or unix:PATH", 90},
     {"timeout", KEY_TIMEOUT, "SECONDS", 0, "wait this long for an answer", 90},
     {"json", KEY_JSON, NULL, 0, "print JSON", 90},
+    {"tls", KEY_TLS, NULL, 0, "router service: TLS, trusting the system's roots", 90},
+    {"tls-ca", KEY_TLS_CA, "FILE", 0, "TLS, trusting these authorities (PEM)", 90},
+    {"tls-cert", KEY_TLS_CERT, "FILE", 0, "your certificate, if the server asks for one", 90},
+    {"tls-key", KEY_TLS_KEY, "FILE", 0, "its private key", 90},
+    {"tls-server-name", KEY_TLS_SERVER_NAME, "NAME", 0,
+     "the server's certificate is for this name, not for the host of --server", 90},
     {0}};
 
 static const char about_all[] =
     "\nWhere the server is:\n"
     "  --server ADDR, else SHUNT_SERVER, else 127.0.0.1:7077\n"
     "  --admin ADDR, else SHUNT_ADMIN, else unix:$SHUNT_DATA_DIR/admin.sock, else\n"
-    "  unix:/var/lib/shunt/admin.sock\n\n"
+    "  unix:/var/lib/shunt/admin.sock\n"
+    "  --tls, --tls-ca and so on, else SHUNT_TLS=1, SHUNT_TLS_CA, SHUNT_TLS_CERT, SHUNT_TLS_KEY,\n"
+    "  SHUNT_TLS_SERVER_NAME: TLS to the router service\n\n"
     "Exit codes:\n"
     "  0  done\n"
     "  1  the server said no (CODE: message on stderr), or the work failed\n"
@@ -32,6 +51,29 @@ static const char about_all[] =
     "  3  no server there, or no answer in time\n"
     "  4  verify found a difference\n\n"
     "`shuntctl COMMAND --help` has the options of a command.";
+
+static error_t parse_tls(int key, const char *arg, struct ctl *ctl)
+{
+    switch (key) {
+    case KEY_TLS:
+        ctl->tls_asked = true;
+        return 0;
+    case KEY_TLS_CA:
+        ctl->tls.ca = arg;
+        return 0;
+    case KEY_TLS_CERT:
+        ctl->tls.cert = arg;
+        return 0;
+    case KEY_TLS_KEY:
+        ctl->tls.key = arg;
+        return 0;
+    case KEY_TLS_SERVER_NAME:
+        ctl->tls.server_name = arg;
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
 
 static error_t parse_common(int key, char *arg, struct argp_state *state)
 {
@@ -54,7 +96,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
         ctl->json = true;
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return parse_tls(key, arg, ctl);
     }
 }
 
@@ -290,8 +332,9 @@ static enum ctl_exit start_run(struct ctl *ctl, int argc, char **argv)
 int main(int argc, char **argv)
 {
     struct ctl ctl;
-    argp_err_exit_status = CTL_USAGE; /* glibc's own is 64; ours is a contract. */
-    signal(SIGPIPE, SIG_IGN);         /* A closed pipe is an error we report, not a death. */
+    argp_err_exit_status = CTL_USAGE;    /* glibc's own is 64; ours is a contract. */
+    signal(SIGPIPE, SIG_IGN);            /* A closed pipe is an error we report, not a death. */
+    setenv("GRPC_VERBOSITY", "NONE", 0); /* We say ourselves what failed. */
     ctl_init(&ctl);
     enum ctl_exit code = start_run(&ctl, argc, argv);
     ctl_done(&ctl);

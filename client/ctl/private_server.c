@@ -151,6 +151,8 @@ enum ctl_exit private_server_start(struct private_server *server, struct ctl *ct
         return code;
     snprintf(address, sizeof address, "unix:%s/r.sock", server->dir);
     ctl_set_server(ctl, address);
+    ctl->tls_asked = false; /* Its socket has none. */
+    ctl->tls = (struct call_tls){0};
     snprintf(address, sizeof address, "unix:%s/a.sock", server->dir);
     ctl_set_admin(ctl, address);
     return ready_wait(server, ctl);

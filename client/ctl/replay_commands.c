@@ -160,6 +160,7 @@ static enum ctl_exit play(struct replay *r, struct ctl *ctl)
     const struct play_plan plan = {.data = &r->data,
                                    .metrics = r->metrics,
                                    .address = ctl->server,
+                                   .tls = ctl_tls(ctl),
                                    .routers = r->routers,
                                    .seed = o->seed,
                                    .orders = o->orders,

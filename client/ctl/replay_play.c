@@ -356,10 +356,11 @@ static void play_drain(struct play *play)
 enum ctl_exit play_run(const struct play_plan *plan, struct maths_order *orders)
 {
     struct play *play = calloc(1, sizeof *play);
-    struct async_channel *channel = play ? async_open(plan->address) : NULL;
+    char why[CREDENTIALS_WHY_CAP] = "";
+    struct async_channel *channel = play ? async_open(plan->address, plan->tls, why) : NULL;
     if (!channel) {
         free(play);
-        return ctl_fail(CTL_REFUSED, "out of memory");
+        return ctl_fail(why[0] ? CTL_USAGE : CTL_REFUSED, "%s", why[0] ? why : "out of memory");
     }
     size_t rows = plan->data->items_n;
     play->plan = plan;

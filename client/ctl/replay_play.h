@@ -16,7 +16,8 @@ struct play_plan {
     const struct replay_data *data;
     const struct maths_metric *metrics; /* (REPLAY_METRIC_N,); those `there` are reported. */
     const char *address;
-    char *const *routers; /* (orders,) */
+    const struct call_tls *tls; /* NULL: plaintext. */
+    char *const *routers;       /* (orders,) */
     uint64_t seed;
     size_t orders, delay;
     bool in_order; /* File order; else shuffled by (seed, order). */

@@ -12,7 +12,7 @@ struct server {
     pid_t pid; /* 0: not running. */
     char dir[128], data[192], log[192];
     char router[256], admin[256], metrics[256]; /* Bound addresses, from its log. */
-    const char *more[8]; /* Further arguments, NULL at the end; the test's. */
+    const char *more[12]; /* Further arguments, NULL at the end; the test's. */
 };
 
 /* Makes the directory; starts nothing. */

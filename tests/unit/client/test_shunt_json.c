@@ -143,6 +143,11 @@ static void mistakes_are_named(void **unused)
     assert_holds(buf, "expected \\\"drop\\\" or \\\"block\\\"");
     assert_null(shunt_open_json("{\"text_window_bytes\":3}", buf, sizeof buf, &len));
     assert_holds(buf, "[256, 1048576]");
+    assert_null(shunt_open_json("{\"address\":\"127.0.0.1:1\",\"tls_ca\":\"/nonexistent/ca\"}", buf,
+                                sizeof buf, &len));
+    assert_holds(buf, "tls_ca: /nonexistent/ca: No such file");
+    assert_null(shunt_open_json("{\"address\":\"unix:/s\",\"tls\":true}", buf, sizeof buf, &len));
+    assert_holds(buf, "TLS is for HOST:PORT");
 }
 
 static void a_small_buffer_is_never_overrun(void **unused)
