@@ -13,7 +13,7 @@ struct cache_input {
     const struct residency_settings *settings;
     struct solve_input solve;                /* q left NULL where the policy asks for none. */
     const struct residency_arm *const *arms; /* (n) */
-    uint64_t epoch;
+    uint64_t requests; /* When the epoch began: amended, a plan is of the same epoch. */
 };
 
 struct cache_policy_ops {
@@ -57,7 +57,8 @@ extern const struct cache_policy_ops cache_oblivious;
  * a router that is created with it has the first that fit, one that is switched to it keeps what it
  * has, and a pin takes the place of the last declared. */
 extern const struct cache_policy_ops cache_static;
-/* Another set each epoch, drawn evenly. */
+/* Another set each epoch, drawn evenly; within one only pins change it, and give back what they
+ * took. */
 extern const struct cache_policy_ops cache_random;
 
 /* NULL when there is none of this name. */

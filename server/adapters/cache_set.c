@@ -73,9 +73,10 @@ static double by_place(const struct cache_input *in, uint32_t i)
     return in->arms[i]->desired ? 1 : 0;
 }
 
+/* The number of the plan would not do: a pin that comes or goes makes a plan too. */
 static double by_chance(const struct cache_input *in, uint32_t i)
 {
-    return rng_uniform(rng_mix(in->settings->seed, in->epoch), in->arms[i]->uid);
+    return rng_uniform(rng_mix(in->settings->seed, in->requests), in->arms[i]->uid);
 }
 
 static enum err plan_top_k(const struct cache_input *in, uint8_t *ret_in, struct solve_result *ret)

@@ -478,7 +478,7 @@ static void fill_planning(struct planning *p, uint32_t contexts)
                   .evictions = s->evictions_max,
                   .exact_sets = EXACT_SETS},
         .arms = p->arms,
-        .epoch = c->state.epoch,
+        .requests = c->state.requests,
     };
 }
 

@@ -394,6 +394,38 @@ static void random_draws_another_full_set_each_epoch(void **state)
     close_scene(&t);
 }
 
+static void pins_give_back_what_they_took_of_a_random_set(void **state)
+{
+    (void)state;
+    static struct scene t;
+    open_scene(&t, "random");
+    for (int k = 0; k < 10; k++) {
+        uint32_t drawn[8], now[8], cold[8], cold_n = 0;
+        pull(&t, 8, 50);
+        plan_with(&t, 0, 0, 0);
+        assert_int_equal(controller_desired(t.c, drawn, 8), 3);
+        for (uint32_t uid = 1; uid < ARMS; uid++)
+            if (!controller_look(t.c, uid).desired)
+                cold[cold_n++] = uid;
+        for (uint32_t i = 0; i < 2; i++) { /* Each pin takes one place, and no more. */
+            pin(&t, cold[i], true);
+            amend(&t);
+            uint32_t left = 0;
+            for (uint32_t j = 0; j < 3; j++)
+                left += controller_look(t.c, drawn[j]).desired;
+            assert_int_equal(left, 2 - i);
+            assert_true(controller_look(t.c, cold[i]).desired);
+        }
+        for (uint32_t i = 0; i < 2; i++) {
+            pin(&t, cold[i], false);
+            amend(&t);
+        }
+        assert_int_equal(controller_desired(t.c, now, 8), 3);
+        assert_memory_equal(now, drawn, 3 * sizeof *now);
+    }
+    close_scene(&t);
+}
+
 static void an_epoch_lasts_its_requests_and_its_loads(void **state)
 {
     (void)state;
@@ -708,6 +740,7 @@ int main(void)
         cmocka_unit_test(pins_beyond_the_room_wait_for_it),
         cmocka_unit_test(a_place_that_comes_free_is_given_away_without_a_request),
         cmocka_unit_test(random_draws_another_full_set_each_epoch),
+        cmocka_unit_test(pins_give_back_what_they_took_of_a_random_set),
         cmocka_unit_test(an_epoch_lasts_its_requests_and_its_loads),
         cmocka_unit_test(epochs_of_polar_plus_double_up_to_the_cap),
         cmocka_unit_test(forced_pulls_are_bounded_spread_and_spare_critical_requests),
