@@ -1,7 +1,13 @@
 #include "state/base/mem.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Of the kernel; the C library of 2022 does not name it. */
+#endif
 
 #ifdef SHUNT_FAULTS
 #include <stdatomic.h>
@@ -80,4 +86,30 @@ void *mem_realloc(void *p, size_t size)
 void mem_free(void *p)
 {
     free(p);
+}
+
+/* Twice as much is mapped, and what is not on the multiple goes back. */
+void *mem_map(size_t size)
+{
+    if (fails())
+        return NULL;
+    uint8_t *p = mmap(NULL, 2 * size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        return NULL;
+    size_t before = -(uintptr_t)p & (size - 1);
+    if (before > 0)
+        (void)munmap(p, before);
+    (void)munmap(p + before + size, size - before);
+    return p + before;
+}
+
+void mem_unmap(void *p, size_t size)
+{
+    (void)munmap(p, size);
+}
+
+void mem_make_huge(void *p, size_t size)
+{
+    if (madvise(p, size, MADV_COLLAPSE) != 0)
+        (void)madvise(p, size, MADV_HUGEPAGE);
 }

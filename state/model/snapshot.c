@@ -5,6 +5,7 @@
 #include "state/math/power.h"
 #include "state/model/hybrid.h"
 #include "state/model/model.h"
+#include "state/model/view_memory.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -25,12 +26,12 @@ static void *carve(struct carve *c, size_t size)
     return at;
 }
 
-/* Turns to laying out: memory for what was measured, zeroed or yet to be written whole.
+/* Turns to laying out: memory for what was measured, zeroed.
  * *ret_storage is what to free. ERR_NOMEM. */
-static MUST_USE enum err carve_open(struct carve *c, bool zeroed, void **ret_storage)
+static MUST_USE enum err carve_open(struct carve *c, void **ret_storage)
 {
     size_t size = c->used + VIEW_ALIGN - 1;
-    uint8_t *storage = zeroed ? mem_calloc(1, size) : mem_alloc(size);
+    uint8_t *storage = mem_calloc(1, size);
     if (!storage)
         return ERR_NOMEM;
     *ret_storage = storage;
@@ -42,7 +43,7 @@ static MUST_USE enum err carve_open(struct carve *c, bool zeroed, void **ret_sto
 static void arm_view_release(struct arm_view *v)
 {
     if (v && atomic_fetch_sub_explicit(&v->refs, 1, memory_order_acq_rel) == 1)
-        mem_free(v->storage);
+        arm_view_free(v);
 }
 
 static void router_view_release(struct router_view *v)
@@ -51,32 +52,9 @@ static void router_view_release(struct router_view *v)
         return;
     for (uint32_t i = 0; i < v->arms_n; i++)
         arm_view_release(v->arms[i]);
+    view_memory_release(v->memory);
     tenants_release(v->tenants);
     mem_free(v->storage);
-}
-
-/* Called twice: to measure, then to lay out. Returns the view's place in the storage. What scoring
- * reads stands together, on few pages. */
-static struct arm_view *lay_out_arm(struct carve *c, uint32_t d, uint32_t metrics_n,
-                                    struct arm_config **ret_config)
-{
-    struct arm_view *v = carve(c, sizeof *v);
-    uint32_t stride = (d + VIEW_PAD - 1) / VIEW_PAD * VIEW_PAD;
-    float *theta = carve(c, (size_t)stride * metrics_n * sizeof(float));
-    float *share = carve(c, d * sizeof(float));
-    float *rated = carve(c, packed_n(d) * sizeof(float));
-    float *served = carve(c, packed_n(d) * sizeof(float));
-    *ret_config = carve(c, sizeof **ret_config);
-    if (v) {
-        v->theta = theta;
-        v->P[METRIC_RATED] = rated;
-        v->P[METRIC_SERVED] = served;
-        v->prior_share = share;
-        v->d = d;
-        v->stride = stride;
-        v->metrics_n = metrics_n;
-    }
-    return v;
 }
 
 /* A prior of a mean, as so many outcomes at x = bias that came before: Sherman-Morrison on P, whose
@@ -252,20 +230,12 @@ static void fill_caps(const struct router *r, struct arm_view *v)
 }
 
 static struct arm_view *build_arm(const struct router *r, const struct arm *a, const double *slopes,
-                                  const struct hybrid_prior *priors, double *work)
+                                  const struct hybrid_prior *priors, double *work,
+                                  struct view_memory *memory)
 {
-    uint32_t d = r->d;
-    struct arm_config *config;
-    struct carve c = {NULL, 0};
-    void *storage;
-    (void)lay_out_arm(&c, d, r->config.metrics_n, &config);
-    if (carve_open(&c, true, &storage) != OK)
+    struct arm_view *v = arm_view_new(memory, r->d, r->config.metrics_n, &a->config);
+    if (!v)
         return NULL;
-    struct arm_view *v = lay_out_arm(&c, d, r->config.metrics_n, &config);
-    v->storage = storage;
-    *config = a->config;
-    v->config = config;
-    atomic_init(&v->refs, 1);
     fill_arm_counts(r, a, v);
     for (uint32_t m = 0; m < r->config.metrics_n; m++)
         fill_theta(r, a, m, slopes, priors, work, v);
@@ -277,23 +247,13 @@ static struct arm_view *build_arm(const struct router *r, const struct arm *a, c
 /* The view of an arm that nothing happened to: what it shares with the others is anew, the rest is
  * copied. NULL: no memory. */
 static struct arm_view *refresh_arm(const struct router *r, const struct arm *a,
-                                    const struct arm_view *old, const double *slopes, double *work)
+                                    const struct arm_view *old, const double *slopes, double *work,
+                                    struct view_memory *memory)
 {
-    struct arm_config *config;
-    struct carve c = {NULL, 0};
-    void *storage;
-    (void)lay_out_arm(&c, r->d, r->config.metrics_n, &config);
-    const size_t size = c.used;
-    if (carve_open(&c, false, &storage) != OK)
+    struct arm_view *v = arm_view_copy(memory, old);
+    if (!v)
         return NULL;
-    /* The view stands first, and in it the count, which others count down meanwhile. */
-    const size_t counted = sizeof old->refs;
-    memcpy(c.base + counted, (const uint8_t *)old + counted, size - counted);
-    struct arm_view *v = lay_out_arm(&c, r->d, r->config.metrics_n, &config);
-    v->storage = storage;
-    v->config = config;
     v->pooled_n = r->pooled->matrix.n;
-    atomic_init(&v->refs, 1);
     refresh_theta(r, a, slopes, work, v);
     if (lacks_caps(r, old))
         fill_caps(r, v);
@@ -406,8 +366,9 @@ static enum err fill_arms(const struct router *r, const struct router_view *last
             const struct hybrid_prior *priors = v->hybrid ? v->hybrid + (size_t)i * n : NULL;
             double *work = slopes + (size_t)n * d;
             /* Hybrid priors stand in P as well. */
-            v->arms[i] = old && !a->touched && !priors ? refresh_arm(r, a, old, slopes, work)
-                                                       : build_arm(r, a, slopes, priors, work);
+            v->arms[i] = old && !a->touched && !priors
+                             ? refresh_arm(r, a, old, slopes, work, v->memory)
+                             : build_arm(r, a, slopes, priors, work, v->memory);
         }
         if (!v->arms[i])
             e = ERR_NOMEM;
@@ -479,6 +440,18 @@ static enum err fill_hybrid(const struct router *r, const struct router_view *la
     return OK;
 }
 
+/* A pool that has become large leaves the heap arm by arm, as they are built anew. */
+static enum err find_memory(const struct router *r, const struct router_view *last,
+                            struct router_view *v)
+{
+    uint32_t d = r->d, metrics_n = r->config.metrics_n;
+    if (last && last->memory && view_memory_fits(last->memory, d, metrics_n))
+        v->memory = view_memory_acquire(last->memory);
+    else if (r->arms_n > REBUILD_ALL_UP_TO)
+        return view_memory_new(d, metrics_n, &v->memory);
+    return OK;
+}
+
 static enum err build_router(const struct router *r, const struct router_view *last,
                              struct router_view **ret_view)
 {
@@ -486,7 +459,7 @@ static enum err build_router(const struct router *r, const struct router_view *l
     struct carve c = {NULL, 0};
     void *storage;
     (void)lay_out_router(&c, r, &config);
-    TRY(carve_open(&c, true, &storage));
+    TRY(carve_open(&c, &storage));
     struct router_view *v = lay_out_router(&c, r, &config);
     v->storage = storage;
     *config = r->config;
@@ -494,7 +467,9 @@ static enum err build_router(const struct router *r, const struct router_view *l
     v->arms_n = r->arms_n;
     atomic_init(&v->refs, 1);
     fill_router(r, v);
-    enum err e = v->hybrid ? fill_hybrid(r, last, v) : OK;
+    enum err e = find_memory(r, last, v);
+    if (e == OK && v->hybrid)
+        e = fill_hybrid(r, last, v);
     if (e == OK)
         e = fill_arms(r, last, v);
     if (e == OK && last && same_arms(v, last))

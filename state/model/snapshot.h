@@ -32,9 +32,9 @@ struct raw_line {
 
 /* One arm version. Matrices are packed lower triangles, row-major: element (i,j), j <= i, stands at
  * i(i+1)/2 + j. Every row and matrix begins at VIEW_ALIGN bytes and is followed by zeros up to a
- * multiple of VIEW_PAD floats; they stand as far from the view in every arm of a router. Statistics
- * are on the unit interval z of each metric. What scoring reads of every arm stands first: in a
- * pool of thousands each line of memory counts. */
+ * multiple of VIEW_PAD floats; the rows of theta stand as far from the view in every arm of a
+ * router. Statistics are on the unit interval z of each metric. What scoring reads of every arm
+ * stands first: in a pool of thousands each line of memory counts. */
 struct arm_view {
     _Atomic uint32_t refs;
     uint32_t d, stride, metrics_n;
@@ -69,8 +69,10 @@ struct arm_view {
     double recent_raw[MAX_METRICS], recent_z[MAX_METRICS];
     struct raw_line raw[MAX_METRICS];
     const struct arm_config *config; /* Lives as long as the view. */
-    void *storage;
+    void *storage;                   /* NULL: it lies in its router's memory (view_memory.h). */
 };
+
+struct view_memory;
 
 struct router_view {
     _Atomic uint32_t refs;
@@ -106,6 +108,7 @@ struct router_view {
     struct drift_alarm *alarms;
     uint32_t sources_n; /* Rows of sources, and one more for the others. */
     struct source_count *sources;
+    struct view_memory *memory;      /* Of its arms' views; NULL: the heap. */
     struct tenants *tenants;         /* With budgets of their own; NULL: none. */
     int budget_metric;               /* Of the router's own budget; -1: it has none. */
     uint64_t learned[METRIC_GROUPS]; /* Decisions in each matrix, over all arms. */

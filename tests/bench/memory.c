@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct settings {
     double minutes;
@@ -31,6 +32,28 @@ static double heap(void)
     return (double)(m.uordblks + m.hblkhd);
 }
 
+/* Kilobytes that are the process's own: not its code, not the mapped journal. */
+static double anonymous_kb(pid_t pid)
+{
+    char path[64], line[256];
+    double kb = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    FILE *f = fopen(path, "re");
+    while (f && fgets(line, sizeof line, f))
+        if (strncmp(line, "RssAnon:", 8) == 0)
+            kb = atof(line + 8);
+    if (f)
+        (void)fclose(f);
+    return kb;
+}
+
+/* What is in use of pages of any kind: views of large pools are not pieces of the heap. */
+static double resident(void)
+{
+    (void)malloc_trim(0); /* What comes next takes pages of its own. */
+    return anonymous_kb(getpid()) * 1024;
+}
+
 /* ---- an arm ---- */
 
 static void arm(struct settings *o, uint32_t arms_n, uint32_t d)
@@ -43,9 +66,9 @@ static void arm(struct settings *o, uint32_t arms_n, uint32_t d)
     pool_open(&p, arms_n, d, NULL);
     double rows = (double)(arms_n - 1) * d * sizeof *p.theta; /* The bench's own truth. */
     double model = (heap() - before - fixed - rows) / (arms_n - 1);
-    before = heap();
+    before = resident();
     pool_look(&p);
-    double view = (heap() - before) / arms_n;
+    double view = (resident() - before) / arms_n;
     comma(o);
     if (o->json)
         (void)printf("{\"what\":\"arm\",\"d\":%u,\"state_bytes\":%.0f,\"view_bytes\":%.0f}", d,
@@ -82,21 +105,6 @@ static void outcome(struct settings *o)
 }
 
 /* ---- soak ---- */
-
-/* Kilobytes that are the process's own: not its code, not the mapped journal. */
-static double anonymous_kb(pid_t pid)
-{
-    char path[64], line[256];
-    double kb = 0;
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    FILE *f = fopen(path, "re");
-    while (f && fgets(line, sizeof line, f))
-        if (strncmp(line, "RssAnon:", 8) == 0)
-            kb = atof(line + 8);
-    if (f)
-        (void)fclose(f);
-    return kb;
-}
 
 enum { SAMPLES_MAX = 100000 };
 
