@@ -175,7 +175,8 @@ static enum err parse(const struct walk *w, const unsigned char *text, size_t le
 static enum err read_file(const struct walk *w, unsigned char **ret_text, size_t *ret_len)
 {
     const char *path = w->config->file;
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* Not waiting for a pipe's writer: signals that would end the wait are not taken yet. */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     if (fd < 0 || fstat(fd, &st)) {
         const int cause = errno;

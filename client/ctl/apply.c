@@ -606,6 +606,16 @@ static enum ctl_exit yaml_fail(const char *path, const yaml_node_t *node, const 
                     node->start_mark.column + 1, what);
 }
 
+/* Of an arm that is there already the first line would be applied and the second refused. */
+static const char *arm_twice(const spec_t *spec)
+{
+    for (size_t i = 0; i < spec->n_arms; i++)
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(spec->arms[i]->name, spec->arms[k]->name) == 0)
+                return spec->arms[i]->name;
+    return NULL;
+}
+
 static enum ctl_exit spec_read(const char *path, yaml_document_t *document, yaml_node_t *node,
                                struct specs *specs)
 {
@@ -618,6 +628,13 @@ static enum ctl_exit spec_read(const char *path, yaml_document_t *document, yaml
     if (spec_find(specs, spec->name)) {
         protobuf_c_message_free_unpacked(message, NULL);
         return yaml_fail(path, node, "this router is declared twice");
+    }
+    const char *arm = arm_twice(spec);
+    if (arm) {
+        char what[DETAIL_CAP];
+        snprintf(what, sizeof what, "arm %.100s of this router is declared twice", arm);
+        protobuf_c_message_free_unpacked(message, NULL);
+        return yaml_fail(path, node, what);
     }
     specs->items[specs->n++] = spec;
     return CTL_OK;

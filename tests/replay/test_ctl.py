@@ -161,6 +161,11 @@ class Ctl(unittest.TestCase):
         self.assertIs(router["arms"][0]["spec"]["tools"], False)  # Not in the file: kept.
         self.assertNotIn("tools", self.run_ctl("arm", "show", "max", "--router", "r7"))
         self.assertIn("nothing to change", self.run_ctl("apply", "-f", wanted))
+        twice = self.path("twice.yaml", "routers:\n  - name: r7\n    arms:\n      - name: more\n"
+                          "      - name: more\n")
+        self.assertIn("arm more of this router is declared twice",
+                      self.run_ctl("apply", "-f", twice, "--yes", code=2))
+        self.assertEqual(len(self.json_of("router", "show", "r7")["arms"]), 2)
         self.run_ctl("router", "remove", "r7")
 
     def test_a_decision_is_reported_once_and_explained(self):

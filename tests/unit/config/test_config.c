@@ -301,6 +301,18 @@ static void a_socket_path_that_cannot_be_bound_is_refused(void **state)
     config_free(c);
 }
 
+/* It would wait for a writer, with the signals that could end it blocked. */
+static void a_pipe_is_no_file_of_settings(void **state)
+{
+    const struct site *s = *state;
+    char pipe[96];
+    (void)snprintf(pipe, sizeof pipe, "%s/pipe", s->dir);
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    const char *const args[] = {"--config", pipe, "--data-dir", "d", NULL};
+    must_fail(s, NULL, args, "not a file of less than");
+    assert_int_equal(unlink(pipe), 0);
+}
+
 static void bootstrap_is_handed_over_as_a_tree(void **state)
 {
     struct yaml_document_s *document = NULL;
@@ -443,6 +455,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(a_socket_path_that_cannot_be_bound_is_refused, set_up,
                                         tear_down),
+        cmocka_unit_test_setup_teardown(a_pipe_is_no_file_of_settings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bootstrap_is_handed_over_as_a_tree, set_up, tear_down),
         cmocka_unit_test(sizes_and_durations_have_units),
         cmocka_unit_test_setup_teardown(every_setting_reads_what_it_prints, set_up, tear_down),
