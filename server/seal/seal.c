@@ -1,5 +1,6 @@
 #include "server/seal/seal.h"
 
+#include "server/seal/gcm.h"
 #include "state/base/mem.h"
 
 #include <assert.h>
@@ -21,16 +22,16 @@ enum {
 };
 
 static_assert(HEADER_BYTES + TAG_BYTES + DECISION_BYTES_MAX <= TOKEN_BYTES_MAX, "a token fits");
-static_assert(crypto_aead_aes256gcm_ABYTES == TAG_BYTES, "the tag of AES-GCM");
+static_assert((int)GCM_TAG_BYTES == (int)TAG_BYTES, "the tag of AES-GCM");
 static_assert(crypto_aead_xchacha20poly1305_ietf_ABYTES == TAG_BYTES, "the tag of Poly1305");
-static_assert(crypto_aead_aes256gcm_KEYBYTES == SUBKEY_BYTES, "the key of AES-256");
+static_assert((int)GCM_SECRET_BYTES == (int)SUBKEY_BYTES, "the key of AES-256");
 static_assert(crypto_aead_xchacha20poly1305_ietf_KEYBYTES == SUBKEY_BYTES, "the key of XChaCha20");
 
 /* A key derived from (ring key, salt, algorithm), ready for use. */
 struct subkey {
-    crypto_aead_aes256gcm_state aes; /* The expanded key; for SEAL_AES256GCM. */
-    uint8_t plain[SUBKEY_BYTES];     /* For SEAL_XCHACHA20. */
-    uint8_t secret[KEY_BYTES];       /* Derived from what; part of the cache's key. */
+    struct gcm_key aes;          /* For SEAL_AES256GCM; first, for its alignment. */
+    uint8_t plain[SUBKEY_BYTES]; /* For SEAL_XCHACHA20. */
+    uint8_t secret[KEY_BYTES];   /* Derived from what; part of the cache's key. */
     uint8_t salt[SALT_BYTES];
     uint8_t algorithm; /* 0: nothing here yet. */
 };
@@ -38,6 +39,8 @@ struct subkey {
 struct sealer {
     struct subkey own;
     struct subkey foreign[FOREIGN_N];
+    struct gcm *gcm;       /* NULL: this CPU has no AES. */
+    void *storage;         /* What was allocated: this is its first aligned part. */
     uint32_t foreign_next; /* The slot that the next one takes: first in, first out. */
     uint8_t salt[SALT_BYTES];
     uint64_t counter;
@@ -53,11 +56,20 @@ enum err seal_init(void)
 
 enum err sealer_new(struct sealer **ret_sealer)
 {
-    struct sealer *s = mem_calloc(1, sizeof *s);
-    if (!s)
+    const size_t align = alignof(struct sealer);
+    struct gcm *gcm = NULL;
+    if (gcm_available())
+        TRY(gcm_new(&gcm));
+    char *storage = mem_calloc(1, sizeof(struct sealer) + align);
+    if (!storage) {
+        gcm_free(gcm);
         return ERR_NOMEM;
+    }
+    struct sealer *s = (void *)(storage + (align - (uintptr_t)storage % align));
+    s->storage = storage;
+    s->gcm = gcm;
     randombytes_buf(s->salt, sizeof s->salt);
-    s->algorithm = crypto_aead_aes256gcm_is_available() ? SEAL_AES256GCM : SEAL_XCHACHA20;
+    s->algorithm = gcm ? SEAL_AES256GCM : SEAL_XCHACHA20;
     *ret_sealer = s;
     return OK;
 }
@@ -66,8 +78,10 @@ void sealer_free(struct sealer *s)
 {
     if (!s)
         return;
+    void *storage = s->storage;
+    gcm_free(s->gcm);
     sodium_memzero(s, sizeof *s);
-    mem_free(s);
+    mem_free(storage);
 }
 
 void sealer_use_portable(struct sealer *s)
@@ -84,8 +98,8 @@ static bool subkey_is(const struct subkey *k, const struct key_view *key, const 
 
 /* subkey = BLAKE2b-256(key = ring key, "shunt decision token" | algorithm | salt). The algorithm is
  * hashed too, so that no key ever serves two ciphers. */
-static void subkey_derive(struct subkey *k, const struct key_view *key, const uint8_t *salt,
-                          uint8_t algorithm)
+static void subkey_derive(const struct sealer *s, struct subkey *k, const struct key_view *key,
+                          const uint8_t *salt, uint8_t algorithm)
 {
     static const uint8_t purpose[] = "shunt decision token";
     crypto_generichash_state state;
@@ -97,7 +111,7 @@ static void subkey_derive(struct subkey *k, const struct key_view *key, const ui
     crypto_generichash_final(&state, k->plain, SUBKEY_BYTES);
     sodium_memzero(&state, sizeof state);
     if (algorithm == SEAL_AES256GCM) {
-        crypto_aead_aes256gcm_beforenm(&k->aes, k->plain);
+        gcm_expand(s->gcm, k->plain, &k->aes);
         sodium_memzero(k->plain, sizeof k->plain);
     }
     memcpy(k->secret, key->secret, KEY_BYTES);
@@ -128,7 +142,7 @@ enum err seal_decision(struct sealer *s, const struct key_view *keys, uint32_t k
         return ERR_INTERNAL; /* A data directory has a key from its first start. */
     const struct key_view *key = &keys[keys_n - 1];
     if (!subkey_is(&s->own, key, s->salt, s->algorithm))
-        subkey_derive(&s->own, key, s->salt, s->algorithm);
+        subkey_derive(s, &s->own, key, s->salt, s->algorithm);
     uint8_t bytes[DECISION_BYTES_MAX];
     struct buf plain = {.data = bytes, .cap = sizeof bytes}; /* Large enough: it never grows. */
     decision_encode(decision, &plain);
@@ -137,18 +151,17 @@ enum err seal_decision(struct sealer *s, const struct key_view *keys, uint32_t k
     put_header(s, key->id, ret_token);
     s->counter++; /* Before use, so that no path can use a value twice. */
     uint8_t nonce[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES];
-    unsigned long long len = 0;
     if (s->algorithm == SEAL_AES256GCM) {
-        make_nonce(ret_token, nonce, crypto_aead_aes256gcm_NPUBBYTES);
-        crypto_aead_aes256gcm_encrypt_afternm(ret_token + HEADER_BYTES, &len, plain.data, plain.len,
-                                              ret_token, HEADER_BYTES, NULL, nonce, &s->own.aes);
+        make_nonce(ret_token, nonce, GCM_NONCE_BYTES);
+        gcm_seal(s->gcm, &s->own.aes, nonce, (struct slice){ret_token, HEADER_BYTES},
+                 (struct slice){plain.data, plain.len}, ret_token + HEADER_BYTES);
     } else {
         make_nonce(ret_token, nonce, sizeof nonce);
-        crypto_aead_xchacha20poly1305_ietf_encrypt(ret_token + HEADER_BYTES, &len, plain.data,
+        crypto_aead_xchacha20poly1305_ietf_encrypt(ret_token + HEADER_BYTES, NULL, plain.data,
                                                    plain.len, ret_token, HEADER_BYTES, NULL, nonce,
                                                    s->own.plain);
     }
-    *ret_len = HEADER_BYTES + (size_t)len;
+    *ret_len = HEADER_BYTES + plain.len + TAG_BYTES;
     return OK;
 }
 
@@ -171,37 +184,38 @@ static const struct subkey *find_subkey(const struct sealer *s, const struct key
     return NULL;
 }
 
-/* ret_plain has DECISION_BYTES_MAX. False: forged or damaged. */
-static bool open_bytes(const struct subkey *k, struct slice token, uint8_t *ret_plain,
-                       unsigned long long *ret_len)
+/* ret_plain has DECISION_BYTES_MAX; filled is what token has beyond header and tag. False: forged
+ * or damaged. */
+static bool open_bytes(const struct sealer *s, const struct subkey *k, struct slice token,
+                       uint8_t *ret_plain)
 {
     const uint8_t *header = token.data;
-    const uint8_t *sealed = header + HEADER_BYTES;
-    unsigned long long sealed_len = token.len - HEADER_BYTES;
+    const struct slice sealed = {header + HEADER_BYTES, token.len - HEADER_BYTES};
     uint8_t nonce[crypto_aead_xchacha20poly1305_ietf_NPUBBYTES];
     if (k->algorithm == SEAL_AES256GCM) {
-        make_nonce(header, nonce, crypto_aead_aes256gcm_NPUBBYTES);
-        return crypto_aead_aes256gcm_decrypt_afternm(ret_plain, ret_len, NULL, sealed, sealed_len,
-                                                     header, HEADER_BYTES, nonce, &k->aes) == 0;
+        make_nonce(header, nonce, GCM_NONCE_BYTES);
+        return gcm_open(s->gcm, &k->aes, nonce, (struct slice){header, HEADER_BYTES}, sealed,
+                        ret_plain);
     }
     make_nonce(header, nonce, sizeof nonce);
-    return crypto_aead_xchacha20poly1305_ietf_decrypt(ret_plain, ret_len, NULL, sealed, sealed_len,
-                                                      header, HEADER_BYTES, nonce, k->plain) == 0;
+    return crypto_aead_xchacha20poly1305_ietf_decrypt(ret_plain, NULL, NULL, sealed.data,
+                                                      sealed.len, header, HEADER_BYTES, nonce,
+                                                      k->plain) == 0;
 }
 
 /* Only a key that has opened something is kept: random tokens cannot push the useful ones out. */
 static bool open_with(struct sealer *s, const struct key_view *key, struct slice token,
-                      uint8_t *ret_plain, unsigned long long *ret_len)
+                      uint8_t *ret_plain)
 {
     const uint8_t *header = token.data;
     const uint8_t *salt = header + 6;
     uint8_t algorithm = header[1];
     const struct subkey *known = find_subkey(s, key, salt, algorithm);
     if (known)
-        return open_bytes(known, token, ret_plain, ret_len);
+        return open_bytes(s, known, token, ret_plain);
     struct subkey fresh;
-    subkey_derive(&fresh, key, salt, algorithm);
-    bool opened = open_bytes(&fresh, token, ret_plain, ret_len);
+    subkey_derive(s, &fresh, key, salt, algorithm);
+    bool opened = open_bytes(s, &fresh, token, ret_plain);
     if (opened) {
         s->foreign[s->foreign_next] = fresh;
         s->foreign_next = (s->foreign_next + 1) % FOREIGN_N;
@@ -217,8 +231,7 @@ enum err seal_open(struct sealer *s, const struct key_view *keys, uint32_t keys_
     if (token.len < HEADER_BYTES + TAG_BYTES ||
         token.len > HEADER_BYTES + TAG_BYTES + DECISION_BYTES_MAX || header[0] != SEAL_VERSION)
         return ERR_DECISION_NOT_FOUND;
-    if (header[1] != SEAL_XCHACHA20 &&
-        (header[1] != SEAL_AES256GCM || !crypto_aead_aes256gcm_is_available()))
+    if (header[1] != SEAL_XCHACHA20 && (header[1] != SEAL_AES256GCM || !s->gcm))
         return ERR_DECISION_NOT_FOUND;
     uint32_t key_id;
     memcpy(&key_id, header + 2, sizeof key_id);
@@ -226,11 +239,10 @@ enum err seal_open(struct sealer *s, const struct key_view *keys, uint32_t keys_
     if (!key)
         return ERR_DECISION_NOT_FOUND;
     uint8_t plain[DECISION_BYTES_MAX];
-    unsigned long long len = 0;
-    if (!open_with(s, key, token, plain, &len))
+    if (!open_with(s, key, token, plain))
         return ERR_DECISION_NOT_FOUND;
     struct reader r;
-    reader_init(&r, (struct slice){plain, (size_t)len});
+    reader_init(&r, (struct slice){plain, token.len - HEADER_BYTES - TAG_BYTES});
     if (decision_decode(&r, ret_decision) != OK || reader_left(&r) != 0)
         return ERR_DECISION_NOT_FOUND;
     return OK;
