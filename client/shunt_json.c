@@ -66,6 +66,15 @@ static enum shunt_result parse_object(const char *text, json_t **ret, struct shu
     return handle_say(error, SHUNT_INVALID, "expected a JSON object");
 }
 
+/* Of a call: a binding that passed over the answer of shunt_open_json has no client. */
+static enum shunt_result parse_call(const struct shunt_client *client, const char *text,
+                                    json_t **ret, struct shunt_error *error)
+{
+    if (!client)
+        return handle_say(error, SHUNT_INVALID, "the client is NULL: shunt_open_json says why");
+    return parse_object(text, ret, error);
+}
+
 /* Takes "timeout_s" out of the object, as it is the library's and not the message's. */
 static enum shunt_result take_timeout(json_t *object, double fallback_s, double *ret,
                                       struct shunt_error *error)
@@ -202,7 +211,7 @@ enum shunt_result shunt_route_json(struct shunt_client *client, const char *requ
     json_t *object = NULL;
     char *arm = NULL;
     double timeout_s = 0;
-    enum shunt_result r = parse_object(request_json, &object, &error);
+    enum shunt_result r = parse_call(client, request_json, &object, &error);
     if (r == SHUNT_OK)
         r = take_timeout(object, client->options.route_timeout_s, &timeout_s, &error);
     if (r == SHUNT_OK)
@@ -276,7 +285,7 @@ enum shunt_result shunt_report_json(struct shunt_client *client, const char *rep
     json_t *object = NULL;
     double timeout_s = 0;
     bool later = false;
-    enum shunt_result r = parse_object(report_json, &object, &error);
+    enum shunt_result r = parse_call(client, report_json, &object, &error);
     if (r == SHUNT_OK)
         r = take_timeout(object, client->options.report_timeout_s, &timeout_s, &error);
     if (r == SHUNT_OK)

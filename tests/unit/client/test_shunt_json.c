@@ -168,6 +168,20 @@ static void a_small_buffer_is_never_overrun(void **unused)
     shunt_close(client);
 }
 
+static void a_client_that_did_not_open_is_an_error_and_no_crash(void **unused)
+{
+    (void)unused;
+    char buf[SHUNT_JSON_CAP];
+    size_t len;
+    struct shunt_client *client = shunt_open_json("{\"adress\":\"x\"}", buf, sizeof buf, &len);
+    assert_null(client);
+    assert_holds(buf, "unknown key");
+    assert_int_equal(shunt_route_json(client, "{}", buf, sizeof buf, &len), SHUNT_INVALID);
+    assert_holds(buf, "the client is NULL");
+    assert_int_equal(shunt_report_json(client, "{}", buf, sizeof buf, &len), SHUNT_INVALID);
+    assert_holds(buf, "the client is NULL");
+}
+
 static void the_library_knows_what_it_is(void **unused)
 {
     (void)unused;
@@ -185,6 +199,7 @@ int main(void)
         cmocka_unit_test(a_fallback_says_so_and_why),
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(a_small_buffer_is_never_overrun),
+        cmocka_unit_test(a_client_that_did_not_open_is_an_error_and_no_crash),
         cmocka_unit_test(the_library_knows_what_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
