@@ -42,8 +42,10 @@ static void sparse_fill(struct score_sparse *s, const float *x, uint32_t d)
     }
 }
 
-/* Most of a second cache of today (1 MiB): matrices of more than that are fetched ahead. */
-enum { NEAR_BYTES = 768 << 10 };
+/* What a third cache of today (32 MiB, shared with others) surely keeps between decisions: matrices
+ * of more than that are fetched ahead. Where they are near, fetching costs as much as it spares
+ * elsewhere: each line is asked for twice (server/route/README.md has both figures). */
+enum { NEAR_BYTES = 6 << 20 };
 
 bool score_pass_is_sparse(const float *x, uint32_t d)
 {
