@@ -134,6 +134,8 @@ static uint32_t accept(struct ledger *l, struct ledger_entry *entries, uint32_t 
         if (entry->err != OK || !new)
             continue;
         entry->err = model_reserve(l->model, l->event, kept);
+        if (entry->err == OK)
+            entry->err = fold_check_reserved(l->model, l->event);
         if (entry->err != OK)
             continue;
         l->records[kept] = entry->record;

@@ -173,18 +173,6 @@ static enum err check_layout(const struct transfer *t, const struct router *r)
     return transfer_same_slots(t, &r->config) ? OK : ERR_SPEC_MISMATCH;
 }
 
-/* What an arm shall begin with must mean the same here. */
-static enum err check_seed(const struct model *m, const struct event_arm *e)
-{
-    struct transfer *t;
-    if (e->seed.len == 0)
-        return OK;
-    TRY(transfer_decode(e->seed, &t, NULL));
-    enum err err = check_layout(t, model_router(m, e->router_uid));
-    transfer_free(t);
-    return err;
-}
-
 static enum err check_arm(const struct model *m, const struct event *ev)
 {
     const struct event_arm *e = &ev->u.arm;
@@ -257,8 +245,7 @@ static void fold_arm(struct model *m, const struct event *ev, struct fold_result
         return;
     const struct event_arm *e = &ev->u.arm;
     struct router *r = model_router(m, e->router_uid);
-    if (e->seed.len)
-        ret->err = m->spare_seed ? check_layout(m->spare_seed, r) : ERR_CORRUPT;
+    ret->err = fold_check_reserved(m, ev);
     if (ret->err != OK)
         return;
     r->touched = true;
@@ -475,8 +462,6 @@ enum err fold_check(const struct model *model, const struct event *event,
     case EVENT_ROUTER_CREATE:
         return check_router_create(model, event);
     case EVENT_ARM_ADD:
-        TRY(check_arm(model, event));
-        return check_seed(model, &event->u.arm);
     case EVENT_ARM_UPDATE:
         return check_arm(model, event);
     case EVENT_LABEL_ADD:
@@ -505,6 +490,15 @@ enum err fold_check(const struct model *model, const struct event *event,
         return OK;
     }
     return ERR_INVALID;
+}
+
+enum err fold_check_reserved(const struct model *model, const struct event *event)
+{
+    const struct event_arm *e = &event->u.arm;
+    if (event->kind != EVENT_ARM_ADD || e->seed.len == 0)
+        return OK;
+    return model->spare_seed ? check_layout(model->spare_seed, model_router(model, e->router_uid))
+                             : ERR_CORRUPT;
 }
 
 void fold_event(struct model *model, const struct event *event, uint64_t position,

@@ -2,8 +2,9 @@
  * Why: recovery is "fold again"; the same events from the same base give the same bytes on any
  * x86-64 with the same build. So fold calls no BLAS and no libm but sqrt.
  * Threads: the writer only.
- * Invariant: a record that fold_check accepted cannot fail to fold; one that means nothing to this
- * model (its router is gone) changes nothing but the clock and a counter. */
+ * Invariant: a record that fold_check and fold_check_reserved accepted cannot fail to fold; one
+ * that means nothing to this model (its router is gone) changes nothing but the clock and a
+ * counter. */
 #pragma once
 
 #include "state/model/event.h"
@@ -31,6 +32,9 @@ struct fold_result {
  * ERR_NOMEM cannot happen in fold: model_reserve makes room first. */
 enum err fold_check(const struct model *model, const struct event *event,
                     struct fold_result *ret_result);
+/* The rest of it, once model_reserve has made room: whether what an arm shall begin with means the
+ * same here. Apart, because model_reserve decodes it, and it may be long. */
+enum err fold_check_reserved(const struct model *model, const struct event *event);
 /* Folds one event at `position`. */
 void fold_event(struct model *model, const struct event *event, uint64_t position,
                 struct fold_result *ret_result);

@@ -47,6 +47,8 @@ struct fold_result given_fold(struct given *g)
     struct fold_result foreseen, r;
     enum err e = fold_check(g->model, &g->decoded, &foreseen);
     assert_int_equal(model_reserve(g->model, &g->decoded, 0), OK);
+    if (e == OK)
+        e = fold_check_reserved(g->model, &g->decoded);
     fold_event(g->model, &g->decoded, g->model->position + 1, &r);
     if (e != OK)
         assert_int_equal(r.err, e);

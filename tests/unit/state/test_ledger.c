@@ -3,6 +3,7 @@
 #include "state/ledger.h"
 #include "state/math/check.h"
 #include "state/model/snapshot.h"
+#include "state/model/transfer.h"
 #include "tests/unit/cmocka_all.h"
 #include "tests/unit/store/scratch.h"
 
@@ -762,6 +763,49 @@ static void admin_events_are_never_batched(void **state)
                              kind == EVENT_ACCOUNTS || kind == EVENT_SESSION);
 }
 
+/* An arm "b" that begins with these statistics; ret_durable: the journal after it. */
+static enum err begin_with(struct scene *s, const struct buf *seed, uint64_t *ret_durable)
+{
+    struct event *ev = fresh(s, EVENT_ARM_ADD);
+    ev->u.arm.router_uid = s->router;
+    strcpy(ev->u.arm.config.name, "b");
+    ev->u.arm.seed = (struct slice){seed->data, seed->len};
+    enum err e = commit_one(s).err;
+    *ret_durable = ledger_durable(s->l);
+    return e;
+}
+
+static void statistics_that_do_not_fit_are_not_journalled(void **state)
+{
+    (void)state;
+    struct scene s;
+    uint64_t durable;
+    struct buf b;
+    open_scene(&s);
+    const struct model *m = ledger_model(s.l);
+    const struct router *r = model_router(m, s.router);
+    struct router_config *other = malloc(sizeof *other);
+    *other = r->config;
+    other->metrics[0].max += 1;
+    buf_init(&b);
+    transfer_encode(r->arms[0], other, r->outcomes_folded, &b);
+    assert_int_equal(begin_with(&s, &b, &durable), ERR_SPEC_MISMATCH);
+    assert_int_equal(durable, 2);
+    buf_reset(&b);
+    transfer_encode(r->arms[0], &r->config, r->outcomes_folded, &b);
+    b.len--;
+    assert_int_equal(begin_with(&s, &b, &durable), ERR_CORRUPT);
+    assert_int_equal(durable, 2);
+    b.len++;
+    assert_int_equal(begin_with(&s, &b, &durable), OK);
+    assert_int_equal(durable, 3);
+    reopen(&s);
+    assert_int_equal(model_router(ledger_model(s.l), s.router)->arms_n, 2);
+    buf_done(&b);
+    free(other);
+    close_scene(&s);
+}
+
 int main(void)
 {
     (void)!blas_init(); /* Its threads, if it had any, would be seen by the sanitizer. */
@@ -787,6 +831,7 @@ int main(void)
         cmocka_unit_test(when_an_allocation_fails_in_a_new_router_or_arm_nothing_is_half_done),
         cmocka_unit_test(when_an_allocation_fails_in_opening_nothing_is_left_open),
         cmocka_unit_test(admin_events_are_never_batched),
+        cmocka_unit_test(statistics_that_do_not_fit_are_not_journalled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
