@@ -2,9 +2,11 @@
 
 #include "server/ops/utf8.h"
 #include "state/base/mem.h"
+#include "state/base/search.h"
 #include "state/model/limits.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,15 +130,9 @@ enum err library_copy(const struct library *from, struct library **ret_library)
 
 uint32_t library_find(const struct library *l, uint32_t uid)
 {
-    uint32_t low = 0, high = l->n;
-    while (low < high) {
-        uint32_t mid = low + (high - low) / 2;
-        if (l->adapters[mid].uid < uid)
-            low = mid + 1;
-        else
-            high = mid;
-    }
-    return low < l->n && l->adapters[low].uid == uid ? low : l->n;
+    uint32_t at = search_records(l->adapters, l->n, sizeof *l->adapters,
+                                 offsetof(struct library_adapter, uid), uid);
+    return at < l->n && l->adapters[at].uid == uid ? at : l->n;
 }
 
 /* The columns of assign_input, and where the replicas that take part stand in the library. */

@@ -2,7 +2,9 @@
 
 #include "state/base/mem.h"
 #include "state/base/rng.h"
+#include "state/base/search.h"
 
+#include <stddef.h>
 #include <string.h>
 
 enum { SEED_REPLICA = 0x7e91 }; /* Apart from a seed's other uses. */
@@ -49,15 +51,9 @@ bool board_equal(const struct board *a, const struct board *b)
 
 const struct board_arm *board_find(const struct board *b, uint32_t uid)
 {
-    uint32_t low = 0, high = b->n;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (b->arms[middle].uid < uid)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < b->n && b->arms[low].uid == uid ? &b->arms[low] : NULL;
+    uint32_t at =
+        search_records(b->arms, b->n, sizeof *b->arms, offsetof(struct board_arm, uid), uid);
+    return at < b->n && b->arms[at].uid == uid ? &b->arms[at] : NULL;
 }
 
 /* The k-th bit that is set. */

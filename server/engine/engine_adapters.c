@@ -4,7 +4,9 @@
 
 #include "state/base/mem.h"
 #include "state/base/rng.h"
+#include "state/base/search.h"
 
+#include <stddef.h>
 #include <string.h>
 
 /* Between two rounds: while there is traffic, while there is none, while no router has adapters. */
@@ -17,15 +19,9 @@ static const int64_t journal_again_us = 1000000; /* After the writer refused an 
 struct resident *adapters_find(struct adapters *a, uint32_t router_uid)
 {
     const struct residents *t = atomic_load_explicit(&a->table, memory_order_acquire);
-    uint32_t low = 0, high = t ? t->n : 0;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (t->rows[middle]->uid < router_uid)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return t && low < t->n && t->rows[low]->uid == router_uid ? t->rows[low] : NULL;
+    uint32_t n = t ? t->n : 0;
+    uint32_t at = n ? search_pointers(t->rows, n, offsetof(struct resident, uid), router_uid) : 0;
+    return at < n && t->rows[at]->uid == router_uid ? t->rows[at] : NULL;
 }
 
 /* In order of uid: all rows and a fresh one; or, without one, those that are kept. Which are is

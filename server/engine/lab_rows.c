@@ -2,7 +2,9 @@
 
 #include "state/base/mem.h"
 #include "state/base/rng.h"
+#include "state/base/search.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -28,15 +30,7 @@ struct lab_rows {
 /* Where the uid stands, or would. */
 static uint32_t place_of(const struct lab_rows *r, uint32_t uid)
 {
-    uint32_t low = 0, high = r->arms_n;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (r->known[middle].uid < uid)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return search_records(r->known, r->arms_n, sizeof *r->known, offsetof(struct known, uid), uid);
 }
 
 static uint32_t index_of(const struct lab_rows *r, uint32_t uid)

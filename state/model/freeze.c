@@ -1,8 +1,10 @@
 #include "state/model/freeze.h"
 
 #include "state/base/mem.h"
+#include "state/base/search.h"
 #include "state/model/form_parts.h"
 
+#include <stddef.h>
 #include <string.h>
 
 enum { ENTRIES_A_PART = 256, TABLES = 2 };
@@ -216,16 +218,9 @@ static void keep_arm_at(struct freeze *f, const struct frozen_router *fr, uint32
 static void keep_arm(struct freeze *f, const struct frozen_router *fr, uint32_t uid)
 {
     const struct router *r = fr->router;
-    uint32_t low = 0, high = r->arms_n;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (r->arms[middle]->uid < uid)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    if (low < r->arms_n && r->arms[low]->uid == uid)
-        keep_arm_at(f, fr, low);
+    uint32_t at = search_pointers(r->arms, r->arms_n, offsetof(struct arm, uid), uid);
+    if (at < r->arms_n && r->arms[at]->uid == uid)
+        keep_arm_at(f, fr, at);
 }
 
 static void keep_all_but_tables(struct freeze *f, const struct frozen_router *fr)

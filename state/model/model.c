@@ -1,26 +1,14 @@
 #include "state/model/model.h"
 
 #include "state/base/mem.h"
+#include "state/base/search.h"
 #include "state/model/freeze.h"
 #include "state/model/model_build.h"
 #include "state/model/snapshot.h"
 #include "state/model/transfer.h"
 
+#include <stddef.h>
 #include <string.h>
-
-/* Binary search in an array of pointers ordered by their first u32, the uid. */
-#define FIND_BY_UID(array, n, wanted)                                                              \
-    do {                                                                                           \
-        uint32_t low = 0, high = (n);                                                              \
-        while (low < high) {                                                                       \
-            uint32_t middle = low + (high - low) / 2;                                              \
-            if ((array)[middle]->uid < (wanted))                                                   \
-                low = middle + 1;                                                                  \
-            else                                                                                   \
-                high = middle;                                                                     \
-        }                                                                                          \
-        return low < (n) && (array)[low]->uid == (wanted) ? (array)[low] : NULL;                   \
-    } while (0)
 
 enum err model_new(struct model **ret_model)
 {
@@ -98,7 +86,8 @@ void model_free(struct model *m)
 
 struct router *model_router(const struct model *m, uint32_t uid)
 {
-    FIND_BY_UID(m->routers, m->routers_n, uid);
+    uint32_t at = search_pointers(m->routers, m->routers_n, offsetof(struct router, uid), uid);
+    return at < m->routers_n && m->routers[at]->uid == uid ? m->routers[at] : NULL;
 }
 
 struct router *model_router_named(const struct model *m, const char *name)
@@ -111,7 +100,8 @@ struct router *model_router_named(const struct model *m, const char *name)
 
 struct arm *router_arm(const struct router *r, uint32_t uid)
 {
-    FIND_BY_UID(r->arms, r->arms_n, uid);
+    uint32_t at = search_pointers(r->arms, r->arms_n, offsetof(struct arm, uid), uid);
+    return at < r->arms_n && r->arms[at]->uid == uid ? r->arms[at] : NULL;
 }
 
 struct arm *router_arm_named(const struct router *r, const char *name)
@@ -229,7 +219,7 @@ static enum err reserve_residency(const struct model *m, const struct event_resi
     return residency_reserve(&r->residency, fresh);
 }
 
-/* Bytes that are no statistics, or of another layout, are left to fold_check. */
+/* Bytes that are no statistics, or of another layout, are left to fold_check_reserved. */
 static enum err reserve_arm(struct model *m, const struct event_arm *e)
 {
     struct router *r = model_router(m, e->router_uid);

@@ -1,8 +1,10 @@
 #include "state/model/residency.h"
 
 #include "state/base/mem.h"
+#include "state/base/search.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 void residency_defaults(struct residency_settings *ret_settings)
@@ -186,15 +188,8 @@ void residency_done(struct residency *r)
 /* Where the uid stands, or would. */
 static uint32_t place_of(const struct residency *r, uint32_t uid)
 {
-    uint32_t low = 0, high = r->arms_n;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (r->arms[middle].uid < uid)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    return search_records(r->arms, r->arms_n, sizeof *r->arms, offsetof(struct residency_arm, uid),
+                          uid);
 }
 
 struct residency_arm *residency_find(const struct residency *r, uint32_t uid)

@@ -1,6 +1,7 @@
 #include "state/model/snapshot.h"
 
 #include "state/base/mem.h"
+#include "state/base/search.h"
 #include "state/math/packed.h"
 #include "state/math/power.h"
 #include "state/model/hybrid.h"
@@ -8,6 +9,7 @@
 #include "state/model/view_memory.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -603,25 +605,17 @@ const struct router_view *snapshot_router(const struct snapshot *s, const char *
 
 const struct router_view *snapshot_router_uid(const struct snapshot *s, uint32_t uid)
 {
-    uint32_t low = 0, high = s->routers_n;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (s->routers[middle]->uid < uid)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < s->routers_n && s->routers[low]->uid == uid ? s->routers[low] : NULL;
+    uint32_t at = search_pointers(s->routers, s->routers_n, offsetof(struct router_view, uid), uid);
+    return at < s->routers_n && s->routers[at]->uid == uid ? s->routers[at] : NULL;
 }
 
 struct router_view *snapshot_router_hold(const struct snapshot *s, uint32_t uid)
 {
-    for (uint32_t i = 0; i < s->routers_n; i++)
-        if (s->routers[i]->uid == uid) {
-            atomic_fetch_add_explicit(&s->routers[i]->refs, 1, memory_order_relaxed);
-            return s->routers[i];
-        }
-    return NULL;
+    uint32_t at = search_pointers(s->routers, s->routers_n, offsetof(struct router_view, uid), uid);
+    if (at == s->routers_n || s->routers[at]->uid != uid)
+        return NULL;
+    atomic_fetch_add_explicit(&s->routers[at]->refs, 1, memory_order_relaxed);
+    return s->routers[at];
 }
 
 void snapshot_router_release(struct router_view *r)
@@ -647,13 +641,6 @@ int router_view_arm(const struct router_view *r, const char *name, size_t len)
 
 int router_view_arm_uid(const struct router_view *r, uint32_t uid)
 {
-    uint32_t low = 0, high = r->arms_n;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (r->arms[middle]->uid < uid)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < r->arms_n && r->arms[low]->uid == uid ? (int)low : -1;
+    uint32_t at = search_pointers(r->arms, r->arms_n, offsetof(struct arm_view, uid), uid);
+    return at < r->arms_n && r->arms[at]->uid == uid ? (int)at : -1;
 }
