@@ -304,9 +304,24 @@ static void label_done(struct inbox_item *item, enum err e, const struct fold_re
     mem_free(l);
 }
 
-void engine_learn_label(struct engine_worker *w, uint32_t router_uid, struct slice label)
+static enum err encode_label(uint32_t router_uid, const char *label, struct buf *out)
 {
-    struct engine *e = w->engine;
+    struct event *ev = mem_calloc(1, sizeof *ev);
+    if (!ev)
+        return ERR_NOMEM;
+    ev->kind = EVENT_LABEL_ADD;
+    ev->at_us = clock_unix_us();
+    ev->u.label.router_uid = router_uid;
+    memcpy(ev->u.label.label, label, strlen(label));
+    event_encode(ev, out);
+    mem_free(ev);
+    return buf_error(out);
+}
+
+void engine_learn_label(struct engine *e, uint32_t router_uid, const char *label)
+{
+    if (!label[0])
+        return;
     if (atomic_fetch_add(&e->labels_in_flight, 1) >= LABELS_IN_FLIGHT_MAX) {
         atomic_fetch_sub(&e->labels_in_flight, 1);
         return; /* Another request of this label will ask again. */
@@ -318,14 +333,8 @@ void engine_learn_label(struct engine_worker *w, uint32_t router_uid, struct sli
     }
     l->engine = e;
     l->item.done = label_done;
-    memset(&w->event, 0, sizeof w->event);
-    w->event.kind = EVENT_LABEL_ADD;
-    w->event.at_us = clock_unix_us();
-    w->event.u.label.router_uid = router_uid;
-    memcpy(w->event.u.label.label, label.data, label.len);
-    event_encode(&w->event, &l->record);
+    enum err err = encode_label(router_uid, label, &l->record);
     l->item.record = (struct slice){l->record.data, l->record.len};
-    enum err err = buf_error(&l->record);
     if (err == OK)
         err = inbox_put(e->inbox, &l->item);
     if (err != OK) {

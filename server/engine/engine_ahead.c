@@ -58,6 +58,7 @@ void engine_route_ahead(struct engine_worker *w, struct route_in *const *in, uin
         if (!a->made[i])
             continue;
         memcpy(a->x[i], w->decision.x, a->router->d * sizeof *w->decision.x);
+        memcpy(a->new_label[i], w->new_label, sizeof w->new_label);
         in[i]->ahead = i + 1;
     }
     if (a->router && all_scored(a->router))
@@ -79,5 +80,6 @@ enum err engine_take_context(struct engine_worker *w, const struct router_view *
     if (in->ahead == 0 || a->router != router) /* Or outcomes were folded since. */
         return engine_fill_context(w, router, in, !in->dry_run, detail);
     memcpy(w->decision.x, a->x[in->ahead - 1], router->d * sizeof *w->decision.x);
+    memcpy(w->new_label, a->new_label[in->ahead - 1], sizeof w->new_label);
     return OK;
 }

@@ -20,6 +20,13 @@ static bool has_free_slot(const struct router_config *c)
     return c->tasks_n + 1 < c->spec.task_slots; /* The last one is `other`. */
 }
 
+/* It is proposed once the request is answered: one that is refused leaves no trace. */
+static void note_label(struct engine_worker *w, const char *label, size_t len)
+{
+    memset(w->new_label, 0, sizeof w->new_label);
+    memcpy(w->new_label, label, len < NAME_CAP ? len : NAME_CAP - 1);
+}
+
 static int task_slot(struct engine_worker *w, const struct router_view *r, struct slice task,
                      bool learn)
 {
@@ -32,7 +39,7 @@ static int task_slot(struct engine_worker *w, const struct router_view *r, struc
     if (!has_free_slot(c))
         return c->spec.task_slots - 1;
     if (learn)
-        engine_learn_label(w, r->uid, task);
+        note_label(w, task.data, task.len);
     return -1;
 }
 
@@ -57,7 +64,7 @@ static void spread_labels(struct engine_worker *w, const struct router_view *r,
     const char *likeliest = classify_label(classifier, best);
     size_t len = strlen(likeliest);
     if (learn && has_free_slot(c) && label_slot(c, likeliest, len) < 0)
-        engine_learn_label(w, r->uid, (struct slice){likeliest, len});
+        note_label(w, likeliest, len);
 }
 
 /* False: nothing is known, and the slots are zero. */
@@ -90,6 +97,7 @@ enum err engine_fill_context(struct engine_worker *w, const struct router_view *
 {
     const struct feature_spec *spec = &router->config->spec;
     float slots[MAX_TASKS];
+    w->new_label[0] = '\0';
     TRY(check_context(w, in, detail));
     struct feature_input fi = {
         .text = in->text,

@@ -59,6 +59,7 @@ struct ahead {
     uint32_t column[ENGINE_AHEAD]; /* with this context of each; UINT32_MAX: not there. */
     bool made[ENGINE_AHEAD];       /* x is there. */
     float x[ENGINE_AHEAD][MAX_D];
+    char new_label[ENGINE_AHEAD][NAME_CAP]; /* As the worker's. */
 };
 
 enum { ENGINE_GUESSES = 32 }; /* Arms whose limits are judged together. */
@@ -87,12 +88,13 @@ struct engine_worker {
     struct score_terms terms[MAX_RANKED]; /* At least AUDIT_TERMS_MAX. */
     struct eligible shown[MAX_RANKED];    /* Whose terms they are. */
     struct decision decision;
+    char new_label[NAME_CAP]; /* Of this request's task, not in its router's table; "": none. */
     struct buf audit_bytes, answer;
     struct event event;
 };
 
-/* Fills w->decision.x of a request to this router. learn: labels that are new to it are. The
- * snapshot must be held: it keeps the classifier too. */
+/* Fills w->decision.x of a request to this router, and w->new_label if it learns. The snapshot must
+ * be held: it keeps the classifier too. */
 MUST_USE enum err engine_fill_context(struct engine_worker *w, const struct router_view *router,
                                       const struct route_in *in, bool learn,
                                       struct err_detail *detail);
@@ -237,8 +239,9 @@ MUST_USE enum err engine_command_arm(struct engine_worker *w, uint32_t router_ui
 MUST_USE enum err engine_forget_command(struct engine_worker *w, struct ledger_forget *forget,
                                         const _Atomic bool *cancelled,
                                         struct ledger_forgotten *ret);
-/* Learns a task label in the background: never waited for, at most a few in flight. */
-void engine_learn_label(struct engine_worker *w, uint32_t router_uid, struct slice label);
+/* Learns a task label in the background: never waited for, at most a few in flight. "": nothing.
+ * Any thread. */
+void engine_learn_label(struct engine *e, uint32_t router_uid, const char *label);
 
 /* Sets the name into a zeroed NAME_CAP buffer; ERR_BAD_NAME says which. */
 MUST_USE enum err engine_name(struct slice s, const char *what, char ret_name[NAME_CAP],

@@ -1022,6 +1022,8 @@ enum err engine_route(struct engine_worker *w, const struct route_in *in, struct
     enum err e = route_once(&t, ret_out, detail);
     if (e != OK || t.forced < 0 || !t.explores)
         give_forced_back(&t);
+    if (e == OK && !ret_out->waits)
+        engine_learn_label(w->engine, t.router->uid, w->new_label);
     engine_snapshot_release(w);
     if (e != OK) {
         ret_out->waits = false;

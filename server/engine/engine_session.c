@@ -268,10 +268,12 @@ static void reservation_answered(struct inbox_item *item, enum err e,
     struct session_key key = {wait->router_uid, ""};
     memcpy(key.name, wait->session, sizeof key.name);
     session_table_arrived(wait->engine->sessions, &key, wait->amount);
-    if (e == OK)
+    if (e == OK) {
         session_table_step(wait->engine->sessions, &key, 0, wait->id, wait->arm_uid);
-    else
+        engine_learn_label(wait->engine, wait->router_uid, wait->new_label);
+    } else {
         say_refused(wait, e, &result->session, &detail);
+    }
     if (wait->own_id && e == OK && wait->answer.len)
         live_recent_put(wait->engine->live, wait->id,
                         (struct slice){wait->answer.data, wait->answer.len});
@@ -330,6 +332,7 @@ enum err engine_route_wait(struct engine_worker *w, const struct route_out *out,
     wait->router_uid = s->ask.key.router_uid;
     wait->arm_uid = w->decision.arm_uid;
     memcpy(wait->session, s->ask.key.name, NAME_CAP);
+    memcpy(wait->new_label, w->new_label, NAME_CAP);
     wait->amount = s->reserved;
     memcpy(wait->id, w->decision.id, ID_BYTES);
     wait->own_id = out->own_id;

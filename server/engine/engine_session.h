@@ -15,6 +15,7 @@ struct route_wait {
     struct engine *engine;
     uint32_t router_uid, arm_uid;
     char session[NAME_CAP];
+    char new_label[NAME_CAP]; /* Proposed once it is taken; "": none. */
     uint64_t amount;
     uint8_t id[ID_BYTES];
     bool own_id; /* The caller's. */

@@ -82,6 +82,37 @@ static void the_likeliest_label_takes_a_slot_and_the_rest_is_other_when_full(voi
     served_close(&s);
 }
 
+/* Refused by itself, and after it was looked at together with others. */
+static void a_refused_request_leaves_no_label(void **state)
+{
+    (void)state;
+    struct served s;
+    struct engine_weight unknown = {text("beauty"), 1};
+    struct route_in refused = {.task = text("smithing"), .weights = &unknown, .weights_n = 1};
+    struct route_in guessed = {
+        .text = text("bake an apple cake"), .weights = &unknown, .weights_n = 1};
+    struct route_in taken = {.task = text("law")}, dry = {.task = text("art"), .dry_run = true};
+    struct route_in *together[] = {&refused, &guessed, &taken, &dry};
+    open_with(&s, v1_three_slots);
+    train(&s, examples);
+    assert_int_equal(served_ask(&s, &refused), ERR_METRIC_NOT_FOUND);
+    assert_int_equal(served_ask(&s, &guessed), ERR_METRIC_NOT_FOUND);
+    engine_route_ahead(s.w, together, 4);
+    assert_true(refused.ahead && guessed.ahead && taken.ahead && dry.ahead);
+    assert_int_equal(served_ask(&s, &refused), ERR_METRIC_NOT_FOUND);
+    assert_int_equal(served_ask(&s, &guessed), ERR_METRIC_NOT_FOUND);
+    assert_int_equal(served_ask(&s, &dry), OK);
+    let_labels_in(&s);
+    assert_int_equal(features_of(&s, &taken)->config.tasks_n, 0);
+    assert_int_equal(served_ask(&s, &taken), OK); /* Its own label, whoever came between. */
+    engine_route_ahead_done(s.w);
+    let_labels_in(&s);
+    const struct features_out *f = features_of(&s, &taken);
+    assert_int_equal(f->config.tasks_n, 1);
+    assert_string_equal(f->config.tasks[0], "law");
+    served_close(&s);
+}
+
 static void a_label_of_the_caller_is_not_second_guessed(void **state)
 {
     (void)state;
@@ -185,6 +216,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_likeliest_label_takes_a_slot_and_the_rest_is_other_when_full),
+        cmocka_unit_test(a_refused_request_leaves_no_label),
         cmocka_unit_test(a_label_of_the_caller_is_not_second_guessed),
         cmocka_unit_test(without_text_or_in_v0_the_classifier_is_silent),
         cmocka_unit_test(examples_that_are_wrong_leave_what_was_learned),

@@ -104,6 +104,34 @@ static void an_arm_without_a_bound_is_not_chosen_and_the_reason_says_what_to_dec
     served_close(&s);
 }
 
+static uint32_t labels_n(struct served *s)
+{
+    /* Behind the label in the queue: after it, the label is there. */
+    assert_int_equal(engine_arm_pause(s->w, text("default"), text("arm"), false, &s->detail), OK);
+    uint32_t n = snapshot_router(engine_snapshot_acquire(s->w), "default", 7)->config->tasks_n;
+    engine_snapshot_release(s->w);
+    return n;
+}
+
+/* A label waits for the reservation, as its answer does; with one that is not used it goes. */
+static void a_task_is_learned_when_its_reservation_is_durable(void **unused)
+{
+    (void)unused;
+    struct served s;
+    served_open(&s);
+    served_router(&s, "default", NULL);
+    add_arm(&s, "arm", .4, -1, -1);
+    struct route_in in = budgeted("run", 1);
+    in.task = text("code");
+    assert_int_equal(served_ask(&s, &in), OK);
+    assert_true(s.route->waits);
+    engine_route_give_back(s.w, s.route);
+    assert_int_equal(labels_n(&s), 0);
+    assert_int_equal(ask(&s, &in), OK);
+    assert_int_equal(labels_n(&s), 1);
+    served_close(&s);
+}
+
 static void the_budget_is_never_exceeded_and_what_is_reported_is_free_again(void **unused)
 {
     (void)unused;
@@ -417,6 +445,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_arm_without_a_bound_is_not_chosen_and_the_reason_says_what_to_declare),
+        cmocka_unit_test(a_task_is_learned_when_its_reservation_is_durable),
         cmocka_unit_test(the_budget_is_never_exceeded_and_what_is_reported_is_free_again),
         cmocka_unit_test(a_restart_keeps_every_reservation),
         cmocka_unit_test(a_budget_without_a_metric_is_refused_not_dropped),
