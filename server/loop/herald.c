@@ -57,10 +57,12 @@ static enum err show(struct herald *h, const struct herald_batch *b)
     return herald_publish(h);
 }
 
-/* Sessions in the order of folding, so that the last word is the latest. */
+/* Sessions in the order of folding, so that the last word is the latest; and though nobody can see
+ * the batch yet: it is durable, and an account that never heard of a settlement would refuse what
+ * the session can pay until it expires. */
 static void answer(struct herald *h, const struct herald_batch *b, enum err e)
 {
-    for (uint32_t i = 0; e == OK && h->o.on_session && i < b->n; i++)
+    for (uint32_t i = 0; b->err == OK && h->o.on_session && i < b->n; i++)
         if (b->entries[i].result.has_session)
             h->o.on_session(h->o.on_session_ctx, &b->entries[i].result.session);
     for (uint32_t i = 0; i < b->items_n; i++) {

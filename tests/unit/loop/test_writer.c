@@ -25,7 +25,8 @@ struct scene {
     struct event event;
     uint64_t hash;
     _Atomic int fatal;
-    sem_t gate, at_gate; /* on_commit stops here while `blocked`. */
+    _Atomic uint32_t told; /* Accounts of sessions. */
+    sem_t gate, at_gate;   /* on_commit stops here while `blocked`. */
     _Atomic bool blocked;
 };
 
@@ -50,6 +51,13 @@ static void answered(struct inbox_item *item, enum err e, const struct fold_resu
     s->position = position;
     s->published = published_current(s->scene->published)->position;
     sem_post(&s->answered);
+}
+
+static void account_seen(void *ctx, const struct session_account *account)
+{
+    struct scene *s = ctx;
+    assert_string_equal(account->name, "run");
+    atomic_fetch_add(&s->told, 1);
 }
 
 static void commit_seen(void *ctx, double seconds, uint32_t records)
@@ -89,6 +97,8 @@ static void start(struct scene *s, uint32_t capacity)
         .checkpoint_every_us = 3600 * 1000000LL,
         .on_commit = commit_seen,
         .on_commit_ctx = s,
+        .on_session = account_seen,
+        .on_session_ctx = s,
         .fatal = count_fatal,
         .fatal_ctx = s,
     };
@@ -436,6 +446,42 @@ static void a_publication_that_failed_is_made_up_before_the_answer(void **state)
     close_scene(&s);
 }
 
+/* It is durable: an account that did not hear of it would stay as it was. */
+static void sessions_hear_of_a_batch_that_cannot_be_published(void **state)
+{
+    (void)state;
+#ifndef SHUNT_FAULTS
+    skip();
+#endif
+    struct scene s;
+    struct sent sent;
+    open_scene(&s, 100);
+    make_router(&s, "r");
+    uint32_t router = send_and_wait(&s, OK);
+    memset(&s.event, 0, sizeof s.event);
+    s.event.kind = EVENT_SESSION;
+    s.event.at_us = 1700000000000000;
+    s.event.u.session.router_uid = router;
+    memcpy(s.event.u.session.name, "run", 4);
+    s.event.u.session.metric = 2; /* cost_usd */
+    s.event.u.session.budget = 1000;
+    s.event.u.session.amount = 10;
+    s.event.u.session.ttl_us = 3600 * 1000000LL;
+    atomic_store(&s.blocked, true);
+    assert_int_equal(send_event(&s, &sent), OK);
+    sem_wait(&s.at_gate); /* Committed; the snapshot is what it allocates next. */
+    mem_fail_from(1);
+    atomic_store(&s.blocked, false);
+    sem_post(&s.gate);
+    sem_wait(&sent.answered);
+    mem_fail_nth(0);
+    assert_int_equal(sent.err, ERR_NOMEM);
+    assert_true(sent.published < ledger_durable(s.ledger));
+    assert_int_equal(atomic_load(&s.told), 1);
+    forget(&sent);
+    close_scene(&s);
+}
+
 static void a_router_is_created_with_its_counters_or_not_at_all(void **state)
 {
     (void)state;
@@ -587,6 +633,7 @@ int main(void)
         cmocka_unit_test(administrative_events_of_one_batch_see_one_another),
         cmocka_unit_test(what_waits_when_the_writer_stops_is_still_answered),
         cmocka_unit_test(a_publication_that_failed_is_made_up_before_the_answer),
+        cmocka_unit_test(sessions_hear_of_a_batch_that_cannot_be_published),
         cmocka_unit_test(a_router_is_created_with_its_counters_or_not_at_all),
         cmocka_unit_test(commands_cover_all_that_was_answered_before_them),
         cmocka_unit_test(a_source_is_forgotten_once_that_is_durable_and_shown_later),
