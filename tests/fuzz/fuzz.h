@@ -2,6 +2,7 @@
  * FUZZ_CHECK holds in every build: NDEBUG does not take it away. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -13,3 +14,7 @@
     } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Whether these bytes decode. A target that has it says so of its seeds: all but those whose names
+ * begin with "bad" must, lest a seed rot when a form changes and nobody notice. */
+__attribute__((weak)) bool fuzz_decodes(const uint8_t *data, size_t size);

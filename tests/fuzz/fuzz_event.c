@@ -18,6 +18,12 @@ static void check_outcome(const struct event_outcome *o)
     }
 }
 
+bool fuzz_decodes(const uint8_t *data, size_t size)
+{
+    static struct event e;
+    return event_decode((struct slice){data, size}, &e) == OK;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct event e;

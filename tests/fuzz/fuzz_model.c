@@ -24,6 +24,14 @@ static void look(struct model *m)
     snapshot_free(s);
 }
 
+bool fuzz_decodes(const uint8_t *data, size_t size)
+{
+    struct model *m = NULL;
+    bool decodes = model_decode((struct slice){data, size}, &m, NULL) == OK;
+    model_free(m);
+    return decodes;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct model *m = NULL;

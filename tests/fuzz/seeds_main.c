@@ -22,6 +22,10 @@ static int read_seed(const char *dir, const char *name)
     }
     size_t n = fread(bytes, 1, SEED_MAX, in);
     fclose(in);
+    if (fuzz_decodes && strncmp(name, "bad", 3) != 0 && !fuzz_decodes(bytes, n)) {
+        fprintf(stderr, "%s does not decode: make it anew, or name it bad_...\n", path);
+        exit(1);
+    }
     for (size_t len = n > PREFIX_MAX ? n : 0; len <= n; len++) {
         /* A block of exactly this length: a read beyond it is seen by the address sanitizer. */
         uint8_t *exact = malloc(len ? len : 1);
