@@ -209,12 +209,29 @@ static enum err vllm_offer(struct driver *d, struct engine_item *it, struct err_
     return OK;
 }
 
+/* Whether what a miss may have made resident has surely been evicted since: as many others as there
+ * are slots were surely used after its last possible use. What no request went to came by a load of
+ * ours, if at all. */
+static bool surely_gone(const struct driver *d, const struct engine_item *it)
+{
+    if (it->traffic.in_flight)
+        return false;
+    if (it->traffic.routed_us == 0 && it->traffic.served_us == 0)
+        return true;
+    size_t others = 0, slots = (size_t)(d->room == UINT32_MAX ? driver_room(d) : d->room) + 1;
+    for (size_t i = 0; i < d->n && others < slots; i++)
+        others += &d->items[i] != it && d->items[i].use.sure_us > it->use.last_us;
+    return others == slots;
+}
+
 /* A touch of what may still be there tells nothing of loads unless it took half as long as one; nor
- * does one of what a process before this offered and never measured. */
-static void measure(struct driver *d, struct engine_item *it, double ms, bool there, bool fresh)
+ * does one of what a process before this offered and never measured, or of what a miss may have
+ * brought in: the price of a load must not be that of a hit. */
+static void measure(struct driver *d, struct engine_item *it, double ms, bool there, bool fresh,
+                    bool gone)
 {
     d->took_ms = ms;
-    bool first = it->load_ms <= 0 && !it->found;
+    bool first = it->load_ms <= 0 && !it->found && gone;
     d->was_load = !there && (fresh || first || (it->load_ms > 0 && ms >= it->load_ms / 2));
     if (d->was_load)
         it->load_ms = ms;
@@ -223,7 +240,7 @@ static void measure(struct driver *d, struct engine_item *it, double ms, bool th
 static enum err vllm_ensure(struct driver *d, struct engine_item *it, struct err_detail *detail)
 {
     struct engine_reply reply;
-    bool there = it->resident, fresh = !it->offered;
+    bool there = it->resident, fresh = !it->offered, gone = surely_gone(d, it);
     int64_t begun = now_us();
     d->took_ms = 0;
     d->was_load = !there;
@@ -243,7 +260,7 @@ static enum err vllm_ensure(struct driver *d, struct engine_item *it, struct err
         return e;
     lru_used(&it->use, asked, now_us());
     it->reported = true;
-    measure(d, it, d->took_ms, there, fresh);
+    measure(d, it, d->took_ms, there, fresh, gone);
     return OK;
 }
 

@@ -117,6 +117,45 @@ static void a_new_process_takes_no_touch_for_a_load(void **state)
     fleet_done(f);
 }
 
+/* Adapter 3 came in with a miss; that 4 and 5 may have run since leaves open whether it is there.
+ */
+static void what_a_miss_may_have_brought_in_is_no_load_when_it_is_wanted(void **state)
+{
+    (void)state;
+    struct fleet *f = fleet_new(NULL);
+    use(f, 3);
+    for (uint32_t uid = 5; uid <= 6; uid++) {
+        f->in_flight[uid] = 1;
+        assert_int_equal(fleet_ticks(f, 1), 1);
+        f->in_flight[uid] = 0;
+    }
+    assert_true(fleet_row(f, 0, 4).phase == ENGINE_COLD);
+    assert_true(stub_has(&f->stubs[0], "resident", "a3"));
+    fleet_desire(f, "03");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    fleet_holds(f, "03");
+    assert_true(f->loads[4] == 0);
+    fleet_done(f);
+}
+
+static void what_a_miss_brought_in_and_others_drove_out_is_a_load(void **state)
+{
+    (void)state;
+    struct fleet *f = fleet_new(NULL);
+    use(f, 3);
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    use(f, 2); /* Only one at a time is out of its slots: the ticks between save the residents. */
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    use(f, 4);
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    assert_false(stub_has(&f->stubs[0], "resident", "a3"));
+    fleet_desire(f, "03");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    fleet_holds(f, "03");
+    assert_true(f->loads[4] == 1);
+    fleet_done(f);
+}
+
 static void a_metric_that_contradicts_a_load_is_believed(void **state)
 {
     const char *more[] = {"--loaded-metric", NULL};
@@ -190,6 +229,8 @@ int main(void)
         cmocka_unit_test(nor_where_the_engine_says_what_is_loaded),
         cmocka_unit_test(residents_survive_a_row_of_misses_without_being_loaded_again),
         cmocka_unit_test(a_new_process_takes_no_touch_for_a_load),
+        cmocka_unit_test(what_a_miss_may_have_brought_in_is_no_load_when_it_is_wanted),
+        cmocka_unit_test(what_a_miss_brought_in_and_others_drove_out_is_a_load),
         cmocka_unit_test(a_metric_that_contradicts_a_load_is_believed),
         cmocka_unit_test(metrics_that_have_grown_too_long_are_done_without),
         cmocka_unit_test(several_start_times_in_one_answer_are_no_restart),
