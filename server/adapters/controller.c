@@ -28,6 +28,7 @@ struct controller {
     struct slot *slots; /* (state.arms_cap at least) */
     uint32_t slots_cap;
     bool stale;     /* controller_stale. */
+    uint64_t place; /* controller_place. */
     uint64_t asked; /* Requests of this epoch. */
     float *sample;  /* (EPOCH_SAMPLE_MAX, stride) */
     uint32_t sample_n;
@@ -152,6 +153,11 @@ enum err controller_set(struct controller *c, const struct residency_settings *s
     c->settings = *settings;
     c->ops = ops;
     return OK;
+}
+
+void controller_place(struct controller *c, uint64_t bytes)
+{
+    c->place = bytes;
 }
 
 /* ---- arms ---- */
@@ -295,10 +301,18 @@ static void offer_sample(struct controller *c, const float *row)
         memcpy(c->sample + at * c->stride, row, c->stride * sizeof *row);
 }
 
+static bool too_large(const struct controller *c, uint32_t at)
+{
+    uint64_t most = c->place ? c->place : c->settings.bytes;
+    return most && c->slots[at].bytes > most;
+}
+
 /* Evicts by the policy's order until the arm fits, pins aside; nothing if it never will. */
 static void admit(struct controller *c, uint32_t at)
 {
     const struct residency_settings *s = &c->settings;
+    if (too_large(c, at))
+        return;
     for (;;) {
         uint32_t n = 0, victim = c->state.arms_n;
         uint64_t bytes = c->slots[at].bytes;
@@ -441,7 +455,8 @@ static void find_owed(struct controller *c)
     for (uint32_t i = 0; i < c->state.arms_n; i++) {
         c->slots[i].owed = false;
         if (c->slots[i].bytes == 0 || c->slots[i].resident || c->settings.starve_requests == 0 ||
-            c->ops->fixed || c->state.arms[i].waiting < c->settings.starve_requests)
+            c->ops->fixed || c->state.arms[i].waiting < c->settings.starve_requests ||
+            too_large(c, i)) /* Else it would be the worst for good, and nobody's turn came. */
             continue;
         if (worst == c->state.arms_n || c->state.arms[i].waiting > c->state.arms[worst].waiting)
             worst = i;
@@ -458,7 +473,8 @@ static void fill_planning(struct planning *p, uint32_t contexts)
         const struct slot *slot = &c->slots[i];
         p->arms[i] = &c->state.arms[i];
         p->cost[i] = price_of(c, i);
-        p->bytes[i] = slot->bytes;
+        /* More than there is: it fits into no set, and no sum of it overflows. */
+        p->bytes[i] = too_large(c, i) ? s->bytes + 1 : slot->bytes;
         p->flags[i] = (uint8_t)((slot->bytes ? 0 : SOLVE_ALWAYS) |
                                 (slot->pinned || slot->owed ? SOLVE_MUST : 0) |
                                 (slot->resident && slot->bytes ? SOLVE_RESIDENT : 0));

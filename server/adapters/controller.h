@@ -32,6 +32,9 @@ void controller_free(struct controller *c);
 /* From the next plan on. ERR_INVALID for a policy that does not exist: nothing changed. */
 MUST_USE enum err controller_set(struct controller *c, const struct residency_settings *settings);
 
+/* Bytes of one replica, where settings.bytes are those of several together: a larger adapter has no
+ * place, whatever they add up to. 0: settings.bytes, the default. */
+void controller_place(struct controller *c, uint64_t bytes);
 /* Adds the arm, or changes what is known of it. bytes 0: always there. ERR_NOMEM, ERR_LIMIT. */
 MUST_USE enum err controller_arm(struct controller *c, uint32_t uid, uint64_t bytes, bool pinned);
 void controller_remove(struct controller *c, uint32_t uid);

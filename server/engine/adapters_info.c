@@ -15,6 +15,41 @@ static const char *refusal(const struct resident *r, uint32_t uid)
     return NULL;
 }
 
+/* A replica that is up has it, or is to. The others have no room until the next plan, which is made
+ * for those that are up then. */
+static bool placed(const struct resident *r, uint32_t uid)
+{
+    for (size_t k = 0; k < r->rows_cap && r->rows[k].uid; k++)
+        if (r->rows[k].uid == uid && r->rows[k].wanted)
+            return true;
+    return !r->replicas;
+}
+
+/* No replica could hold it, even empty. */
+static bool too_large(const struct resident *r, const struct adapter_config *a)
+{
+    uint64_t bytes = r->view->config->settings.residency.bytes;
+    return bytes && a->bytes > bytes;
+}
+
+/* What the last plan thought of it. */
+static void say_worth(const struct resident *r, const struct controller_arm_view *v,
+                      const struct adapter_info *info, char *ret, size_t cap)
+{
+    if (v->desired && !placed(r, v->uid))
+        (void)snprintf(ret, cap, "desired, and no replica that is up has room for it now");
+    else if (v->desired)
+        (void)snprintf(ret, cap, "without it a request would be worth %.4f less", v->value);
+    else if (too_large(r, &info->config))
+        (void)snprintf(ret, cap, "it is larger than the bytes of a replica: it never has a place");
+    else if (v->value <= r->settings.hysteresis)
+        (void)snprintf(ret, cap, "a slot would gain %.4f a request: too little to load it",
+                       v->value);
+    else
+        (void)snprintf(ret, cap, "a slot would gain %.4f a request: less than the others do",
+                       v->value);
+}
+
 static void say_why(const struct resident *r, const struct controller_arm_view *v, uint32_t uid,
                     struct adapter_info *ret)
 {
@@ -29,6 +64,8 @@ static void say_why(const struct resident *r, const struct controller_arm_view *
         (void)snprintf(ret->why, cap, "a base model: always there");
     else if (v->pinned && v->desired)
         (void)snprintf(ret->why, cap, "pinned");
+    else if (v->pinned && too_large(r, &ret->config))
+        (void)snprintf(ret->why, cap, "pinned, and it is larger than the bytes of a replica");
     else if (v->pinned)
         (void)snprintf(ret->why, cap,
                        "pinned, and there is no room: those pinned before it take what the "
@@ -46,11 +83,8 @@ static void say_why(const struct resident *r, const struct controller_arm_view *
                        (unsigned long long)state->length);
     else if (!ops->values || !r->planned)
         (void)snprintf(ret->why, cap, "%s, plan %llu", ops->name, (unsigned long long)state->epoch);
-    else if (v->desired)
-        (void)snprintf(ret->why, cap, "without it a request would be worth %.4f less", v->value);
     else
-        (void)snprintf(ret->why, cap, "a slot would gain %.4f a request: less than the others do",
-                       v->value);
+        say_worth(r, v, ret, ret->why, cap);
 }
 
 static void fill_adapter(const struct resident *r, const struct arm_view *arm,

@@ -52,6 +52,7 @@ static enum err sync_settings(struct resident *r, const struct router_settings *
     if (same_settings(&s, &r->settings))
         return OK;
     TRY(controller_set(r->controller, &s));
+    controller_place(r->controller, declared->residency.bytes);
     r->settings = s;
     r->stale = true;
     return OK;

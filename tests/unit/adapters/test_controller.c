@@ -725,6 +725,48 @@ static void a_policy_that_does_not_exist_is_refused_by_name(void **state)
     close_scene(&t);
 }
 
+/* Two replicas of 150 MB: arm 1, of 200, has no place, though it is the best and missed most. */
+static void what_no_replica_could_hold_is_neither_planned_nor_owed(void **state)
+{
+    const char *const policies[] = {"polar", "top_k", "lru", "static", "random"};
+    (void)state;
+    for (size_t k = 0; k < sizeof policies / sizeof *policies; k++) {
+        struct scene t;
+        open_scene(&t, policies[k]);
+        t.s.bytes = 300 * MB;
+        t.s.starve_requests = 20;
+        assert_int_equal(controller_set(t.c, &t.s), OK);
+        controller_place(t.c, 150 * MB);
+        assert_int_equal(controller_arm(t.c, 1, 200 * MB, false), OK);
+        for (int epoch = 0; epoch < 4; epoch++) {
+            for (uint32_t uid = 1; uid < 6; uid++)
+                pull(&t, uid, uid == 1 ? 40 : 10);
+            plan_with(&t, .9, .1, 0);
+            obey(&t);
+            assert_false(controller_look(t.c, 1).desired || controller_look(t.c, 1).owed);
+            assert_in_range(resident_n(&t), 1, 3);
+        }
+        close_scene(&t);
+    }
+}
+
+/* One that never has a place waits longest for good. */
+static void one_that_has_no_place_keeps_nobody_from_their_turn(void **state)
+{
+    (void)state;
+    struct scene t;
+    open_scene(&t, "polar");
+    t.s.bytes = 120 * MB; /* Of one replica: nothing is said of others. */
+    t.s.starve_requests = 20;
+    assert_int_equal(controller_set(t.c, &t.s), OK);
+    assert_int_equal(controller_arm(t.c, 1, 200 * MB, false), OK);
+    pull(&t, 1, 60);
+    pull(&t, 2, 30);
+    plan_with(&t, .2, .2, 0);
+    assert_true(controller_look(t.c, 2).owed && controller_look(t.c, 2).desired);
+    close_scene(&t);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -752,6 +794,8 @@ int main(void)
         cmocka_unit_test(arms_come_and_go_and_the_others_keep_what_is_theirs),
         cmocka_unit_test(a_plan_without_memory_keeps_what_was_desired),
         cmocka_unit_test(a_policy_that_does_not_exist_is_refused_by_name),
+        cmocka_unit_test(what_no_replica_could_hold_is_neither_planned_nor_owed),
+        cmocka_unit_test(one_that_has_no_place_keeps_nobody_from_their_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

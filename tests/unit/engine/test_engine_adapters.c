@@ -146,6 +146,43 @@ static void plans_make_the_useful_adapters_resident_and_say_why(void **state)
     served_close(&s);
 }
 
+static void with_bytes(struct router_config *c)
+{
+    with_adapters(c);
+    c->settings.residency.slots = 0;
+    c->settings.residency.bytes = 250 << 20; /* Two of them, and never the large one. */
+}
+
+static void why_says_what_has_no_place_and_what_is_not_worth_one(void **state)
+{
+    (void)state;
+    struct served s;
+    open_with(&s, with_bytes);
+    struct arm_config large = {.name = "large",
+                               .adapter = {.base = "qwen", .path = "/m", .bytes = 300 << 20}};
+    assert_int_equal(engine_arm_add(s.w, text("default"), &large, &s.detail), OK);
+    play(&s, 12);
+    struct adapter_info list[ADAPTERS + 2], *last = &list[ADAPTERS + 1];
+    struct adapter_plan p;
+    uint32_t n, total;
+    assert_int_equal(
+        engine_adapters(s.w, text("default"), list, ADAPTERS + 2, &n, &total, &p, &s.detail), OK);
+    assert_string_equal(last->name, "large");
+    assert_non_null(strstr(last->why, "it never has a place"));
+    assert_string_equal(list[5].name, "f");
+    assert_non_null(strstr(list[5].why, "too little to load it"));
+    assert_int_equal(engine_adapter_pin(s.w, text("default"), text("large"), true, &s.detail), OK);
+    for (int i = 0; i < PATIENCE && !strstr(last->why, "pinned, and it is larger"); i++) {
+        served_nap(1);
+        assert_int_equal(
+            engine_adapters(s.w, text("default"), list, ADAPTERS + 2, &n, &total, &p, &s.detail),
+            OK);
+    }
+    assert_non_null(strstr(last->why, "pinned, and it is larger"));
+    served_verify(&s);
+    served_close(&s);
+}
+
 static void ask_alone(struct served *s, const char *arm)
 {
     struct slice only = text(arm);
@@ -697,6 +734,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(plans_make_the_useful_adapters_resident_and_say_why),
+        cmocka_unit_test(why_says_what_has_no_place_and_what_is_not_worth_one),
         cmocka_unit_test(what_a_monitor_asks_counts_every_pull_of_an_adapter),
         cmocka_unit_test(a_miss_is_a_term_of_the_score_and_the_answer_says_where_the_adapter_is),
         cmocka_unit_test(a_router_without_adapters_shows_none),
