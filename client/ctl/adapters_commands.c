@@ -90,10 +90,15 @@ static enum ctl_exit run(struct ctl *ctl, const struct command_input *in,
     return code;
 }
 
-/* The server opens the trace: it is told where from the root on. */
+/* The server opens the trace: it is told where from the root on. What says how requests are made up
+ * would be ignored without a word. */
 static enum ctl_exit set_trace(const char *trace, ProtobufCMessage *request)
 {
+    const Shunt__V1__SimulateJob *job = ((const Shunt__V1__StartJobRequest *)request)->simulate;
     struct form_error error;
+    if (job->has_horizon || job->has_rotations || job->has_adapters || job->has_tasks)
+        return ctl_fail(CTL_USAGE, "a trace is played whole: leave out --horizon, --rotations, "
+                                   "--adapters and --tasks, which make up requests");
     char *path = realpath(trace, NULL);
     if (!path)
         return ctl_fail(CTL_USAGE, "--trace: %s is not there", trace);
@@ -193,9 +198,11 @@ const struct command adapters_commands[] = {
      .run = watch,
      .request = &shunt__v1__watch_residency_request__descriptor},
     {.words = "adapters simulate",
-     .doc = "Play every cache policy through the same requests and compare what each costs.\v"
-            "On a server of its own unless --admin names one. The README of server/adapters has "
-            "the form of a trace. All but `oblivious` share the server's learner.",
+     .doc =
+         "Play every cache policy through the same requests and compare what each costs.\v"
+         "On a server of its own unless --admin names one. The README of server/adapters has "
+         "the form of a trace. All but `oblivious` share the server's learner. `loads`: that "
+         "plans asked for. `slope`: of log regret in log requests, from a sixteenth of the run on.",
      .options = simulate_options,
      .run = simulate,
      .request = &shunt__v1__start_job_request__descriptor},

@@ -151,6 +151,12 @@ enum ctl_exit adapters_print_plan(const Shunt__V1__AdapterPlan *p)
 
 /* ---- simulations ---- */
 
+/* The oracle's regret is rounding, of either sign: no "-0.0". */
+static double tenth(double v)
+{
+    return v > -.05 && v < .05 ? 0 : v;
+}
+
 enum ctl_exit adapters_print_simulation(const Shunt__V1__Simulation *s)
 {
     static const char *const columns[] = {"policy", "regret", "sd",   "utility",
@@ -161,7 +167,7 @@ enum ctl_exit adapters_print_simulation(const Shunt__V1__Simulation *s)
     for (size_t i = 0; t && i < s->n_policies; i++) {
         const Shunt__V1__SimulatedPolicy *p = s->policies[i];
         table_cell(t, "%s", p->policy ? p->policy : "?");
-        table_cell(t, "%.1f", p->regret_mean);
+        table_cell(t, "%.1f", tenth(p->regret_mean));
         table_cell(t, "%.1f", p->regret_sd);
         table_cell(t, "%.1f", p->utility_mean);
         table_cell(t, "%.2f %%", 100 * p->miss_rate);

@@ -482,7 +482,8 @@ static enum ctl_exit arm_update(struct ctl *ctl, const struct command_input *in)
     }
 
 static const struct command_option router_add_options[] = {
-    {"set", "KEY=VALUE", "a setting (alpha, explore_floor, ...) or a field of the spec by its path",
+    {"set", "KEY=VALUE",
+     "a setting (alpha, explore_floor, ...) or a field of the spec by its path; a list by commas",
      "spec.", COMMAND_SETTING},
     {"arm", "NAME", "an arm to begin with; may be repeated", NULL, COMMAND_LOCAL},
     {"tasks", "LABEL,...", "task labels in the order of their slots", "spec.tasks", COMMAND_SET},

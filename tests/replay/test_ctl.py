@@ -291,6 +291,13 @@ class Ctl(unittest.TestCase):
         piped = self.run_ctl("adapters", "simulate", "--seeds", "1", "--horizon", "128", "--csv",
                              "-")
         self.assertEqual(len(list(csv.DictReader(piped.splitlines()))), 10)
+        trace = self.path("own.trace", "adapter,a,1000000,10\nadapter,base,0,0\n" +
+                          "request,1,.9,.1\n" * 200)
+        own = ("adapters", "simulate", "--trace", trace, "--seeds", "1")
+        said = self.run_ctl(*own)
+        self.assertIn("of 200 requests", said)
+        self.assertNotIn("-0.0 ", said)  # The oracle's regret.
+        self.assertIn("played whole", self.run_ctl(*own, "--horizon", "100", code=2))
         self.assertIn("--curves", self.run_ctl("adapters", "simulate", "--csv", "-", "--curves",
                                                "-", code=2))
 
