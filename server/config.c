@@ -31,7 +31,7 @@ static const struct argp_option options[] = {
      0},
     {"log-level", OPTION_LOG_LEVEL, "LEVEL", 0, "debug, info, warn or error", 0},
     {"set", OPTION_SET, "KEY=VALUE", 0, "Any setting of the file, such as checkpoint.every=30s", 0},
-    {"from", OPTION_FROM, "BACKUP", 0, "For restore: a directory made by `shuntctl backup`", 0},
+    {"from", OPTION_FROM, "BACKUP", 0, "For restore: what `shuntctl backup` made", 0},
     {"version", OPTION_VERSION, NULL, 0, "Print the version", 1},
     {"help", OPTION_HELP, NULL, 0, "Print this and every setting", 1},
     {0}};

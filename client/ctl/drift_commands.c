@@ -81,8 +81,8 @@ static enum ctl_exit print_arm(const struct ctl *ctl, const ProtobufCMessage *re
     const char *name = arm->spec ? arm->spec->name : "?";
     printf("arm %s, version %u", name, arm->version);
     if (arm->state == SHUNT__V1__ARM_STATE__ARM_DRAINING)
-        printf(": draining, %" PRIu64 " in flight; `shuntctl arm show %s` says when it is done",
-               arm->in_flight, name);
+        printf(": draining, %" PRIu64 " in flight; `shuntctl arm show` says when it is done",
+               arm->in_flight);
     else if (arm->has_drained && arm->drained)
         printf(": drained, paused");
     puts("");

@@ -102,15 +102,32 @@ static enum ctl_exit job_command(struct ctl *ctl, const struct command_input *in
 
 /* ---- evaluate ---- */
 
+/* A fresh server has one router, `default`, and a file may declare it otherwise. */
+static enum ctl_exit undeclare_default(struct ctl *ctl)
+{
+    Shunt__V1__RemoveRouterRequest request = SHUNT__V1__REMOVE_ROUTER_REQUEST__INIT;
+    char name[] = "default";
+    ProtobufCMessage *response = NULL;
+    request.name = name;
+    enum ctl_exit code = ctl_call(ctl, CTL_ADMIN, "RemoveRouter", &request.base,
+                                  &shunt__v1__remove_router_response__descriptor, &response);
+    protobuf_c_message_free_unpacked(response, NULL);
+    return code;
+}
+
 /* A router as the file declares it, on a server of our own. */
 static enum ctl_exit declare_router(struct ctl *ctl, Shunt__V1__RouterSpec *spec,
                                     Shunt__V1__StartJobRequest *request)
 {
     Shunt__V1__CreateRouterRequest create = SHUNT__V1__CREATE_ROUTER_REQUEST__INIT;
     ProtobufCMessage *response = NULL;
+    enum ctl_exit code = CTL_OK;
     create.spec = spec;
-    enum ctl_exit code = ctl_call(ctl, CTL_ADMIN, "CreateRouter", &create.base,
-                                  &shunt__v1__router_info__descriptor, &response);
+    if (strcmp(spec->name, "default") == 0)
+        code = undeclare_default(ctl);
+    if (code == CTL_OK)
+        code = ctl_call(ctl, CTL_ADMIN, "CreateRouter", &create.base,
+                        &shunt__v1__router_info__descriptor, &response);
     protobuf_c_message_free_unpacked(response, NULL);
     return code == CTL_OK ? set(&request->base, "evaluate.router", spec->name) : code;
 }

@@ -303,7 +303,7 @@ static enum ctl_exit replay(struct ctl *ctl, const struct command_input *in)
 static const struct command_option replay_options[] = {
     {"orders", "N", "shuffle the rows N times, each on a fresh router (default: 20)", NULL,
      COMMAND_LOCAL},
-    {"seed", "N", "seed of the shuffles and the routers (default: 1); same seed, same table", NULL,
+    {"seed", "N", "of the shuffles and the routers (default: 1); same seed, same table", NULL,
      COMMAND_LOCAL},
     {"warm", "FILE", "rows to play first and not to count; may be repeated", NULL, COMMAND_LOCAL},
     {"weights", "METRIC=W,...", "what utility is made of (default: quality=1)", NULL,

@@ -109,6 +109,19 @@ class Lab(unittest.TestCase):
             self.assertEqual(again["evaluation"], log["evaluation"])
         self.assertEqual(os.listdir(self.path("data/lab")), [])  # Fetched and forgotten.
 
+    def test_an_export_of_the_router_that_every_server_begins_with_is_evaluated_as_its_log(self):
+        self.ctl("arm", "add", "small")
+        self.ctl("arm", "add", "large")
+        for i in range(20):
+            asked = self.json_of("route", "--text", "request number %d" % i)
+            self.ctl("report", asked["decision_id"], "--metric", "reward=%g" % (i % 2))
+        log = self.json_of("evaluate")["evaluation"]
+        self.assertEqual(log["rows"], 20)
+        file = self.path("default.jsonl")
+        self.ctl("decisions", "export", "--out", file)
+        again = self.json_of("evaluate", "--data", file, server=False)["evaluation"]
+        self.assertEqual(again, log)
+
     def test_an_exported_hybrid_is_evaluated_as_its_log_by_whoever_has_the_file(self):
         self.ctl("router", "add", "h", "--set", "hybrid=true", "--set", "explore_floor=0.3",
                  "--set", "metrics.quality.weight=1", "--set", "metrics.cost_usd.better=lower",
