@@ -45,7 +45,8 @@ int main(int argc, char **argv)
     } else {
         double quality, usd;
         ask_model(decision.arm, prompt, &quality, &usd);
-        const struct shunt_value metrics[] = {{"quality", quality}, {"cost_usd", usd}};
+        /* `reward` is what the router `default` learns by; yours may weigh other metrics. */
+        const struct shunt_value metrics[] = {{"reward", quality}, {"cost_usd", usd}};
         struct shunt_report report = shunt_report_of(&decision);
         report.metrics = metrics;
         report.metrics_n = 2;
