@@ -199,12 +199,14 @@ static enum err vllm_offer(struct driver *d, struct engine_item *it, struct err_
     struct engine_reply reply;
     enum err e = driver_post(d, "/v1/load_lora_adapter", d->load_ms, &reply, detail, "{s:s,s:s}",
                              "lora_name", it->name, "lora_path", it->path);
-    if (e == ERR_ENGINE_REFUSED && reply.status == 400 && strstr(detail->text, " already "))
+    bool already =
+        e == ERR_ENGINE_REFUSED && reply.status == 400 && strstr(detail->text, " already ");
+    if (already)
         e = OK;
     if (e != OK)
         return e;
     it->offered = true;
-    it->found = false;
+    it->found = already;           /* By a process before this: our library came after the list. */
     lru_maybe(&it->use, now_us()); /* Newer builds load it at once, older ones when asked for it. */
     return OK;
 }
@@ -246,6 +248,7 @@ static enum err vllm_ensure(struct driver *d, struct engine_item *it, struct err
     d->was_load = !there;
     if (fresh)
         TRY(vllm_offer(d, it, detail));
+    fresh = fresh && !it->found;
     int64_t asked = now_us();
     enum err e = driver_post(d, "/v1/completions", d->load_ms, &reply, detail, "{s:s,s:s,s:i,s:i}",
                              "model", it->name, "prompt", ".", "max_tokens", 1, "temperature", 0);

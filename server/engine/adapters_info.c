@@ -19,8 +19,10 @@ static const char *refusal(const struct resident *r, uint32_t uid)
  * for those that are up then. */
 static bool placed(const struct resident *r, uint32_t uid)
 {
-    for (size_t k = 0; k < r->rows_cap && r->rows[k].uid; k++)
-        if (r->rows[k].uid == uid && r->rows[k].wanted)
+    struct engine_replica_view v;
+    for (size_t k = 0; r->replicas && k < r->rows_cap && r->rows[k].uid; k++)
+        if (r->rows[k].uid == uid && r->rows[k].wanted &&
+            reconciler_replica(replicas_status(r->replicas), r->rows[k].replica, &v) && v.up)
             return true;
     return !r->replicas;
 }

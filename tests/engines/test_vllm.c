@@ -5,6 +5,7 @@
 #include "tests/engines/fleet.h"
 #include "tests/unit/cmocka_all.h"
 
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -113,6 +114,36 @@ static void a_new_process_takes_no_touch_for_a_load(void **state)
     assert_in_range(fleet_ticks(f, 2), 1, 2);
     fleet_holds(f, "01");
     assert_true(fleet_view(f, 0).touches >= 1);
+    assert_true(f->loads[1] == 1 && f->loads[2] == 1);
+    fleet_done(f);
+}
+
+static void *tick_once(void *arg)
+{
+    struct fleet *f = arg;
+    return reconciler_tick(f->r, 0) == OK ? f : NULL;
+}
+
+/* The same where the library comes while the engine is first looked at, as when a server starts:
+ * what is in it is registered by then, and the look did not ask for it. */
+static void nor_does_one_that_learns_its_library_while_it_looks(void **state)
+{
+    (void)state;
+    struct fleet *f = fleet_new(NULL);
+    assert_true(f->loads[1] == 1 && f->loads[2] == 1);
+    reconciler_close(f->r);
+    fleet_open(f, 2);
+    stub_tell(&f->stubs[0], "{\"mode\":\"slow\",\"ms\":500,\"count\":1}");
+    long calls = stub_number(&f->stubs[0], "calls");
+    pthread_t thread;
+    void *ticked;
+    assert_int_equal(pthread_create(&thread, NULL, tick_once, f), 0);
+    while (stub_number(&f->stubs[0], "calls") == calls)
+        continue;
+    fleet_desire(f, "01");
+    assert_int_equal(pthread_join(thread, &ticked), 0);
+    assert_non_null(ticked);
+    fleet_holds(f, "01");
     assert_true(f->loads[1] == 1 && f->loads[2] == 1);
     fleet_done(f);
 }
@@ -229,6 +260,7 @@ int main(void)
         cmocka_unit_test(nor_where_the_engine_says_what_is_loaded),
         cmocka_unit_test(residents_survive_a_row_of_misses_without_being_loaded_again),
         cmocka_unit_test(a_new_process_takes_no_touch_for_a_load),
+        cmocka_unit_test(nor_does_one_that_learns_its_library_while_it_looks),
         cmocka_unit_test(what_a_miss_may_have_brought_in_is_no_load_when_it_is_wanted),
         cmocka_unit_test(what_a_miss_brought_in_and_others_drove_out_is_a_load),
         cmocka_unit_test(a_metric_that_contradicts_a_load_is_believed),
