@@ -423,6 +423,16 @@ struct err_detail *txn_detail(struct txn *t)
     return t->detail;
 }
 
+const char *env_file(const struct env *e)
+{
+    return e->file;
+}
+
+const char *txn_file(const struct txn *t)
+{
+    return t->env->file;
+}
+
 enum err txn_put(struct txn *t, unsigned table, struct slice key, struct slice value,
                  enum txn_put how)
 {

@@ -45,6 +45,8 @@ MUST_USE enum err env_open(const char *file, const struct env_options *options, 
                            struct err_detail *detail);
 void env_close(struct env *e);
 bool env_failed(const struct env *e);
+/* The file that it was opened from: a sentence about damage names it. */
+const char *env_file(const struct env *e);
 MUST_USE enum err env_sync(struct env *e, struct err_detail *detail);
 void env_reader_check(struct env *e);
 
@@ -86,6 +88,8 @@ struct txn_stat {
 };
 MUST_USE enum err txn_stat(struct txn *t, unsigned table, struct txn_stat *ret);
 struct err_detail *txn_detail(struct txn *t);
+/* As env_file, of the environment that it runs in. */
+const char *txn_file(const struct txn *t);
 
 /* Called outside of any transaction with a checked copy. */
 typedef enum err env_visit(void *ctx, struct slice key, struct slice value);

@@ -34,7 +34,7 @@ static void put_row(struct buf *b, const struct store_generation *g)
 }
 
 static enum err read_row(struct slice key, struct slice value, struct store_generation *ret,
-                         struct err_detail *detail)
+                         const char *file, struct err_detail *detail)
 {
     struct reader r;
     reader_init(&r, value);
@@ -49,12 +49,14 @@ static enum err read_row(struct slice key, struct slice value, struct store_gene
     ret->base = reader_u8(&r) != 0;
     if (r.failed || reader_left(&r) != 0 || ret->id == 0)
         return err_say(detail, ERR_CORRUPT,
-                       "table generation has a row that cannot be read; restore a backup with "
-                       "`shuntd restore`");
+                       "%s is damaged: table generation has a row that cannot be read; restore a "
+                       "backup with `shuntd restore`",
+                       file);
     return OK;
 }
 
 struct list {
+    const char *file;
     struct store_generation *ret;
     size_t n;
     struct err_detail *detail;
@@ -64,9 +66,11 @@ static enum err list_row(void *ctx, struct slice key, struct slice value)
 {
     struct list *l = ctx;
     if (l->n == STORE_GENERATIONS_MAX)
-        return err_say(l->detail, ERR_CORRUPT, "table generation has more than %u rows",
-                       STORE_GENERATIONS_MAX);
-    TRY(read_row(key, value, &l->ret[l->n], l->detail));
+        return err_say(l->detail, ERR_CORRUPT,
+                       "%s is damaged: table generation has more than %u rows; restore a backup "
+                       "with `shuntd restore`",
+                       l->file, STORE_GENERATIONS_MAX);
+    TRY(read_row(key, value, &l->ret[l->n], l->file, l->detail));
     l->n++;
     return OK;
 }
@@ -74,7 +78,7 @@ static enum err list_row(void *ctx, struct slice key, struct slice value)
 enum err store_generations(struct env *e, struct store_generation ret[STORE_GENERATIONS_MAX],
                            size_t *ret_n, struct err_detail *detail)
 {
-    struct list l = {ret, 0, detail};
+    struct list l = {env_file(e), ret, 0, detail};
     struct env_scan scan = {.table = TABLE_GENERATION, .visit = list_row, .ctx = &l};
     TRY(env_scan(e, &scan, detail));
     *ret_n = l.n;
@@ -102,7 +106,7 @@ static enum err load_row(struct txn *t, uint64_t id, struct store_generation *re
     if (e == ERR_NOT_FOUND)
         return not_found(id, txn_detail(t));
     TRY(e);
-    return read_row(k, row, ret, txn_detail(t));
+    return read_row(k, row, ret, txn_file(t), txn_detail(t));
 }
 
 static enum err save_row(struct txn *t, const struct store_generation *g, enum txn_put how)
@@ -165,9 +169,9 @@ static enum err find_chunk(struct txn *t, void *ctx)
     TRY(e);
     if (len != KEY_CHUNK_BYTES)
         return err_say(txn_detail(t), ERR_CORRUPT,
-                       "table chunk has a key of %zu bytes; restore a backup with "
+                       "%s is damaged: table chunk has a key of %zu bytes; restore a backup with "
                        "`shuntd restore`",
-                       len);
+                       txn_file(t), len);
     c->id = key_seq_read(key);
     struct slice row;
     e = txn_get(t, TABLE_GENERATION, (struct slice){key, KEY_SEQ_BYTES}, &row);
@@ -393,6 +397,7 @@ enum err store_generation_abort(struct store *s, uint64_t id, struct err_detail 
 /* ---- read, mark, drop ---- */
 
 struct chunks_walk {
+    const char *file;
     const struct store_generation *g;
     uint32_t next;
     uint64_t bytes;
@@ -401,12 +406,13 @@ struct chunks_walk {
     struct err_detail *detail;
 };
 
-static enum err broken(const struct store_generation *g, uint32_t index, struct err_detail *detail)
+static enum err broken(const char *file, const struct store_generation *g, uint32_t index,
+                       struct err_detail *detail)
 {
     return err_say(detail, ERR_CORRUPT,
-                   "checkpoint generation %llu is damaged: chunk %u of %u is missing; restore a "
+                   "%s is damaged: checkpoint generation %llu lacks chunk %u of %u; restore a "
                    "backup with `shuntd restore`",
-                   (unsigned long long)g->id, index, g->chunks_n);
+                   file, (unsigned long long)g->id, index, g->chunks_n);
 }
 
 static enum err walk_chunk(void *ctx, struct slice key, struct slice value)
@@ -414,7 +420,7 @@ static enum err walk_chunk(void *ctx, struct slice key, struct slice value)
     struct chunks_walk *w = ctx;
     if (key.len != KEY_CHUNK_BYTES || key_chunk_index(key.data) != w->next ||
         w->next >= w->g->chunks_n)
-        return broken(w->g, w->next, w->detail);
+        return broken(w->file, w->g, w->next, w->detail);
     w->bytes += value.len;
     return w->visit(w->ctx, w->next++, value);
 }
@@ -422,7 +428,7 @@ static enum err walk_chunk(void *ctx, struct slice key, struct slice value)
 enum err store_chunks_walk(struct env *e, const struct store_generation *g, store_visit *visit,
                            void *ctx, struct err_detail *detail)
 {
-    struct chunks_walk w = {g, 0, 0, visit, ctx, detail};
+    struct chunks_walk w = {env_file(e), g, 0, 0, visit, ctx, detail};
     uint8_t from[KEY_CHUNK_BYTES], to[KEY_CHUNK_BYTES];
     key_chunk(g->id, 0, from);
     key_chunk(g->id, UINT32_MAX, to);
@@ -433,7 +439,7 @@ enum err store_chunks_walk(struct env *e, const struct store_generation *g, stor
                             .ctx = &w};
     TRY(env_scan(e, &scan, detail));
     if (w.next != g->chunks_n || w.bytes != g->bytes)
-        return broken(g, w.next, detail);
+        return broken(env_file(e), g, w.next, detail);
     return OK;
 }
 

@@ -84,9 +84,9 @@ static enum err edge_seq(struct txn *t, bool newest, uint64_t *ret)
     TRY(e);
     if (len != KEY_SEQ_BYTES)
         return err_say(txn_detail(t), ERR_CORRUPT,
-                       "table journal has a key of %zu bytes; restore a backup with "
-                       "`shuntd restore`",
-                       len);
+                       "%s is damaged: table journal has a key of %zu bytes; restore a backup "
+                       "with `shuntd restore`",
+                       txn_file(t), len);
     *ret = key_seq_read(key);
     return OK;
 }
@@ -139,8 +139,9 @@ static enum err explain_gap(const struct walk *w)
                        "journal record %llu has been trimmed; the oldest kept is %llu",
                        (unsigned long long)w->expected, (unsigned long long)first);
     return err_say(w->detail, ERR_CORRUPT,
-                   "table journal: record %llu is missing; restore a backup with `shuntd restore`",
-                   (unsigned long long)w->expected);
+                   "%s is damaged: table journal, record %llu is missing; restore a backup with "
+                   "`shuntd restore`",
+                   env_file(w->env), (unsigned long long)w->expected);
 }
 
 static enum err walk_record(void *ctx, struct slice key, struct slice value)

@@ -154,6 +154,43 @@ static void a_flipped_bit_in_a_record_is_found_and_named(void **state)
     store_close(s);
 }
 
+/* As a damaged page does that looks whole: what it held is not there. */
+static enum err lose(struct txn *t, void *ctx)
+{
+    const struct slice *key = ctx;
+    uint64_t n = 0;
+    TRY(txn_del_range(t, 0, *key, *key, 1, &n));
+    return n == 1 ? OK : ERR_NOT_FOUND;
+}
+
+static void lose_row(struct fixture *f, const char *table, const void *key, size_t len)
+{
+    struct env_options o = {.map_bytes = 1u << 24, .tables = &table, .tables_n = 1};
+    struct slice k = {key, len};
+    struct env *e = NULL;
+    assert_ok(f, env_open(f->file, &o, &e, &f->detail));
+    assert_ok(f, env_write(e, lose, &k, &f->detail));
+    env_close(e);
+}
+
+static void a_row_that_is_missing_is_named_with_its_file(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t record[8] = {0, 0, 0, 0, 0, 0, 2, 188};
+    static const uint8_t chunk[12] = {0, 0, 0, 0, 0, 0, 0, 1};
+    lose_row(f, "journal", record, sizeof record);
+    lose_row(f, "chunk", chunk, sizeof chunk);
+    struct store *s = open_unprobed(f);
+    assert_int_equal(store_journal_iterate(s, 0, UINT64_MAX, ignore, NULL, &f->detail),
+                     ERR_CORRUPT);
+    assert_non_null(strstr(f->detail.text, f->file));
+    assert_non_null(strstr(f->detail.text, "table journal, record 700 is missing"));
+    assert_int_equal(store_generation_read(s, 1, ignore, NULL, &f->detail), ERR_CORRUPT);
+    assert_non_null(strstr(f->detail.text, f->file));
+    assert_non_null(strstr(f->detail.text, "generation 1 lacks chunk 0 of 1"));
+    store_close(s);
+}
+
 static void a_flipped_bit_in_a_chunk_is_found_and_named(void **state)
 {
     struct fixture *f = *state;
@@ -482,6 +519,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_flipped_bit_in_a_record_is_found_and_named),
+        TEST(a_row_that_is_missing_is_named_with_its_file),
         TEST(a_flipped_bit_in_a_chunk_is_found_and_named),
         TEST(a_value_under_another_key_is_found),
         TEST(a_garbled_meta_page_is_refused),
