@@ -93,7 +93,7 @@ static struct table *plan_table(const Shunt__V1__AdapterPlan *p)
     table_column(t, p->router ? p->router : "?", TABLE_LEFT);
     pair(t, "policy", p->policy ? p->policy : "?");
     number(t, "plans made", (double)p->epoch,
-           p->journalled ? "" : " (the last is not durable yet)");
+           p->journalled ? "" : " (the last, or a load since, is not durable yet)");
     number(t, "requests of this epoch", (double)p->requests, "");
     number(t, "it may end after", (double)p->length, "");
     number(t, "adapters", p->adapters, "");

@@ -16,6 +16,7 @@ struct slot {
     uint64_t bytes;
     bool declared; /* To this controller: after a restart the state knows arms before it does. */
     bool pinned, resident, owed, dirty;
+    bool untold;    /* A load of it was measured that nobody was told of. */
     bool wide;      /* Forcing may pick it. */
     uint64_t pulls; /* In this epoch. */
     double value;   /* As the last plan saw it. */
@@ -36,6 +37,8 @@ struct controller {
     uint64_t force_left, force_every, force_at; /* Forced pulls of this epoch; every so many
                                                  requests; the next one is due then. */
     struct residency_arm *changed;              /* (slots_cap), of the last update. */
+    struct residency_load *loads;               /* (slots_cap), of the last controller_loads. */
+    bool untold;                                /* Of a slot. */
 };
 
 static uint64_t first_length(const struct controller *c)
@@ -74,6 +77,10 @@ static enum err grow_slots(struct controller *c)
     if (!changed)
         return ERR_NOMEM;
     c->changed = changed;
+    struct residency_load *loads = mem_realloc(c->loads, c->state.arms_cap * sizeof *loads);
+    if (!loads)
+        return ERR_NOMEM;
+    c->loads = loads;
     c->slots_cap = c->state.arms_cap;
     return OK;
 }
@@ -121,6 +128,7 @@ void controller_free(struct controller *c)
     residency_done(&c->state);
     mem_free(c->slots);
     mem_free(c->changed);
+    mem_free(c->loads);
     mem_free(c->sample);
     mem_free(c);
 }
@@ -221,7 +229,27 @@ void controller_measured(struct controller *c, uint32_t uid, double load_ms)
     struct residency_arm *a = &c->state.arms[at];
     a->load_ms += (a->loads ? load_step : 1) * (load_ms - a->load_ms);
     a->loads++;
-    c->slots[at].dirty = true;
+    c->slots[at].dirty = c->slots[at].untold = c->untold = true;
+}
+
+bool controller_has_loads(const struct controller *c)
+{
+    return c->untold;
+}
+
+/* They stay dirty: an update has an arm whole. */
+uint32_t controller_loads(struct controller *c, const struct residency_load **ret_loads)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < c->state.arms_n; i++) {
+        const struct residency_arm *a = &c->state.arms[i];
+        if (c->slots[i].untold)
+            c->loads[n++] = (struct residency_load){a->uid, a->load_ms, a->loads};
+        c->slots[i].untold = false;
+    }
+    c->untold = false;
+    *ret_loads = c->loads;
+    return n;
 }
 
 static double load_ms_of(const struct controller *c, uint32_t at)
@@ -588,8 +616,9 @@ static void fill_update(struct controller *c, uint32_t samples, struct residency
     for (uint32_t i = 0; i < c->state.arms_n; i++)
         if (c->slots[i].dirty) {
             c->changed[n++] = c->state.arms[i];
-            c->slots[i].dirty = false;
+            c->slots[i].dirty = c->slots[i].untold = false;
         }
+    c->untold = false; /* Whatever is untold is dirty. */
     *u = (struct residency_update){
         .epoch = c->state.epoch,
         .requests = c->state.requests,

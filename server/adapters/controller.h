@@ -10,11 +10,12 @@
  *   controller_plan      the next set, and the update that is journalled as the epoch's event
  *   controller_stale     pins have changed: controller_window, value it, then
  *   controller_amend     the set anew, within the epoch, whether anything is asked or not
+ *   controller_loads     what loads have taken since the last plan: journalled, too
  * Drivers read controller_desired and make it so; what is resident is what they say, not what was
  * planned.
- * Owns: its copy of the folded state (residency.h); folding the updates of controller_plan into an
- * empty state gives that copy as of the last plan. What was counted since is lost in a crash: at
- * most one epoch.
+ * Owns: its copy of the folded state (residency.h); folding the updates of controller_plan and what
+ * controller_loads said, in order, into an empty state gives that copy as of the last plan, with
+ * the load estimates of now. What was counted since is lost in a crash: at most one epoch.
  * Threads: one caller at a time. Pure: time is an argument, randomness a function of the seed.
  * Pull, charge and force do not allocate. */
 #pragma once
@@ -41,6 +42,11 @@ void controller_remove(struct controller *c, uint32_t uid);
 /* An engine says so. Unknown uids are nobody's. */
 void controller_resident(struct controller *c, uint32_t uid, bool resident);
 void controller_measured(struct controller *c, uint32_t uid, double load_ms);
+/* A load was measured that no update and no controller_loads has told of. */
+bool controller_has_loads(const struct controller *c);
+/* The estimates of the adapters that were, in order of uid; returns how many. They count as told.
+ * Borrowed until the controller's next call. */
+uint32_t controller_loads(struct controller *c, const struct residency_load **ret_loads);
 
 /* How things stand with one arm; all zero for an unknown uid. */
 struct controller_arm_view {

@@ -146,7 +146,7 @@ static void fill_plan(const struct resident *r, struct adapter_plan *ret)
     ret->evictions = r->plan.evictions;
     ret->load_price = r->plan.load_price;
     ret->dropped = pulls_dropped(r->pulls);
-    ret->journalled = !r->to_journal;
+    ret->journalled = resident_durable(r);
     for (uint32_t i = 0; i < state->arms_n; i++) {
         struct controller_arm_view v = controller_look(r->controller, state->arms[i].uid);
         ret->adapters += v.adapter;

@@ -33,8 +33,9 @@ struct resident {
     struct engine_row *rows;   /* (rows_cap) */
     size_t rows_cap;
     uint64_t wish;                 /* Hash of what the replicas were last told. */
-    struct buf update;             /* Of the last plan, until it is durable. */
+    struct buf update;             /* Of the last plan, or of loads, until it is durable. */
     bool to_journal;               /* update is not. */
+    int64_t loads_at_us;           /* No record of loads before this; monotonic. */
     int64_t journal_at_us;         /* Not before this; monotonic. The slow loop's thread's alone. */
     enum err said[RESIDENT_STEPS]; /* The errors that the log has; OK: none. */
     bool planned;
@@ -90,5 +91,10 @@ void resident_free(struct resident *r);
  * call, with the same view or another, tries again what failed. */
 MUST_USE enum err resident_sync(struct adapters *a, struct resident *r, struct router_view *view);
 /* One round: loads, facts, pulls, the epoch's end, what the engine is told. The board that requests
- * should now see, when it is another one: *ret_board, else NULL. */
-MUST_USE enum err resident_round(struct resident *r, int64_t now_us, struct board **ret_board);
+ * should now see, when it is another one: *ret_board, else NULL. Unix time, and monotonic. */
+MUST_USE enum err resident_round(struct resident *r, int64_t now_us, int64_t mono_us,
+                                 struct board **ret_board);
+/* Has the loads that were measured, and nobody was told of, journalled next. */
+void resident_tell_loads(struct resident *r);
+/* What the last plan changed and the loads that were measured are all durable. */
+bool resident_durable(const struct resident *r);

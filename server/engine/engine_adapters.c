@@ -171,7 +171,7 @@ static void publish(struct adapters *a, struct resident *r, struct board *next, 
 }
 
 /* Every router's; true: what is desired or resident changed somewhere. */
-static bool rounds(struct adapters *a, int64_t now_us)
+static bool rounds(struct adapters *a, int64_t now_us, int64_t mono_us)
 {
     bool changed = false;
     struct board *next;
@@ -182,7 +182,7 @@ static bool rounds(struct adapters *a, int64_t now_us)
         struct resident *r = t->rows[i];
         if (!r->view)
             continue; /* It could not be brought up to its router yet. */
-        enum err e = resident_round(r, now_us, &next);
+        enum err e = resident_round(r, now_us, mono_us, &next);
         say_failed(a, r->uid, e, &r->said[RESIDENT_ROUND]);
         if (e == OK && next)
             publish(a, r, next, &changed);
@@ -220,6 +220,18 @@ static void journal(struct adapters *a, int64_t mono_us)
         say_failed(a, r->uid, e, &r->said[RESIDENT_JOURNAL]);
         r->journal_at_us = e == OK ? 0 : mono_us + journal_again_us;
     }
+}
+
+/* The writer is there until this thread has ended: loads need not wait for their turn now. */
+static void tell_rest(struct adapters *a)
+{
+    journal(a, clock_mono_ns() / 1000);
+    pthread_mutex_lock(&a->lock);
+    const struct residents *t = atomic_load_explicit(&a->table, memory_order_relaxed);
+    for (uint32_t i = 0; t && i < t->n; i++)
+        resident_tell_loads(t->rows[i]);
+    pthread_mutex_unlock(&a->lock);
+    journal(a, clock_mono_ns() / 1000);
 }
 
 static bool rest(struct adapters *a, int64_t us)
@@ -260,7 +272,7 @@ static void *run(void *arg)
     }
     do {
         int64_t now_us = clock_unix_us(), mono_us = clock_mono_ns() / 1000;
-        if (rounds(a, now_us)) {
+        if (rounds(a, now_us, mono_us)) {
             atomic_fetch_add_explicit(&a->version, 1, memory_order_release);
             pthread_mutex_lock(&a->hook);
             if (a->on_change)
@@ -273,6 +285,7 @@ static void *run(void *arg)
             a->expired_us = mono_us;
         }
     } while (!rest(a, pause_us(a, &asked)));
+    tell_rest(a);
     engine_worker_free(a->worker);
     return NULL;
 }
@@ -290,8 +303,8 @@ static enum err recover(struct adapters *a)
     for (uint32_t i = 0; i < m->routers_n; i++) {
         const struct router *r = m->routers[i];
         if (r->config.settings.residency.policy[0])
-            TRY(resident_new(&r->config, r->uid, r->d, r->residency.epoch ? &r->residency : NULL,
-                             &t->rows[t->n]));
+            TRY(resident_new(&r->config, r->uid, r->d,
+                             residency_any(&r->residency) ? &r->residency : NULL, &t->rows[t->n]));
         t->n += r->config.settings.residency.policy[0] != '\0';
     }
     return OK;

@@ -41,7 +41,7 @@ struct adapter_plan {
     double load_price;
     uint32_t adapters, desired, resident;
     uint64_t dropped; /* Pulls that the slow loop was too late for. */
-    bool journalled;  /* The update of the last plan is durable. */
+    bool journalled;  /* The last plan is durable, and so are the loads measured until now. */
     enum residency_engine engine;
     uint32_t replicas_n;
     struct engine_replica_view replicas[REPLICAS_MAX];

@@ -463,7 +463,39 @@ static enum err draw_board(const struct resident *r, struct board **ret_board)
     return OK;
 }
 
-enum err resident_round(struct resident *r, int64_t now_us, struct board **ret_board)
+/* ---- loads between plans ---- */
+
+bool resident_durable(const struct resident *r)
+{
+    return !r->to_journal && !controller_has_loads(r->controller);
+}
+
+/* Without memory they wait for the next plan, which has them too. */
+void resident_tell_loads(struct resident *r)
+{
+    const struct residency_load *loads;
+    if (r->to_journal || !controller_has_loads(r->controller))
+        return;
+    uint32_t n = controller_loads(r->controller, &loads);
+    buf_reset(&r->update);
+    residency_put_loads(loads, n, &r->update);
+    r->to_journal = n > 0 && buf_error(&r->update) == OK;
+}
+
+/* At most one record in the time between two looks at a replica, or a second: a load is known when
+ * it has ended, and its record holds all that have since the last one. */
+static void tell_loads(struct resident *r, int64_t mono_us)
+{
+    const int64_t most_us = 1000000;
+    if (mono_us < r->loads_at_us || resident_durable(r))
+        return;
+    resident_tell_loads(r);
+    int64_t tick_us = (int64_t)r->target.tick_ms * 1000;
+    r->loads_at_us = mono_us + (tick_us && tick_us < most_us ? tick_us : most_us);
+}
+
+enum err resident_round(struct resident *r, int64_t now_us, int64_t mono_us,
+                        struct board **ret_board)
 {
     struct board *next, *last = atomic_load_explicit(&r->board, memory_order_relaxed);
     *ret_board = NULL;
@@ -473,6 +505,7 @@ enum err resident_round(struct resident *r, int64_t now_us, struct board **ret_b
         TRY(make_plan(r, false, now_us));
     else if (!r->to_journal && controller_stale(r->controller))
         TRY(make_plan(r, true, now_us));
+    tell_loads(r, mono_us);
     if (!r->replicas && r->target.engine == RESIDENCY_ENGINE_NONE)
         take_plan_for_fact(r);
     TRY(tell_engine(r));

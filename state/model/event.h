@@ -173,7 +173,7 @@ struct event_sweep {
 /* The slow loop of a router's adapters ended an epoch. */
 struct event_residency {
     uint32_t router_uid;
-    struct slice update; /* residency_put_update's bytes, borrowed. */
+    struct slice update; /* residency_put_update's or _put_loads' bytes, borrowed. */
 };
 
 /* What this source reported in the records before this one is taken out: forget.h. */

@@ -329,7 +329,7 @@ void form_put_router(const struct router *r, struct event *scratch, struct buf *
 void form_put_residency(const struct router *r, struct buf *out)
 {
     size_t start = open_part(out);
-    if (r->residency.epoch > 0)
+    if (residency_any(&r->residency))
         residency_put(&r->residency, out);
     close_part(out, start);
 }
@@ -360,7 +360,7 @@ static enum err take_residency(struct router *r, struct reader *in)
     struct residency *res = &r->residency;
     TRY(residency_get(in, res));
     if (!r->config.settings.residency.policy[0] || res->d != r->d ||
-        res->weights_n != r->config.metrics_n || res->epoch == 0)
+        res->weights_n != r->config.metrics_n || !residency_any(res))
         return ERR_CORRUPT;
     for (uint32_t i = 0; i < res->arms_n; i++)
         if (!router_arm(r, res->arms[i].uid))

@@ -243,6 +243,20 @@ void residency_sample(struct residency *r, const float *row)
     r->window_n += r->window_n < WINDOW_MAX;
 }
 
+bool residency_any(const struct residency *r)
+{
+    return r->epoch > 0 || r->arms_n > 0;
+}
+
+void residency_fold_loads(struct residency *r, const struct residency_load *loads, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct residency_arm *a = residency_add(r, loads[i].uid);
+        a->load_ms = loads[i].load_ms;
+        a->loads = loads[i].loads;
+    }
+}
+
 void residency_fold(struct residency *r, const struct residency_update *u)
 {
     r->epoch = u->epoch;

@@ -1,7 +1,8 @@
 /* residency.h - which adapters are to be in fast memory, what loading them costs, and the sample of
  * contexts that the next plan is made from. The slow loop's state.
  * Why: epoch, plan, window and measured loads must survive a kill -9: the slow loop ends an epoch
- * with one update, the update is journalled, and folding it gives the state again.
+ * with one update, says in between what loads have taken since, both are journalled, and folding
+ * them gives the state again.
  * Owns: its two arrays. Names arms by uid: what an adapter is (size, base, path) is declared with
  * the arm. Threads: whoever holds it; the model's copy is the writer's.
  * Invariants: arms stand in order of uid; folding is total and only copies what the update says, so
@@ -20,7 +21,7 @@ enum {
     ADAPTER_PATH_CAP = 257, /* 256 bytes and the NUL. */
     WINDOW_MAX = 256,       /* Contexts kept for planning. */
     EPOCH_SAMPLE_MAX = 52,  /* Contexts that one epoch adds: five epochs fill the window. */
-    RESIDENCY_VERSION = 1,  /* Of both byte forms. */
+    RESIDENCY_VERSION = 2,  /* Of all byte forms. */
     ADAPTER_RANK_MAX = 4096,
 };
 
@@ -113,6 +114,13 @@ struct residency_update {
     const float *samples; /* (samples_n, d + weights_n). */
 };
 
+/* What is known of one adapter's loads, whole: folding it twice is folding it once. */
+struct residency_load {
+    uint32_t uid;
+    double load_ms; /* As in residency_arm, finite and not negative. */
+    uint64_t loads; /* At least 1. */
+};
+
 void residency_defaults(struct residency_settings *ret_settings);
 /* Every range; the sentence names the field. Of the policy only that it is a name is checked here:
  * which there are is known to server/adapters. */
@@ -139,6 +147,11 @@ void residency_sample(struct residency *r, const float *row);
 /* Folds an update; room for update->arms_n arms must have been reserved. An update of another shape
  * (d, weights_n) changes nothing but the arms. */
 void residency_fold(struct residency *r, const struct residency_update *update);
+/* Load estimates, and nothing else: epoch, plan and counts stay as the last plan left them. Room
+ * for n arms must have been reserved. */
+void residency_fold_loads(struct residency *r, const struct residency_load *loads, uint32_t n);
+/* Whether anything was ever folded: else there is nothing to keep. */
+bool residency_any(const struct residency *r);
 
 /* Byte forms. A getter fails with ERR_CORRUPT, ret then holds nothing to free. */
 void adapter_put(const struct adapter_config *a, struct buf *out);
@@ -147,12 +160,14 @@ void residency_put_settings(const struct residency_settings *s, struct buf *out)
 MUST_USE enum err residency_get_settings(struct reader *r, struct residency_settings *ret);
 void residency_put(const struct residency *r, struct buf *out);
 MUST_USE enum err residency_get(struct reader *r, struct residency *ret);
+/* What EVENT_RESIDENCY carries: an update, or loads (1 to MAX_ARMS, in order of uid). */
 void residency_put_update(const struct residency_update *u, struct buf *out);
-/* Whether the record is exactly an update's byte form; ret_new: how many of its arms have no entry
- * in `known`, which may be NULL. */
+void residency_put_loads(const struct residency_load *loads, uint32_t n, struct buf *out);
+/* Whether the record is exactly one of these two; ret_new: how many of its arms have no entry in
+ * `known`, which may be NULL. */
 MUST_USE enum err residency_check_record(struct slice record, const struct residency *known,
                                          uint32_t *ret_new);
-/* residency_fold of a record that residency_check_record passed. */
+/* residency_fold, or _fold_loads, of a record that residency_check_record passed. */
 void residency_fold_record(struct residency *r, struct slice record);
 /* A target of no engine is one byte. */
 void residency_put_target(const struct residency_target *t, struct buf *out);

@@ -5,6 +5,9 @@
 #include <math.h>
 #include <string.h>
 
+/* The second byte of a record. */
+enum residency_record { RECORD_UPDATE = 1, RECORD_LOADS = 2 };
+
 static bool get_bool(struct reader *r)
 {
     uint8_t v = reader_u8(r);
@@ -227,9 +230,50 @@ enum err residency_get(struct reader *r, struct residency *ret)
     return e;
 }
 
+void residency_put_loads(const struct residency_load *loads, uint32_t n, struct buf *out)
+{
+    buf_put_u8(out, RESIDENCY_VERSION);
+    buf_put_u8(out, RECORD_LOADS);
+    buf_put_u32(out, n);
+    for (uint32_t i = 0; i < n; i++) {
+        buf_put_u32(out, loads[i].uid);
+        buf_put_f64(out, loads[i].load_ms);
+        buf_put_u64(out, loads[i].loads);
+    }
+}
+
+/* In order of uid, as get_arm. */
+static void get_load(struct reader *r, uint32_t last, struct residency_load *ret)
+{
+    ret->uid = reader_u32(r);
+    ret->load_ms = get_finite(r);
+    ret->loads = reader_u64(r);
+    if (ret->uid <= last || signbit(ret->load_ms) || ret->loads == 0)
+        r->failed = true;
+}
+
+static uint32_t get_loads_n(struct reader *r)
+{
+    uint32_t n = get_at_most(r, MAX_ARMS);
+    if (n == 0) /* A record that says nothing. */
+        r->failed = true;
+    return n;
+}
+
+/* What kind of record it is; failed when it is none. */
+static enum residency_record get_kind(struct reader *r)
+{
+    get_version(r);
+    uint8_t kind = reader_u8(r);
+    if (kind != RECORD_UPDATE && kind != RECORD_LOADS)
+        r->failed = true;
+    return kind == RECORD_LOADS ? RECORD_LOADS : RECORD_UPDATE;
+}
+
 void residency_put_update(const struct residency_update *u, struct buf *out)
 {
     buf_put_u8(out, RESIDENCY_VERSION);
+    buf_put_u8(out, RECORD_UPDATE);
     buf_put_u64(out, u->epoch);
     buf_put_u64(out, u->requests);
     buf_put_u64(out, u->length);
@@ -251,7 +295,6 @@ void residency_put_update(const struct residency_update *u, struct buf *out)
 static void get_head(struct reader *r, struct residency_update *ret)
 {
     memset(ret, 0, sizeof *ret);
-    get_version(r);
     ret->epoch = reader_u64(r);
     ret->requests = reader_u64(r);
     ret->length = reader_u64(r);
@@ -266,50 +309,82 @@ static void get_head(struct reader *r, struct residency_update *ret)
         r->failed = true;
 }
 
-enum err residency_check_record(struct slice record, const struct residency *known,
-                                uint32_t *ret_new)
+static uint32_t check_update(struct reader *r, const struct residency *known)
 {
     uint32_t fresh = 0;
-    struct reader r;
     struct residency_update u;
     struct residency_arm arm = {.uid = 0};
-    reader_init(&r, record);
-    get_head(&r, &u);
-    for (uint32_t i = 0; i < u.arms_n && !r.failed; i++) {
-        get_arm(&r, arm.uid, &arm);
+    get_head(r, &u);
+    for (uint32_t i = 0; i < u.arms_n && !r->failed; i++) {
+        get_arm(r, arm.uid, &arm);
         fresh += !known || !residency_find(known, arm.uid);
     }
     size_t floats = u.samples_n * ((size_t)u.d + u.weights_n);
-    for (size_t i = 0; i < floats && !r.failed; i++)
-        (void)get_finite_f32(&r);
+    for (size_t i = 0; i < floats && !r->failed; i++)
+        (void)get_finite_f32(r);
+    return fresh;
+}
+
+static uint32_t check_loads(struct reader *r, const struct residency *known)
+{
+    uint32_t fresh = 0, n = get_loads_n(r);
+    struct residency_load load = {.uid = 0};
+    for (uint32_t i = 0; i < n && !r->failed; i++) {
+        get_load(r, load.uid, &load);
+        fresh += !known || !residency_find(known, load.uid);
+    }
+    return fresh;
+}
+
+enum err residency_check_record(struct slice record, const struct residency *known,
+                                uint32_t *ret_new)
+{
+    struct reader r;
+    reader_init(&r, record);
+    uint32_t fresh =
+        get_kind(&r) == RECORD_LOADS ? check_loads(&r, known) : check_update(&r, known);
     if (r.failed || reader_left(&r) != 0)
         return ERR_CORRUPT;
     *ret_new = fresh;
     return OK;
 }
 
-/* The parts one after the other, so that folding needs no memory for the whole. */
-void residency_fold_record(struct residency *res, struct slice record)
+static void fold_update(struct residency *res, struct reader *r)
 {
-    struct reader r;
     struct residency_update u;
     struct residency_arm arm = {.uid = 0};
     float row[MAX_D + MAX_METRICS];
-    reader_init(&r, record);
-    get_head(&r, &u);
+    get_head(r, &u);
     struct residency_update head = u;
     head.arms_n = head.samples_n = 0;
     residency_fold(res, &head);
-    for (uint32_t i = 0; i < u.arms_n && !r.failed; i++) {
-        get_arm(&r, arm.uid, &arm);
+    for (uint32_t i = 0; i < u.arms_n && !r->failed; i++) {
+        get_arm(r, arm.uid, &arm);
         *residency_add(res, arm.uid) = arm;
     }
     if (u.d != res->d || u.weights_n != res->weights_n)
         return;
-    for (uint32_t i = 0; i < u.samples_n && !r.failed; i++) {
+    for (uint32_t i = 0; i < u.samples_n && !r->failed; i++) {
         for (uint32_t k = 0; k < u.d + u.weights_n; k++)
-            row[k] = get_finite_f32(&r);
+            row[k] = get_finite_f32(r);
         residency_sample(res, row);
+    }
+}
+
+/* The parts one after the other, so that folding needs no memory for the whole. */
+void residency_fold_record(struct residency *res, struct slice record)
+{
+    struct reader r;
+    reader_init(&r, record);
+    if (get_kind(&r) == RECORD_UPDATE) {
+        fold_update(res, &r);
+        return;
+    }
+    struct residency_load load = {.uid = 0};
+    uint32_t n = get_loads_n(&r);
+    for (uint32_t i = 0; i < n && !r.failed; i++) {
+        get_load(&r, load.uid, &load);
+        residency_fold_loads(res, &load, 1);
     }
 }
 

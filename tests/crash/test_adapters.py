@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 import time
+import urllib.request
 
 import harness
 from harness import Case, ROUTER, SEED, TIMEOUT_S, grpc, main
@@ -38,13 +39,14 @@ class Adapters(Case):
         self.engine.wait()
         self.engine.stdout.close()
 
-    def declare(self, **residency):
+    def declare(self, slow_tick=False, **residency):
         pb = harness.pb.admin
         arms = [pb.ArmSpec(name=n, adapter=pb.Adapter(
             base_model="base", path="/models/" + n, size_bytes=BY_SIZE_MS * 10 ** 6,
             pinned=n in PINNED)) for n in LOAD_MS]
         settings = pb.RouterSettings(seed=7, residency=pb.Residency(
-            slots=SLOTS, epoch_requests=EPOCH, epoch_loads=0, load_ref_ms=20, bytes_per_ms=10 ** 6, tick_ms=20,
+            slots=SLOTS, epoch_requests=EPOCH, epoch_loads=0, load_ref_ms=20, bytes_per_ms=10 ** 6,
+            tick_ms=60000 if slow_tick else 20,
             **residency))
         self.s.admin.CreateRouter(pb.CreateRouterRequest(spec=pb.RouterSpec(
             name=ROUTER, arms=arms, features_n=2, task_slots=False, scalars=False,
@@ -147,6 +149,47 @@ class Adapters(Case):
         self.s.kill()
         code, said = self.s.verify_offline()
         self.assertEqual(code, 0, said)
+
+    def forget(self):
+        """The engine's worker starts again with nothing in memory."""
+        ask = urllib.request.Request(self.url + "/stub", b'{"forget": true}')
+        urllib.request.urlopen(ask, timeout=TIMEOUT_S).close()
+
+    def test_loads_measured_since_the_last_plan_are_there_after_kill_9(self):
+        self.declare(engine=1, replicas=[self.url])  # And nobody asks: no epoch ever ends.
+
+        def measured(times):
+            return self.until(lambda s: s.plan.journalled and s.plan.replicas[0].converged
+                              and all(a.loads >= times for a in s.adapters if a.arm_id in PINNED),
+                              f"not measured {times} times")
+
+        planned = self.until(lambda s: sum(a.desired for a in s.adapters) == len(PINNED), "no plan")
+        measured(1)
+        self.forget()
+        before = measured(2)
+        self.assertEqual(before.plan.epoch, planned.plan.epoch)
+        for a in before.adapters:
+            self.assertGreaterEqual(a.load_ms, LOAD_MS[a.arm_id] if a.loads else BY_SIZE_MS)
+        self.s.kill()
+        self.engine.kill()  # Nothing can be measured anew.
+        self.engine.wait()
+        for _ in range(2):  # And once more, from what the first start has made of the journal.
+            self.assertTrue(self.s.start())
+            self.assertEqual(self.kept(self.state()), self.kept(before))
+            self.assert_verified(self.s)
+            self.s.kill()
+        code, said = self.s.verify_offline()
+        self.assertEqual(code, 0, said)
+
+    def test_loads_are_journalled_at_an_orderly_end_before_their_turn(self):
+        self.declare(engine=1, replicas=[self.url], slow_tick=True)
+        self.until(lambda s: all(a.loads for a in s.adapters if a.arm_id in PINNED), "not measured")
+        before = self.loads(self.state())
+        self.s.stop()
+        self.engine.kill()
+        self.engine.wait()
+        self.assertTrue(self.s.start())
+        self.assertEqual(self.loads(self.state()), before)
 
     def test_killed_while_it_plans_it_loses_no_plan_that_was_durable(self):
         rng = random.Random(SEED)

@@ -122,6 +122,19 @@ static void plan(struct maker *k)
     buf_done(&b);
 }
 
+static void measure(struct maker *k)
+{
+    const struct residency_load loads[2] = {{k->arms[0], 310.5, 2}, {k->arms[1], 40, 1}};
+    struct buf b;
+    buf_init(&b);
+    residency_put_loads(loads, 2, &b);
+    fresh(k, EVENT_RESIDENCY);
+    k->event.u.residency.router_uid = k->router_uid;
+    k->event.u.residency.update = (struct slice){b.data, b.len};
+    (void)fold(k);
+    buf_done(&b);
+}
+
 static void teach(struct maker *k)
 {
     for (uint64_t id = 0; id < 5; id++)
@@ -137,6 +150,7 @@ static void teach(struct maker *k)
     report(k, k->arms[1], 10, 0, .5);
     report(k, k->arms[1], 10, 2, .25);
     plan(k);
+    measure(k);
     fresh(k, EVENT_ARM_REMOVE);
     k->event.u.state.router_uid = k->router_uid;
     k->event.u.state.arm_uid = k->arms[1];

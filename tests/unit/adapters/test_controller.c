@@ -426,6 +426,42 @@ static void pins_give_back_what_they_took_of_a_random_set(void **state)
     close_scene(&t);
 }
 
+/* What a crash would lose is told once: between plans by itself, else with the plan. */
+static void a_load_is_told_once_by_itself_or_with_the_next_plan(void **state)
+{
+    (void)state;
+    const struct residency_load *loads;
+    struct scene t;
+    open_scene(&t, "polar");
+    assert_false(controller_has_loads(t.c));
+    assert_int_equal(controller_loads(t.c, &loads), 0);
+    controller_measured(t.c, 5, 100);
+    controller_measured(t.c, 2, 40);
+    controller_measured(t.c, 5, 200);
+    controller_measured(t.c, 77, 1); /* Nobody's. */
+    assert_true(controller_has_loads(t.c));
+    assert_int_equal(controller_loads(t.c, &loads), 2);
+    assert_int_equal(loads[0].uid, 2);
+    assert_int_equal(loads[0].loads, 1);
+    assert_int_equal(loads[1].uid, 5);
+    assert_int_equal(loads[1].loads, 2);
+    assert_true(loads[1].load_ms == controller_look(t.c, 5).load_ms);
+    assert_false(controller_has_loads(t.c));
+    assert_int_equal(controller_loads(t.c, &loads), 0);
+    controller_measured(t.c, 3, 60);
+    pull(&t, 1, 50);
+    plan_with(&t, .9, .1, 0);
+    assert_false(controller_has_loads(t.c));
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < t.plan.update.arms_n; i++)
+        found += t.plan.update.arms[i].uid == 3 && t.plan.update.arms[i].loads == 1;
+    assert_int_equal(found, 1);
+    controller_measured(t.c, 4, 60);
+    controller_remove(t.c, 4);
+    assert_int_equal(controller_loads(t.c, &loads), 0);
+    close_scene(&t);
+}
+
 static void an_epoch_lasts_its_requests_and_its_loads(void **state)
 {
     (void)state;
@@ -783,6 +819,7 @@ int main(void)
         cmocka_unit_test(a_place_that_comes_free_is_given_away_without_a_request),
         cmocka_unit_test(random_draws_another_full_set_each_epoch),
         cmocka_unit_test(pins_give_back_what_they_took_of_a_random_set),
+        cmocka_unit_test(a_load_is_told_once_by_itself_or_with_the_next_plan),
         cmocka_unit_test(an_epoch_lasts_its_requests_and_its_loads),
         cmocka_unit_test(epochs_of_polar_plus_double_up_to_the_cap),
         cmocka_unit_test(forced_pulls_are_bounded_spread_and_spare_critical_requests),

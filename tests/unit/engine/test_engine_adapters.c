@@ -552,7 +552,7 @@ static void another_engine_begins_with_nothing_of_what_the_former_one_held(void 
         fail_msg("%s", s.detail.text);
     assert_int_equal(resident_sync(s.e->adapters, r, hold(&s)), OK);
     assert_false(controller_look(r->controller, a).resident);
-    assert_int_equal(resident_round(r, 1, &b), OK);
+    assert_int_equal(resident_round(r, 1, 1, &b), OK);
     assert_non_null(b);
     const struct board_arm *shown = board_find(b, a);
     assert_int_equal(shown->held, 0);

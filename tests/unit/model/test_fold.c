@@ -662,6 +662,32 @@ static void a_plan_brings_no_removed_arm_back(void **state)
     given_close(&g);
 }
 
+/* Measured before the arm was removed, folded after; and before there is a plan. */
+static void measured_loads_are_folded_without_a_plan_and_bring_no_removed_arm_back(void **state)
+{
+    (void)state;
+    struct given g;
+    open_with(&g, with_adapters);
+    uint32_t uids[2] = {given_arm(&g, "a"), given_arm(&g, "b")};
+    next_event(&g, EVENT_ARM_REMOVE)->u.state =
+        (struct event_arm_state){.router_uid = g.router->uid, .arm_uid = uids[0]};
+    given_fold(&g);
+    const struct residency_load loads[2] = {{uids[0], 20, 1}, {uids[1], 30, 2}};
+    struct buf b;
+    buf_init(&b);
+    residency_put_loads(loads, 2, &b);
+    struct event *ev = next_event(&g, EVENT_RESIDENCY);
+    ev->u.residency.router_uid = g.router->uid;
+    ev->u.residency.update = (struct slice){b.data, b.len};
+    assert_int_equal(given_fold(&g).err, OK);
+    buf_done(&b);
+    assert_int_equal(g.router->residency.epoch, 0);
+    assert_int_equal(g.router->residency.arms_n, 1);
+    assert_true(residency_find(&g.router->residency, uids[1])->load_ms == 30);
+    assert_int_equal(residency_find(&g.router->residency, uids[1])->loads, 2);
+    given_close(&g);
+}
+
 static void a_plan_of_a_router_without_adapters_changes_nothing(void **state)
 {
     (void)state;
@@ -699,6 +725,7 @@ int main(void)
         cmocka_unit_test(a_duplicate_changes_nothing),
         cmocka_unit_test(a_plan_is_folded_and_an_arm_that_leaves_leaves_it),
         cmocka_unit_test(a_plan_brings_no_removed_arm_back),
+        cmocka_unit_test(measured_loads_are_folded_without_a_plan_and_bring_no_removed_arm_back),
         cmocka_unit_test(a_plan_of_a_router_without_adapters_changes_nothing),
         cmocka_unit_test(a_router_that_gives_up_its_adapters_forgets_its_plan),
         cmocka_unit_test(a_later_report_counts_only_what_is_new_in_it),

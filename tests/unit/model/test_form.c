@@ -91,9 +91,13 @@ static void live_residency(struct life *l, uint64_t s)
                                  .samples = samples,
                                  .d = r->d,
                                  .weights_n = r->config.metrics_n};
+    const struct residency_load load = {n ? arms[n].uid : 1, given_z(s, 79), 1 + s % 9};
     struct buf b;
     buf_init(&b);
-    residency_put_update(&u, &b);
+    if (rng_below(s, 62, 2))
+        residency_put_update(&u, &b);
+    else
+        residency_put_loads(&load, 1, &b);
     struct event *ev = fresh(l, EVENT_RESIDENCY);
     ev->u.residency.router_uid = r->uid;
     ev->u.residency.update = (struct slice){b.data, b.len};

@@ -158,22 +158,105 @@ static void a_record_folds_to_what_its_update_folds_to(void **state)
     residency_done(&read);
 }
 
+static void assert_refused(const struct buf *b, size_t len)
+{
+    uint32_t fresh;
+    assert_int_equal(residency_check_record((struct slice){b->data, len}, NULL, &fresh),
+                     ERR_CORRUPT);
+}
+
 static void a_record_that_is_cut_or_longer_is_refused(void **state)
 {
     (void)state;
+    static const struct residency_load loads[2] = {{3, 291.5, 4}, {9, 0, 1}};
     static struct made m;
+    make_update(&m, 3);
+    for (int kind = 0; kind < 2; kind++) {
+        struct buf b;
+        buf_init(&b);
+        if (kind)
+            residency_put_loads(loads, 2, &b);
+        else
+            residency_put_update(&m.u, &b);
+        for (size_t n = 0; n < b.len; n++)
+            assert_refused(&b, n);
+        buf_put_u8(&b, 0);
+        assert_refused(&b, b.len);
+        b.data[1] = 3; /* No kind of record. */
+        assert_refused(&b, b.len - 1);
+        buf_done(&b);
+    }
+}
+
+static void fold_loads(struct residency *r, const struct residency_load *loads, uint32_t n)
+{
     struct buf b;
     uint32_t fresh;
-    make_update(&m, 3);
     buf_init(&b);
-    residency_put_update(&m.u, &b);
-    for (size_t n = 0; n < b.len; n++)
-        assert_int_equal(residency_check_record((struct slice){b.data, n}, NULL, &fresh),
-                         ERR_CORRUPT);
-    buf_put_u8(&b, 0);
-    assert_int_equal(residency_check_record((struct slice){b.data, b.len}, NULL, &fresh),
-                     ERR_CORRUPT);
+    residency_put_loads(loads, n, &b);
+    struct slice record = {b.data, b.len};
+    assert_int_equal(residency_check_record(record, r, &fresh), OK);
+    assert_int_equal(residency_reserve(r, fresh), OK);
+    residency_fold_record(r, record);
     buf_done(&b);
+}
+
+/* Exactly once: an estimate comes whole, so it stands at the last word whatever was told before. */
+static void loads_change_the_estimates_of_their_arms_and_nothing_else(void **state)
+{
+    (void)state;
+    static const struct residency_load first[2] = {{3, 100, 1}, {50, 7.5, 2}}, then = {3, 120, 2};
+    struct residency r, twin;
+    assert_int_equal(residency_init(&r, D, WEIGHTS), OK);
+    assert_int_equal(residency_init(&twin, D, WEIGHTS), OK);
+    assert_false(residency_any(&r));
+    fold_loads(&r, first, 2); /* Before any plan, and of arms that nobody has seen. */
+    assert_true(residency_any(&r));
+    assert_int_equal(r.epoch, 0);
+    assert_round_trip(&r);
+    fold_made(&r, 4);
+    fold_made(&twin, 4);
+    fold_loads(&r, first, 2);
+    fold_loads(&r, &then, 1);
+    fold_loads(&r, &then, 1);
+    assert_int_equal(residency_reserve(&twin, 2), OK);
+    residency_add(&twin, 3)->load_ms = 120;
+    residency_add(&twin, 3)->loads = 2;
+    residency_add(&twin, 50)->load_ms = 7.5;
+    residency_add(&twin, 50)->loads = 2;
+    struct buf a = bytes_of(&r), b = bytes_of(&twin);
+    assert_int_equal(a.len, b.len);
+    assert_memory_equal(a.data, b.data, a.len);
+    assert_round_trip(&r);
+    buf_done(&a);
+    buf_done(&b);
+    residency_done(&r);
+    residency_done(&twin);
+}
+
+static void loads_that_make_no_sense_are_refused(void **state)
+{
+    (void)state;
+    static const struct residency_load bad[][2] = {
+        {{3, 1, 1}, {3, 1, 1}},                /* Twice. */
+        {{4, 1, 1}, {3, 1, 1}},                /* Not in order. */
+        {{0, 1, 1}, {3, 1, 1}},                /* Nobody's. */
+        {{2, -1, 1}, {3, 1, 1}},               /* Less than no time. */
+        {{2, 1, 1}, {3, (double)INFINITY, 1}}, /* For ever. */
+        {{2, 1, 1}, {3, 1, 0}},                /* Never measured. */
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct buf b;
+        buf_init(&b);
+        residency_put_loads(bad[i], 2, &b);
+        assert_refused(&b, b.len);
+        buf_done(&b);
+    }
+    struct buf none;
+    buf_init(&none);
+    residency_put_loads(bad[0], 0, &none);
+    assert_refused(&none, none.len);
+    buf_done(&none);
 }
 
 static void a_target_is_the_same_after_its_byte_form_and_checked(void **state)
@@ -381,6 +464,8 @@ int main(void)
         cmocka_unit_test(folding_on_from_a_byte_form_gives_the_same_bytes),
         cmocka_unit_test(a_record_folds_to_what_its_update_folds_to),
         cmocka_unit_test(a_record_that_is_cut_or_longer_is_refused),
+        cmocka_unit_test(loads_change_the_estimates_of_their_arms_and_nothing_else),
+        cmocka_unit_test(loads_that_make_no_sense_are_refused),
         cmocka_unit_test(a_target_is_the_same_after_its_byte_form_and_checked),
         cmocka_unit_test(damage_is_refused_or_is_another_state),
         cmocka_unit_test(the_window_keeps_the_latest_contexts),
