@@ -133,14 +133,46 @@ void controller_free(struct controller *c)
     mem_free(c);
 }
 
-/* Somebody has a claim to the next place, and no request has to bring it about: the plan is stale
- * when there is one. */
+static bool too_large(const struct controller *c, uint32_t at)
+{
+    uint64_t most = c->place ? c->place : c->settings.bytes;
+    return most && c->slots[at].bytes > most;
+}
+
+/* There is a place that the plan does not fill, and an adapter that fits into it. */
+static bool has_room(const struct controller *c)
+{
+    const struct residency_settings *s = &c->settings;
+    uint64_t n = 0, bytes = 0, least = UINT64_MAX;
+    for (uint32_t i = 0; i < c->state.arms_n; i++) {
+        uint64_t size = c->slots[i].bytes;
+        if (size == 0)
+            continue;
+        if (c->state.arms[i].desired) {
+            n++;
+            bytes += size;
+        } else if (size < least && !too_large(c, i)) {
+            least = size;
+        }
+    }
+    return least < UINT64_MAX && (s->slots == 0 || n < s->slots) &&
+           (s->bytes == 0 || (bytes <= s->bytes && least <= s->bytes - bytes));
+}
+
+/* There is something to choose from: a policy that admits its misses waits for those. */
+static bool can_plan(const struct controller *c)
+{
+    return c->state.epoch > 0 && !c->ops->keep && (!c->ops->values || c->state.window_n > 0);
+}
+
+/* Whether the set should be solved anew when there is more room than there was: no request has to
+ * bring it about. */
 static bool awaits_room(const struct controller *c)
 {
     bool waits = c->ops->fixed;
     for (uint32_t i = 0; i < c->state.arms_n && !waits; i++)
         waits = c->slots[i].pinned && !c->state.arms[i].desired;
-    return waits;
+    return waits || (can_plan(c) && has_room(c));
 }
 
 /* 0 is no bound. Less of it, while a replica is away or has yet to come, waits for the epoch's end:
@@ -157,9 +189,10 @@ enum err controller_set(struct controller *c, const struct residency_settings *s
         return ERR_INVALID;
     bool more =
         is_more(settings->slots, c->settings.slots) || is_more(settings->bytes, c->settings.bytes);
-    c->stale |= ops != c->ops || (more && awaits_room(c));
+    bool other = ops != c->ops;
     c->settings = *settings;
     c->ops = ops;
+    c->stale |= other || (more && awaits_room(c));
     return OK;
 }
 
@@ -203,9 +236,10 @@ void controller_remove(struct controller *c, uint32_t uid)
     uint32_t at = index_of(c, uid);
     if (at == c->state.arms_n)
         return;
-    c->stale |= c->state.arms[at].desired && awaits_room(c);
+    bool leaves = c->state.arms[at].desired;
     residency_drop(&c->state, uid);
     memmove(&c->slots[at], &c->slots[at + 1], (c->state.arms_n - at) * sizeof *c->slots);
+    c->stale |= leaves && awaits_room(c);
 }
 
 void controller_resident(struct controller *c, uint32_t uid, bool resident)
@@ -327,12 +361,6 @@ static void offer_sample(struct controller *c, const float *row)
         c->sample_n++;
     if (at < EPOCH_SAMPLE_MAX)
         memcpy(c->sample + at * c->stride, row, c->stride * sizeof *row);
-}
-
-static bool too_large(const struct controller *c, uint32_t at)
-{
-    uint64_t most = c->place ? c->place : c->settings.bytes;
-    return most && c->slots[at].bytes > most;
 }
 
 /* Evicts by the policy's order until the arm fits, pins aside; nothing if it never will. */

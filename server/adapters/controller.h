@@ -101,8 +101,9 @@ struct controller_plan {
 MUST_USE enum err controller_plan(struct controller *c, const struct controller_values *values,
                                   int64_t now_us, struct controller_plan *ret_plan);
 
-/* Since the last plan a pin came or went, or an adapter came that the policy has a place for, or a
- * place for one that waits: the set should not wait for an epoch that an idle router never ends. */
+/* Since the last plan a pin came or went, or an adapter came that the policy has a place for, or
+ * room that the plan does not fill: the set should not wait for an epoch that an idle router never
+ * ends. */
 bool controller_stale(const struct controller *c);
 /* The contexts there are, for controller_amend. */
 struct controller_window controller_window(const struct controller *c);

@@ -368,8 +368,66 @@ static void a_place_that_comes_free_is_given_away_without_a_request(void **state
     assert_int_equal(controller_set(t.c, &t.s), OK);
     amend(&t);
     assert_true(controller_look(t.c, 5).desired);
-    t.s.slots = 5; /* Nobody waits for more: an epoch's plan is time enough. */
+    t.s.slots = 5; /* Nobody waits for more, and no request says who is worth it. */
     assert_int_equal(controller_set(t.c, &t.s), OK);
+    assert_false(controller_stale(t.c));
+    close_scene(&t);
+}
+
+static void give_slots(struct scene *t, uint32_t slots)
+{
+    t->s.slots = slots;
+    assert_int_equal(controller_set(t->c, &t->s), OK);
+}
+
+/* A replica was away for an epoch's end, and is back: its room is filled by the contexts there are,
+ * in the epoch that runs, though nobody asks for anything any more. */
+static void room_that_comes_back_is_filled_without_a_request(void **state)
+{
+    (void)state;
+    static const char *const policies[] = {"polar", "polar_plus", "top_k", "random"};
+    for (size_t k = 0; k < sizeof policies / sizeof *policies; k++) {
+        static struct scene t;
+        uint32_t had[8], has[8];
+        open_scene(&t, policies[k]);
+        for (uint32_t uid = 1; uid <= 3; uid++)
+            pull(&t, uid, 20);
+        plan_with(&t, .9, .1, 0);
+        obey(&t);
+        assert_int_equal(controller_desired(t.c, had, 8), 3);
+        give_slots(&t, 1);
+        give_slots(&t, 3); /* A hiccup: the plan stands. */
+        assert_false(controller_stale(t.c));
+        give_slots(&t, 1);
+        for (uint32_t uid = 1; uid <= 3; uid++)
+            pull(&t, uid, 200);
+        plan_with(&t, .9, .1, 0);
+        obey(&t);
+        assert_int_equal(controller_desired(t.c, has, 8), 1);
+        uint64_t epoch = controller_state(t.c)->epoch;
+        give_slots(&t, 3);
+        assert_true(controller_stale(t.c));
+        amend(&t);
+        assert_int_equal(t.plan.update.epoch, epoch + 1);
+        assert_int_equal(controller_desired(t.c, has, 8), 3);
+        if (strcmp(policies[k], "random") != 0)
+            assert_memory_equal(has, had, sizeof(uint32_t[3]));
+        assert_false(controller_stale(t.c));
+        close_scene(&t);
+    }
+}
+
+/* What admits its misses has nothing to fill it with. */
+static void room_that_comes_back_to_an_lru_waits_for_its_misses(void **state)
+{
+    (void)state;
+    static struct scene t;
+    open_scene(&t, "lru");
+    for (uint32_t uid = 1; uid <= 3; uid++)
+        pull(&t, uid, 20);
+    give_slots(&t, 1);
+    plan_with(&t, 0, 0, 0);
+    give_slots(&t, 3);
     assert_false(controller_stale(t.c));
     close_scene(&t);
 }
@@ -817,6 +875,8 @@ int main(void)
         cmocka_unit_test(an_adapter_that_is_unpinned_loses_a_slot_it_is_not_worth),
         cmocka_unit_test(pins_beyond_the_room_wait_for_it),
         cmocka_unit_test(a_place_that_comes_free_is_given_away_without_a_request),
+        cmocka_unit_test(room_that_comes_back_is_filled_without_a_request),
+        cmocka_unit_test(room_that_comes_back_to_an_lru_waits_for_its_misses),
         cmocka_unit_test(random_draws_another_full_set_each_epoch),
         cmocka_unit_test(pins_give_back_what_they_took_of_a_random_set),
         cmocka_unit_test(a_load_is_told_once_by_itself_or_with_the_next_plan),
