@@ -37,6 +37,7 @@ enum err driver_open(const struct driver_config *config, struct driver **ret_dri
     d->room = UINT32_MAX;
     d->call_ms = config->call_timeout_ms;
     d->load_ms = config->load_timeout_ms;
+    d->again_ms = config->again_ms;
     enum err e =
         config->kind == ENGINE_NONE ? OK : engine_http_open(&config->http, &d->http, detail);
     if (e != OK) {
@@ -148,15 +149,20 @@ static enum err call(struct driver *d, const struct engine_ask *ask, struct engi
 enum err driver_call(struct driver *d, const char *path, const char *body, uint32_t timeout_ms,
                      struct engine_reply *ret_reply, struct err_detail *detail)
 {
-    const struct engine_ask ask = {.path = path, .body = body, .timeout_ms = timeout_ms};
+    const struct engine_ask ask = {.path = path,
+                                   .body = body,
+                                   .timeout_ms = timeout_ms,
+                                   .again_ms = body || !d->silent ? 0 : d->again_ms};
     return call(d, &ask, ret_reply, detail);
 }
 
 enum err driver_ask_models(struct driver *d, struct engine_reply *ret_reply,
                            struct err_detail *detail)
 {
-    const struct engine_ask ask = {
-        .path = "/v1/models", .timeout_ms = d->call_ms, .most = ENGINE_LIST_MAX};
+    const struct engine_ask ask = {.path = "/v1/models",
+                                   .timeout_ms = d->call_ms,
+                                   .most = ENGINE_LIST_MAX,
+                                   .again_ms = d->silent ? d->again_ms : 0};
     return call(d, &ask, ret_reply, detail);
 }
 

@@ -20,6 +20,8 @@ struct driver {
     uint32_t slots;               /* As configured; or ENGINE_SLOTS_MAX, and unsaid. */
     bool unsaid;
     uint32_t call_ms, load_ms; /* Deadlines. */
+    uint32_t again_ms;         /* engine_ask's, of questions, while the replica is silent. */
+    bool silent;               /* Its latest list failed: the reconciler says so. */
     struct engine_item *items; /* (n) */
     size_t n, cap;
     struct engine_item **by_name; /* (n) of cap. */
@@ -71,7 +73,7 @@ extern const struct driver_ops driver_llamacpp;
 struct driver_config {
     enum engine_kind kind;
     struct engine_http_config http;
-    uint32_t slots, call_timeout_ms, load_timeout_ms;
+    uint32_t slots, call_timeout_ms, load_timeout_ms, again_ms;
 };
 
 MUST_USE enum err driver_open(const struct driver_config *config, struct driver **ret_driver,

@@ -1,10 +1,10 @@
 /* engine_http.h - one replica's HTTP: libcurl, bounded in time, bytes and patience.
  * Why: an engine is somebody else's process. Whatever it sends, a call ends by its deadline or at
  * once when aborted, and keeps at most the bytes its caller allows.
- * Owns: its connection and the latest answer. Redirects, proxies of the environment and compressed
- * answers are not taken: an engine needs none of them, and each is a way around the bounds.
- * Threads: one caller at a time; engine_http_abort from any.
- * Invariant: the token appears in no error; what an engine echoes is its caller's to look at. */
+ * Owns: its connections, two at most, and the latest answer. Redirects, proxies of the environment
+ * and compressed answers are not taken: an engine needs none of them, and each is a way around the
+ * bounds. Threads: one caller at a time; engine_http_abort from any. Invariant: the token appears
+ * in no error; what an engine echoes is its caller's to look at. */
 #pragma once
 
 #include "state/base/slice.h"
@@ -36,6 +36,11 @@ struct engine_ask {
     const char *path, *body; /* body NULL: GET; else POST of that JSON. */
     uint32_t timeout_ms;
     size_t most; /* Bytes of an answer; 0: ENGINE_BODY_MAX. */
+    /* Of a question to who was silent: without an answer after so long it is asked again, over a
+     * connection of its own, and again; the first one or the latest, whichever is answered first.
+     * A process that is back answers at once, and would else be waited for until the question to
+     * its predecessor times out. 0: it is asked once. */
+    uint32_t again_ms;
 };
 
 struct engine_reply {

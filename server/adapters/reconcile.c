@@ -13,16 +13,30 @@ int64_t reconcile_backoff_us(uint32_t failures, int64_t min_us, int64_t max_us, 
     return pause - (int64_t)((double)pause / 2 * jitter);
 }
 
-int64_t reconcile_pause_us(const struct reconcile_patience *p, uint32_t failures, bool dear,
+int64_t reconcile_look_us(const struct reconcile_patience *p)
+{
+    const int64_t most_us = 1000000;
+    return p->tick_us < most_us ? p->tick_us : most_us;
+}
+
+int64_t reconcile_pause_us(const struct reconcile_patience *p, uint32_t failures, int64_t spent_us,
                            double jitter)
 {
-    const int64_t look_most_us =
-        1000000; /* However long a tick is: what is back is seen by then. */
-    int64_t max_us = p->tick_us < look_most_us ? p->tick_us : look_most_us;
-    if (dear || max_us > p->probe_max_us)
-        max_us = p->probe_max_us;
-    return reconcile_backoff_us(failures, p->backoff_min_us < max_us ? p->backoff_min_us : max_us,
-                                max_us, jitter);
+    int64_t max_us = reconcile_look_us(p);
+    int64_t pause_us = reconcile_backoff_us(
+        failures, p->backoff_min_us < max_us ? p->backoff_min_us : max_us, max_us, jitter);
+    return pause_us > 4 * spent_us ? pause_us : 4 * spent_us;
+}
+
+bool reconcile_sits_out(const struct engine_item *items, size_t n,
+                        const struct reconcile_rules *rules, int64_t now_us)
+{
+    for (size_t i = 0; i < n; i++) {
+        const struct engine_item *it = &items[i];
+        if (it->hung && it->retry_us > now_us && (it->wanted || it->gone || rules->offers))
+            return true;
+    }
+    return false;
 }
 
 static void fail(struct engine_item *item, const struct reconcile_rules *rules, const char *error,

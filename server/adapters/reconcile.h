@@ -43,6 +43,7 @@ struct engine_item {
     bool undrained;      /* It waited for as long as it may. */
     bool claimed;        /* The engine said it loaded it, its list did not say so yet. */
     bool loading;        /* The call is under way. */
+    bool hung;           /* Its latest failure was the replica's: no answer, or no token taken. */
     uint64_t pass;       /* The pass that `acts` counts in. */
     uint32_t acts;
     char error[ENGINE_ERROR_CAP];
@@ -59,7 +60,7 @@ struct reconcile_rules {
 
 /* With a replica that fails. */
 struct reconcile_patience {
-    int64_t tick_us, backoff_min_us, probe_max_us;
+    int64_t tick_us, backoff_min_us;
 };
 
 struct reconcile_pass {
@@ -109,12 +110,18 @@ bool reconcile_hopeless(const struct engine_item *items, size_t n, const struct 
 /* A pause that doubles with each failure from the first, from `min` up to `max`; jitter in [0, 1)
  * takes up to half of it away, so that many do not ask at once. */
 int64_t reconcile_backoff_us(uint32_t failures, int64_t min_us, int64_t max_us, double jitter);
-/* Until a replica that failed is tried again. One that does not answer is looked at after a tick or
- * a second, whichever is shorter: that costs next to nothing, and what is back is seen at once.
- * dear: its list is nonsense, which may be megabytes, or a load failed behind a list that answers,
- * which may have disturbed it for a minute: not so often. */
-int64_t reconcile_pause_us(const struct reconcile_patience *patience, uint32_t failures, bool dear,
-                           double jitter);
+/* Until a replica that failed is looked at again: a tick or a second, whichever is shorter, less up
+ * to half, whatever it did: what is back is seen at once, and only loads are waited with. A look
+ * that itself took long, spent_us of a processor, as megabytes of nonsense do, leaves four fifths
+ * of one to others. */
+int64_t reconcile_pause_us(const struct reconcile_patience *patience, uint32_t failures,
+                           int64_t spent_us, double jitter);
+/* The longest that a pause may be: however long a tick is. */
+int64_t reconcile_look_us(const struct reconcile_patience *patience);
+/* There are adapters whose calls hung, and that sit out their pauses: a pass that leaves them alone
+ * does not show that the replica is well. */
+bool reconcile_sits_out(const struct engine_item *items, size_t n,
+                        const struct reconcile_rules *rules, int64_t now_us);
 /* At the end of a pass: wanted items that there is no room for say so in their error. */
 void reconcile_crowd(struct engine_item *items, size_t n, const struct reconcile_rules *rules,
                      const char *advice);

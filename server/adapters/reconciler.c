@@ -161,7 +161,6 @@ static enum err check(const struct reconciler_config *c, struct err_detail *deta
     TRY(range(detail, "load_timeout_ms", c->load_timeout_ms, 10, 3600000));
     TRY(range(detail, "backoff_min_ms", c->backoff_min_ms, 1, 60000));
     TRY(range(detail, "backoff_max_ms", c->backoff_max_ms, 1, 3600000));
-    TRY(range(detail, "probe_max_ms", c->probe_max_ms, 1, 600000));
     TRY(range(detail, "drain_ms", c->drain_ms, 1, 3600000));
     for (uint32_t i = 0; i < c->replicas_n; i++) {
         const char *name = c->replicas[i].name;
@@ -180,6 +179,14 @@ static int64_t or_default(uint32_t ms, uint32_t otherwise)
     return (int64_t)(ms ? ms : otherwise) * 1000;
 }
 
+/* Not more than 20 connections a second to a process that may come back to find them all. */
+static uint32_t again_ms(const struct reconciler *r)
+{
+    const uint32_t least_ms = 50;
+    uint32_t look_ms = (uint32_t)(reconcile_look_us(&r->patience) / 1000);
+    return look_ms > least_ms ? look_ms : least_ms;
+}
+
 static enum err open_replicas(struct reconciler *r, const struct reconciler_config *c,
                               struct err_detail *detail)
 {
@@ -188,11 +195,13 @@ static enum err open_replicas(struct reconciler *r, const struct reconciler_conf
         const struct replica_config config = {
             .index = i,
             .name = from->name,
+            .router = c->router,
             .driver = {.kind = c->kind,
                        .http = {from->url, from->token, c->ca_file},
                        .slots = c->slots,
                        .call_timeout_ms = c->call_timeout_ms ? c->call_timeout_ms : 2000,
-                       .load_timeout_ms = c->load_timeout_ms ? c->load_timeout_ms : 60000},
+                       .load_timeout_ms = c->load_timeout_ms ? c->load_timeout_ms : 60000,
+                       .again_ms = again_ms(r)},
             .drain_us = or_default(c->drain_ms, 30000),
             .backoff_min_us = r->patience.backoff_min_us,
             .backoff_max_us = or_default(c->backoff_max_ms, 30000),
@@ -225,8 +234,7 @@ enum err reconciler_open(const struct reconciler_config *config, struct reconcil
     r->slots = config->slots;
     r->bytes = config->bytes;
     r->tick_us = or_default(config->tick_ms, 1000);
-    r->patience = (struct reconcile_patience){r->tick_us, or_default(config->backoff_min_ms, 500),
-                                              or_default(config->probe_max_ms, 5000)};
+    r->patience = (struct reconcile_patience){r->tick_us, or_default(config->backoff_min_ms, 500)};
     atomic_init(&r->stopping, false);
     atomic_init(&r->version, 0);
     pthread_condattr_t attr;
@@ -290,12 +298,12 @@ static void rest(struct reconciler *r, int64_t pause_us, bool is_down, uint64_t 
     pthread_mutex_unlock(&r->lock);
 }
 
-static int64_t pause_of(const struct reconciler *r, struct replica *replica, enum err e)
+static int64_t pause_of(const struct reconciler *r, struct replica *replica, enum err e,
+                        int64_t spent_us)
 {
     double jitter = replica_jitter(replica);
-    bool dear = e == ERR_ENGINE_ANSWER || replica_stuck(replica);
     if (e != OK)
-        return reconcile_pause_us(&r->patience, replica_failures(replica), dear, jitter);
+        return reconcile_pause_us(&r->patience, replica_failures(replica), spent_us, jitter);
     /* Ticks are spread by a tenth, so that replicas do not march in step. */
     return r->tick_us - (int64_t)((double)r->tick_us / 10 * jitter);
 }
@@ -307,9 +315,11 @@ static void *run(void *arg)
     uint64_t seen = 0;
     while (!atomic_load(&r->stopping)) {
         bool more;
+        int64_t begun_ns = clock_thread_ns();
         enum err e = replica_tick(p->replica, &more);
+        int64_t spent_us = (clock_thread_ns() - begun_ns) / 1000;
         if (e != OK || !more)
-            rest(r, pause_of(r, p->replica, e), e != OK, &seen);
+            rest(r, pause_of(r, p->replica, e, spent_us), e != OK, &seen);
     }
     return NULL;
 }

@@ -50,18 +50,18 @@ struct reconciler_config {
                             engine says it has; llama.cpp says nothing, so not there. */
     uint64_t bytes;      /* Of one replica's residents; 0: only slots bound them. */
     uint32_t tick_ms;    /* Default 1000; 10 to 600000. */
-    uint32_t call_timeout_ms;                /* Of a question; default 2000. */
-    uint32_t load_timeout_ms;                /* Of a load or touch; default 60000. */
-    uint32_t backoff_min_ms, backoff_max_ms; /* Default 500, 30000. Of an adapter that fails. */
-    uint32_t probe_max_ms; /* Longest pause before a replica is tried again that answers nonsense,
-                              or whose loads fail behind a list that answers; default 5000. One that
-                              does not answer at all costs a call: it is asked again after a tick or
-                              a second, whichever is shorter, less up to half at random, so that
-                              what comes back is seen at once. */
-    uint32_t drain_ms;     /* Release no later than this, whatever is in flight; default 30000. */
-    uint64_t seed;         /* Of the jitter. */
+    uint32_t call_timeout_ms; /* Of a question; default 2000. */
+    uint32_t load_timeout_ms; /* Of a load or touch; default 60000. */
+    /* Default 500, 30000. Of an adapter that fails. A replica that fails is looked at again after a
+     * tick or a second, whichever is shorter, less up to half at random; one that is silent is
+     * asked over a second connection as often, so that what comes back is seen at once. */
+    uint32_t backoff_min_ms, backoff_max_ms;
+    uint32_t drain_ms; /* Release no later than this, whatever is in flight; default 30000. */
+    uint64_t seed;     /* Of the jitter. */
     struct reconciler_calls calls;
     struct log *log; /* NULL: silent. */
+    const char
+        *router; /* Whose engine it is, for the log; NULL: not said. Borrowed until open ends. */
 };
 
 /* Checks it all; the sentence names the field. No thread runs yet and nothing was sent. */

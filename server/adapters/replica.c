@@ -13,6 +13,7 @@ struct replica {
     const struct replica_hooks *hooks;
     const struct reconciler_calls *calls;
     struct log *log;
+    char router[NAME_CAP];
     uint64_t seed, drawn;
     struct library *library;   /* What the items were made from. */
     struct engine_item *items; /* Of the library, in order of uid; then those that are gone. */
@@ -24,6 +25,8 @@ struct replica {
     bool away;               /* Its share has gone to the others. */
     int64_t failing_us;      /* Since when it fails. */
     bool stuck;              /* Its latest failure, if any, came after its list had answered. */
+    bool lost;               /* And then there was no process any more. */
+    bool acted;              /* Something went well in this pass. */
     struct engine_row *rows; /* As published last: to see what changed. */
     size_t rows_n;
     struct engine_replica_view published;
@@ -37,11 +40,6 @@ static int64_t now_us(void)
 double replica_jitter(struct replica *r)
 {
     return rng_uniform(r->seed, r->drawn++);
-}
-
-bool replica_stuck(const struct replica *r)
-{
-    return r->stuck;
 }
 
 uint32_t replica_failures(const struct replica *r)
@@ -60,6 +58,8 @@ enum err replica_open(const struct replica_config *config, struct replica **ret_
     r->calls = config->calls;
     r->log = config->log;
     r->seed = config->seed;
+    if (config->router)
+        (void)snprintf(r->router, sizeof r->router, "%s", config->router);
     enum err e = driver_open(&config->driver, &r->driver, detail);
     if (e != OK) {
         replica_close(r);
@@ -202,8 +202,9 @@ static void give_up(struct replica *r)
         struct engine_item *it = &r->items[i];
         if (!reconcile_hopeless(r->items, r->kept, it))
             continue;
-        log_event(r->log, LOG_WARN, "engine_keeps_adapter", LOG_STR("replica", r->view.name),
-                  LOG_STR("adapter", it->name), LOG_STR("error", it->error), LOG_END);
+        log_event(r->log, LOG_WARN, "engine_keeps_adapter", LOG_STR("router", r->router),
+                  LOG_STR("replica", r->view.name), LOG_STR("adapter", it->name),
+                  LOG_STR("error", it->error), LOG_END);
         it->offered = it->resident = false;
         any = true;
     }
@@ -315,8 +316,9 @@ static enum err down(struct replica *r, enum err e, const struct err_detail *det
     if (v->failures == 1)
         r->failing_us = now_us();
     if (v->failures == 1)
-        log_event(r->log, LOG_WARN, "engine_down", LOG_STR("replica", v->name),
-                  LOG_STR("code", err_code(e)), LOG_STR("error", v->error), LOG_END);
+        log_event(r->log, LOG_WARN, "engine_down", LOG_STR("router", r->router),
+                  LOG_STR("replica", v->name), LOG_STR("code", err_code(e)),
+                  LOG_STR("error", v->error), LOG_END);
     publish(r);
     /* However often it is looked at, others do not load its share for the length of a hiccup. */
     bool for_long = now_us() - r->failing_us >= 2 * r->rules.backoff_min_us;
@@ -336,13 +338,14 @@ static void come_back(struct replica *r)
 }
 
 /* Its list answers. That will do after an outage; but where loads hang behind a list that answers,
- * requests stay with the others until loads go well. */
+ * they sit out their pauses, and requests stay with the others until loads go well. */
 static void answered(struct replica *r)
 {
     struct engine_replica_view *v = &r->view;
     if (v->up)
         return;
-    reconcile_forgive(r->items, r->n);
+    if (!r->stuck || r->lost)
+        reconcile_forgive(r->items, r->n);
     if (r->away && r->stuck)
         return;
     v->up = true;
@@ -360,7 +363,8 @@ static void recovered(struct replica *r)
     v->up = true;
     v->failures = 0;
     v->error[0] = 0;
-    log_event(r->log, LOG_INFO, "engine_up", LOG_STR("replica", v->name), LOG_END);
+    log_event(r->log, LOG_INFO, "engine_up", LOG_STR("router", r->router),
+              LOG_STR("replica", v->name), LOG_END);
 }
 
 static enum err act(struct replica *r, struct engine_item *it, enum reconcile_act what,
@@ -414,21 +418,23 @@ static enum err carry_out(struct replica *r, struct reconcile_step s, struct err
         return e;
     }
     bool again = it->failures > 0, noted = it->failures > 1;
+    it->hung = e != OK && !r->driver->unfit;
     const char *words = detail->text[0] ? detail->text : err_text(e);
     reconcile_done(it, s.act, &r->rules, e == OK ? NULL : words, now_us(), replica_jitter(r));
     if (s.act == RECONCILE_LOAD)
         tell_load(r, it, begun, e == OK);
     if (e == OK) {
         count(r, it, s.act);
+        r->acted = true;
         if (again && s.act == RECONCILE_LOAD)
             reconcile_forgive(r->items, r->n);
         return OK;
     }
     r->view.errors++;
     if (!noted)
-        log_event(r->log, LOG_WARN, "engine_refused_adapter", LOG_STR("replica", r->view.name),
-                  LOG_STR("adapter", it->name), LOG_STR("code", err_code(e)),
-                  LOG_STR("error", it->error), LOG_END);
+        log_event(r->log, LOG_WARN, "engine_refused_adapter", LOG_STR("router", r->router),
+                  LOG_STR("replica", r->view.name), LOG_STR("adapter", it->name),
+                  LOG_STR("code", err_code(e)), LOG_STR("error", it->error), LOG_END);
     return e;
 }
 
@@ -461,21 +467,29 @@ enum err replica_tick(struct replica *r, bool *ret_more)
     r->pass.number++;
     r->pass.offers = REPLICA_OFFERS;
     r->pass.offering = false;
+    r->acted = false;
     enum err e = r->driver->ops->list(r->driver, &detail);
     if (e != OK) {
         r->stuck = false;
+        r->driver->silent = true;
         return down(r, e, &detail);
     }
+    r->driver->silent = false;
     see_traffic(r);
     reconcile_confirm(r->items, r->n, &r->rules, now_us(), replica_jitter(r));
     answered(r);
     e = work(r, &detail);
     if (e != OK) {
         r->stuck = true;
+        r->lost = r->driver->gone;
         return down(r, e, &detail);
     }
     drop_retired(r);
     see_traffic(r);
+    if (r->stuck && !r->acted && reconcile_sits_out(r->items, r->n, &r->rules, now_us())) {
+        publish(r); /* What hung waits: this pass proves nothing. */
+        return OK;
+    }
     reconcile_crowd(r->items, r->n, &r->rules, r->driver->ops->room_advice);
     recovered(r);
     publish(r);

@@ -32,6 +32,7 @@ struct replica_hooks {
 struct replica_config {
     uint32_t index;
     const char *name;
+    const char *router; /* For the log; NULL: not said. */
     struct driver_config driver;
     int64_t drain_us, backoff_min_us, backoff_max_us;
     uint64_t seed;
@@ -49,6 +50,4 @@ void replica_abort(struct replica *r);
 MUST_USE enum err replica_tick(struct replica *r, bool *ret_more);
 /* Failures in a row, for the pause until the next pass. */
 uint32_t replica_failures(const struct replica *r);
-/* Its list answers, and what came after it failed. */
-bool replica_stuck(const struct replica *r);
 double replica_jitter(struct replica *r); /* [0, 1). */

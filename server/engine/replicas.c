@@ -83,6 +83,7 @@ static enum err open_reconciler(struct replicas *r, const struct replicas_option
         .seed = o->seed,
         .calls = {.ctx = r, .traffic = traffic, .on_load = on_load},
         .log = o->log,
+        .router = o->router,
     };
     TRY(reconciler_open(&config, &r->reconciler, detail));
     enum err e = reconciler_start(r->reconciler);

@@ -19,6 +19,7 @@ struct replicas_options {
     uint64_t seed;
     struct flights *flights;
     struct log *log;
+    const char *router; /* Its name, for the log. */
 };
 
 /* Starts its threads. The sentence says what the reconciler would not take. */

@@ -119,7 +119,8 @@ static void sync_replicas(struct adapters *a, struct resident *r, const struct r
                                        .ca_file = a->engine->o.engine_ca_file,
                                        .seed = s->seed,
                                        .flights = a->flights,
-                                       .log = a->engine->o.log};
+                                       .log = a->engine->o.log,
+                                       .router = view->config->name};
     enum err e = replicas_open(&o, &r->replicas, &r->error);
     if (e != OK)
         log_event(a->engine->o.log, LOG_WARN, "engine_not_driven",

@@ -72,7 +72,6 @@ void fleet_config(struct fleet *f, struct reconciler_config *ret, struct engine_
         .load_timeout_ms = 5000,
         .backoff_min_ms = 1,
         .backoff_max_ms = 1,
-        .probe_max_ms = 20,
         .seed = 7,
         .calls = {f, traffic, on_load, on_change},
     };

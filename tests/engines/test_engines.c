@@ -254,6 +254,39 @@ static void an_engine_whose_loads_want_another_token_is_down(void **state)
                         ERR_ENGINE_REFUSED);
 }
 
+/* It is looked at every tick, but its loads are not tried every tick; and that nothing is tried
+ * does not mean that it is well. */
+static void loads_that_hang_sit_out_their_pauses_while_the_list_is_looked_at(void **state)
+{
+    struct fleet *f = *state;
+    struct reconciler_config config;
+    struct engine_replica replicas[FLEET_REPLICAS];
+    reconciler_close(f->r);
+    fleet_config(f, &config, replicas, 2);
+    config.load_timeout_ms = 500;
+    config.backoff_min_ms = 60000;
+    config.backoff_max_ms = 3600000;
+    assert_int_equal(reconciler_open(&config, &f->r, NULL), OK);
+    fleet_desire(f, "01");
+    stub_tell(&f->stubs[0], "{\"mode\":\"load_hang\"}");
+    uint32_t hung = 0; /* Each adapter once, where all of them are offered. */
+    while (hung < FLEET_ADAPTERS && reconciler_tick(f->r, 0) != OK)
+        hung++;
+    assert_in_range(hung, 2, FLEET_ADAPTERS);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(reconciler_tick(f->r, 0), OK);
+    assert_int_equal(f->failures[1], 1);
+    assert_int_equal(f->failures[2], 1);
+    assert_int_equal(fleet_view(f, 0).failures, hung); /* Only what goes well ends the row. */
+    assert_false(fleet_view(f, 0).converged);
+    stub_kill(&f->stubs[0]); /* Now it is gone, and what comes back is another process. */
+    assert_int_equal(reconciler_tick(f->r, 0), ERR_ENGINE_DOWN);
+    stub_restart(&f->stubs[0]);
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    assert_int_equal(fleet_view(f, 0).failures, 0);
+    fleet_holds(f, "01");
+}
+
 static void finds_out_an_engine_that_lies(void **state)
 {
     struct fleet *f = *state;
@@ -637,6 +670,7 @@ int main(void)
         EACH(an_engine_that_refuses_every_load_is_not_down),
         EACH(an_engine_whose_loads_hang_is_down),
         EACH(an_engine_whose_loads_want_another_token_is_down),
+        EACH(loads_that_hang_sit_out_their_pauses_while_the_list_is_looked_at),
         EACH(finds_out_an_engine_that_lies),
         EACH(releases_nothing_that_has_requests_in_flight),
         EACH_ALONE(says_so_when_the_engine_has_fewer_slots_and_does_not_thrash),
