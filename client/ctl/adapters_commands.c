@@ -6,8 +6,10 @@
 #include "client/ctl/job_wait.h"
 #include "client/ctl/private_server.h"
 #include "client/ctl/replay_play.h"
+#include "proto/form/field.h"
 #include "proto/form/set.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -60,6 +62,8 @@ static enum ctl_exit watch(struct ctl *ctl, const struct command_input *in)
 
 /* ---- simulate ---- */
 
+enum { NAME_MAX_LEN = 64 }; /* Of a setting; none is as long. */
+
 static enum ctl_exit show(const struct ctl *ctl, const struct command_input *in,
                           const Shunt__V1__JobInfo *job)
 {
@@ -107,6 +111,48 @@ static enum ctl_exit set_trace(const char *trace, ProtobufCMessage *request)
     return ok ? CTL_OK : ctl_fail(CTL_USAGE, "--trace: %s", error.text);
 }
 
+/* Every policy is played, and no engine is driven: what says which has nothing to say here. */
+static bool is_played(const ProtobufCFieldDescriptor *field)
+{
+    static const char *const others[] = {"policy", "engine", "replicas", "tick_ms"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strcmp(field->name, others[i]) == 0)
+            return false;
+    return true;
+}
+
+static enum ctl_exit no_setting(const char *key)
+{
+    const ProtobufCMessageDescriptor *all = &shunt__v1__residency__descriptor;
+    char names[1024] = "";
+    for (unsigned i = 0; i < all->n_fields; i++)
+        if (is_played(&all->fields[i])) {
+            size_t len = strlen(names);
+            (void)snprintf(names + len, sizeof names - len, "%s%s", len ? ", " : "",
+                           all->fields[i].name);
+        }
+    return ctl_fail(CTL_USAGE, "--set: there is no setting `%.64s` to play with; there are %s", key,
+                    names);
+}
+
+static enum ctl_exit set_played(const char *text, ProtobufCMessage *request)
+{
+    char key[NAME_MAX_LEN], path[NAME_MAX_LEN + 32];
+    struct form_error error;
+    size_t len = strcspn(text, "=");
+    if (len == 0 || text[len] == '\0')
+        return ctl_fail(CTL_USAGE, "--set: '%.64s' is not KEY=VALUE", text);
+    (void)snprintf(key, sizeof key, "%.*s", (int)(len < sizeof key ? len : sizeof key - 1), text);
+    const ProtobufCFieldDescriptor *field =
+        form_field_find(&shunt__v1__residency__descriptor, key, strlen(key));
+    if (!field || !is_played(field))
+        return no_setting(key);
+    (void)snprintf(path, sizeof path, "simulate.residency.%s", key);
+    if (form_set_field(request, path, text + len + 1, &error) != FORM_OK)
+        return ctl_fail(CTL_USAGE, "--set: %s", error.text);
+    return CTL_OK;
+}
+
 /* It asks no router, and it takes a while: on a server of its own unless one is named. */
 static enum ctl_exit simulate(struct ctl *ctl, const struct command_input *in)
 {
@@ -123,6 +169,9 @@ static enum ctl_exit simulate(struct ctl *ctl, const struct command_input *in)
     if (!((Shunt__V1__StartJobRequest *)message)->simulate &&
         form_set_field(message, "simulate.seeds", "10", &error) != FORM_OK)
         code = ctl_fail(CTL_REFUSED, "%s", error.text);
+    for (size_t i = 0; i < in->values_n && code == CTL_OK; i++)
+        if (strcmp(in->values[i].option->name, "set") == 0)
+            code = set_played(in->values[i].value, message);
     if (code == CTL_OK && trace)
         code = set_trace(trace, message);
     if (code == CTL_OK && !ctl->admin_given) {
@@ -162,8 +211,8 @@ static const struct command_option simulate_options[] = {
      COMMAND_SET},
     {"plain-alpha", "A", "alpha of policy `oblivious` (default: .8)", "simulate.plain_alpha",
      COMMAND_SET},
-    {"set", "KEY=VALUE", "a setting of residency, such as load_weight=.1; may be repeated",
-     "simulate.residency", COMMAND_PAIRS},
+    {"set", "KEY=VALUE", "a setting of residency, such as load_weight=.1; may be repeated", NULL,
+     COMMAND_LOCAL},
     {"trace", "FILE", "requests of your own in place of synthetic ones", NULL, COMMAND_LOCAL},
     {"csv", "FILE", "write the table there; -: to stdout", NULL, COMMAND_LOCAL},
     {"curves", "FILE", "write each policy's regret over requests there, for plotting; -: to stdout",

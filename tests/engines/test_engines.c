@@ -398,6 +398,7 @@ static void a_wrong_token_is_an_error_that_does_not_tell_it(void **state)
     FILE *lines = tmpfile();
     const struct log_options options = {.fd = fileno(lines), .level = LOG_DEBUG};
     assert_int_equal(log_open(&options, &config.log), OK);
+    config.router = "loras";
     replicas[0].token = "wrong-secret";
     assert_int_equal(reconciler_open(&config, &f->r, NULL), OK);
     fleet_desire(f, "01");
@@ -415,7 +416,7 @@ static void a_wrong_token_is_an_error_that_does_not_tell_it(void **state)
     size_t n = fread(text, 1, sizeof text - 1, lines);
     text[n] = 0;
     (void)fclose(lines);
-    assert_non_null(strstr(text, "engine_down"));
+    assert_non_null(strstr(text, "\"engine_down\",\"router\":\"loras\",\"replica\":\"r0\""));
     assert_null(strstr(text, "secret"));
     fleet_done(f);
 }

@@ -301,6 +301,17 @@ class Ctl(unittest.TestCase):
         self.assertIn("--curves", self.run_ctl("adapters", "simulate", "--csv", "-", "--curves",
                                                "-", code=2))
 
+    def test_simulate_takes_the_settings_that_it_says_it_takes_and_no_other(self):
+        play = ("adapters", "simulate", "--seeds", "1", "--horizon", "64")
+        said = self.run_ctl(*play, "--set", "nonsense=1", code=2)
+        taken = said.split("there are ")[1].strip().split(", ")
+        self.assertIn("load_weight", taken)
+        for key in ("policy", "engine", "replicas", "tick_ms"):
+            self.assertNotIn(key, taken)
+            self.assertIn(f"`{key}`", self.run_ctl(*play, "--set", f"{key}=1", code=2))
+        self.run_ctl(*play, *(x for key in taken for x in ("--set", f"{key}=1")))
+        self.assertIn("KEY=VALUE", self.run_ctl(*play, "--set", "slots", code=2))
+
     def test_apply_compares_a_residency_member_by_member(self):
         text = self.sample("adapters.yaml")
         # Ports on which nobody can listen: a user's engine may stand where the sample says.
