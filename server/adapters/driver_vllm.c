@@ -211,14 +211,15 @@ static enum err vllm_offer(struct driver *d, struct engine_item *it, struct err_
     return OK;
 }
 
-/* Whether what a miss may have made resident has surely been evicted since: as many others as there
- * are slots were surely used after its last possible use. What no request went to came by a load of
+/* Whether what a miss, or a process before this, may have made resident has surely been evicted
+ * since: as many others as there are slots were surely used after its last possible use, which was
+ * before our time where no request went to it. What nobody else offered either came by a load of
  * ours, if at all. */
 static bool surely_gone(const struct driver *d, const struct engine_item *it)
 {
     if (it->traffic.in_flight)
         return false;
-    if (it->traffic.routed_us == 0 && it->traffic.served_us == 0)
+    if (!it->found && it->traffic.routed_us == 0 && it->traffic.served_us == 0)
         return true;
     size_t others = 0, slots = (size_t)(d->room == UINT32_MAX ? driver_room(d) : d->room) + 1;
     for (size_t i = 0; i < d->n && others < slots; i++)
@@ -226,14 +227,13 @@ static bool surely_gone(const struct driver *d, const struct engine_item *it)
     return others == slots;
 }
 
-/* A touch of what may still be there tells nothing of loads unless it took half as long as one; nor
- * does one of what a process before this offered and never measured, or of what a miss may have
- * brought in: the price of a load must not be that of a hit. */
+/* A touch of what may still be there, by a miss or by a process before this, tells nothing of loads
+ * unless it took half as long as one: the price of a load must not be that of a hit. */
 static void measure(struct driver *d, struct engine_item *it, double ms, bool there, bool fresh,
                     bool gone)
 {
     d->took_ms = ms;
-    bool first = it->load_ms <= 0 && !it->found && gone;
+    bool first = it->load_ms <= 0 && gone;
     d->was_load = !there && (fresh || first || (it->load_ms > 0 && ms >= it->load_ms / 2));
     if (d->was_load)
         it->load_ms = ms;
@@ -248,6 +248,7 @@ static enum err vllm_ensure(struct driver *d, struct engine_item *it, struct err
     d->was_load = !there;
     if (fresh)
         TRY(vllm_offer(d, it, detail));
+    gone = gone && !(fresh && it->found); /* Known there before we ever looked. */
     fresh = fresh && !it->found;
     int64_t asked = now_us();
     enum err e = driver_post(d, "/v1/completions", d->load_ms, &reply, detail, "{s:s,s:s,s:i,s:i}",

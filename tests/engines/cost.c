@@ -3,8 +3,8 @@
  * Prints, for each mode of the stub: processor time a second of the drivers' threads, with default
  * settings and four replicas; the 99th percentile and the largest time of a call to
  * reconciler_rows and reconciler_replica, 1000 a second beside it; how long the close took. Then,
- * by the clock and for two ticks, how long after a dead engine listens again its adapters are
- * there: the stub's loads take no time, so that is the seeing. */
+ * by the clock and for two ticks, how long after an engine is well again, or listens again, its
+ * adapters are there: the stub's loads take no time, so that is the seeing. */
 #include "server/ops/clock.h"
 #include "tests/engines/fleet.h"
 #include "tests/unit/cmocka_all.h"
@@ -15,7 +15,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
-enum { REPLICAS = 4, PER_SECOND = 1000, SECONDS_MAX = 60, RETURNS = 7, DEAD_S = 4 };
+enum { REPLICAS = 4, PER_SECOND = 1000, SECONDS_MAX = 60, RETURNS = 5, AWAY_S = 4 };
 
 static const struct {
     const char *name, *tell; /* tell NULL: the process is killed. */
@@ -27,6 +27,18 @@ static const struct {
     {"50 MB", "{\"mode\":\"garbage\",\"bytes\":52428800}"},
     {"lies", "{\"mode\":\"lie\"}"},
     {"dead", NULL},
+};
+
+/* Of which it comes back. */
+static const struct {
+    const char *name, *tell;
+} outages[] = {
+    {"dead", NULL},
+    {"500", "{\"mode\":\"error\"}"},
+    {"garbage", "{\"mode\":\"garbage\"}"},
+    {"50 MB", "{\"mode\":\"garbage\",\"bytes\":52428800}"},
+    {"slow, 8 s", "{\"mode\":\"slow\",\"ms\":8000}"},
+    {"hangs", "{\"mode\":\"hang\"}"},
 };
 
 static double cpu_ms(void)
@@ -100,19 +112,26 @@ static bool converged(struct fleet *f)
     return v.up && v.converged;
 }
 
-static double return_ms(struct fleet *f)
+static double return_ms(struct fleet *f, const char *tell)
 {
-    const struct timespec dead = {DEAD_S, 0}, pause = {0, 1000000L};
-    stub_kill(&f->stubs[0]);
-    (void)nanosleep(&dead, NULL);
-    stub_restart(&f->stubs[0]); /* Returns when it has answered: the time is a little too good. */
+    const struct timespec away = {AWAY_S, 0}, pause = {0, 1000000L};
+    if (tell)
+        stub_tell(&f->stubs[0], tell);
+    else
+        stub_kill(&f->stubs[0]);
+    (void)nanosleep(&away, NULL);
+    assert_false(converged(f));
+    if (tell)
+        stub_tell(&f->stubs[0], "{\"mode\":\"ok\"}");
+    else /* Returns when it has answered: the time is a little too good. */
+        stub_restart(&f->stubs[0]);
     int64_t begun = clock_mono_ns();
     while (!converged(f))
         (void)nanosleep(&pause, NULL);
     return (double)(clock_mono_ns() - begun) / 1e6;
 }
 
-static void play_returns(struct fleet *f, uint32_t tick_ms)
+static void play_returns(struct fleet *f, uint32_t tick_ms, size_t outage)
 {
     double ms[RETURNS];
     const struct engine_replica replica = {"r0", f->stubs[0].url, NULL};
@@ -123,12 +142,12 @@ static void play_returns(struct fleet *f, uint32_t tick_ms)
     assert_int_equal(reconciler_start(f->r), OK);
     assert_true(fleet_until(f, converged));
     for (int i = 0; i < RETURNS; i++)
-        ms[i] = return_ms(f);
+        ms[i] = return_ms(f, outages[outage].tell);
     reconciler_close(f->r);
     f->r = NULL;
     qsort(ms, RETURNS, sizeof *ms, rising);
-    printf("tick %4u ms: dead for %d s, and back after %.0f ms (median of %d; %.0f to %.0f)\n",
-           tick_ms, DEAD_S, ms[RETURNS / 2], RETURNS, ms[0], ms[RETURNS - 1]);
+    printf("tick %4u ms: %-10s for %d s, and back after %.0f ms (median of %d; %.0f to %.0f)\n",
+           tick_ms, outages[outage].name, AWAY_S, ms[RETURNS / 2], RETURNS, ms[0], ms[RETURNS - 1]);
     (void)fflush(stdout);
 }
 
@@ -147,8 +166,10 @@ int main(int argc, char **argv)
     fleet_stub(&f, kind, 3, NULL);
     for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
         play(&f, i, seconds);
-    play_returns(&f, 1000); /* The default. */
-    play_returns(&f, 100);
+    for (size_t i = 0; i < sizeof outages / sizeof *outages; i++) {
+        play_returns(&f, 1000, i); /* The default. */
+        play_returns(&f, 100, i);
+    }
     fleet_done(&f);
     return 0;
 }

@@ -121,6 +121,24 @@ static void a_new_process_takes_no_touch_for_a_load(void **state)
     fleet_done(f);
 }
 
+/* What an earlier process had offered was in no slot, or is in none any more: that is seen. */
+static void a_new_process_measures_what_others_have_driven_out_since(void **state)
+{
+    (void)state;
+    struct fleet *f = fleet_new(slow_loads);
+    reconciler_close(f->r);
+    fleet_open(f, 2);
+    fleet_desire(f, "01");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    use(f, 2);
+    assert_int_equal(fleet_ticks(f, 1), 1);
+    fleet_desire(f, "03");
+    assert_in_range(fleet_ticks(f, 2), 1, 2);
+    fleet_holds(f, "03");
+    assert_int_equal(f->loads[4], 1);
+    fleet_done(f);
+}
+
 static void *tick_once(void *arg)
 {
     struct fleet *f = arg;
@@ -264,6 +282,7 @@ int main(void)
         cmocka_unit_test(nor_where_the_engine_says_what_is_loaded),
         cmocka_unit_test(residents_survive_a_row_of_misses_without_being_loaded_again),
         cmocka_unit_test(a_new_process_takes_no_touch_for_a_load),
+        cmocka_unit_test(a_new_process_measures_what_others_have_driven_out_since),
         cmocka_unit_test(nor_does_one_that_learns_its_library_while_it_looks),
         cmocka_unit_test(what_a_miss_may_have_brought_in_is_no_load_when_it_is_wanted),
         cmocka_unit_test(what_a_miss_brought_in_and_others_drove_out_is_a_load),
