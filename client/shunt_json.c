@@ -267,7 +267,7 @@ static json_t *reported_json(const Shunt__V1__ReportRewardResponse *response)
     json_t *json = NULL;
     if (!response)
         return json_pack("{s:b}", "queued", 1);
-    if (form_json_from_message(&response->base, FORM_DEFAULTS, &json, NULL) != FORM_OK)
+    if (form_json_from_message(&response->base, FORM_LISTS | FORM_DEFAULTS, &json, NULL) != FORM_OK)
         return NULL;
     if (json_object_set_new(json, "queued", json_false()) != 0) {
         json_decref(json);

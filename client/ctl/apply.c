@@ -514,7 +514,7 @@ static void router_compare(struct apply_plan *plan, const spec_t *want,
                            const Shunt__V1__RouterInfo *have, bool prune)
 {
     json_t *wanted = json_of(&want->base, 0);
-    json_t *now = have->spec ? json_of(&have->spec->base, FORM_DEFAULTS) : NULL;
+    json_t *now = have->spec ? json_of(&have->spec->base, FORM_LISTS | FORM_DEFAULTS) : NULL;
     Shunt__V1__UpdateRouterRequest *update = (Shunt__V1__UpdateRouterRequest *)form_message_new(
         &shunt__v1__update_router_request__descriptor);
     if (!wanted || !now || !update || !(update->name = strdup(want->name))) {

@@ -295,7 +295,7 @@ enum ctl_exit ctl_print_message(const ProtobufCMessage *message)
 {
     json_t *json = NULL;
     struct form_error error;
-    if (form_json_from_message(message, FORM_DEFAULTS, &json, &error) != FORM_OK)
+    if (form_json_from_message(message, FORM_LISTS, &json, &error) != FORM_OK)
         return ctl_fail(CTL_REFUSED, "%s", error.text);
     return ctl_print_json(json);
 }

@@ -69,7 +69,8 @@ void ctl_explain(const struct ctl *ctl, enum ctl_service service, const struct c
 /* "shuntctl: ..." on stderr; returns code. */
 enum ctl_exit ctl_fail(enum ctl_exit code, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* A message in its generic form, absent fields included, on stdout. */
+/* A message in its generic form on stdout: a field that the server left out is left out, a list or
+ * map is there though empty. */
 enum ctl_exit ctl_print_message(const ProtobufCMessage *message);
 /* Takes json (NULL: out of memory) and prints it on stdout. */
 enum ctl_exit ctl_print_json(json_t *json);

@@ -317,7 +317,7 @@ static enum ctl_exit arm_list(struct ctl *ctl, const struct command_input *in)
     if (ctl->json) {
         json_t *json = NULL, *arms = NULL;
         struct form_error error;
-        if (form_json_from_message(&router->base, FORM_DEFAULTS, &json, &error) != FORM_OK)
+        if (form_json_from_message(&router->base, FORM_LISTS, &json, &error) != FORM_OK)
             code = ctl_fail(CTL_REFUSED, "%s", error.text);
         else if (!(arms = json_object_get(json, "arms")))
             code = ctl_fail(CTL_REFUSED, "the server sent no arms");

@@ -28,7 +28,7 @@ static enum ctl_exit print_stats_json(const ProtobufCMessage *response)
 {
     json_t *json = NULL;
     struct form_error error;
-    if (form_json_from_message(response, FORM_DEFAULTS, &json, &error) != FORM_OK)
+    if (form_json_from_message(response, FORM_LISTS, &json, &error) != FORM_OK)
         return ctl_fail(CTL_REFUSED, "%s", error.text);
     const char *router_name, *arm_name;
     json_t *router, *arm;

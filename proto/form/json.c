@@ -174,7 +174,8 @@ static json_t *json_field(const ProtobufCMessage *message, const ProtobufCFieldD
                           unsigned flags)
 {
     bool present = form_field_present(message, field);
-    if (!present && !(flags & FORM_DEFAULTS))
+    unsigned shown = field->label == PROTOBUF_C_LABEL_REPEATED ? FORM_LISTS : FORM_DEFAULTS;
+    if (!present && !(flags & shown))
         return json_null();
     if (form_field_is_map(field))
         return json_map(message, field, flags);

@@ -14,8 +14,12 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 
-/* Absent scalars with the value they stand for, absent lists and maps as empty ones. */
-#define FORM_DEFAULTS 1u
+/* Absent lists and maps as empty ones, for readers that walk over them. */
+#define FORM_LISTS 1u
+/* Absent scalars as protobuf's default, too (0, "", the first enum value): for comparing two
+ * messages of which one leaves out what it does not care about. Not for showing one: where a field
+ * is absent the sender meant nothing, which 0 is not. */
+#define FORM_DEFAULTS 2u
 
 FORM_MUST_USE enum form_result form_json_from_message(const ProtobufCMessage *message,
                                                       unsigned flags, json_t **ret,

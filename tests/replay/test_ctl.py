@@ -190,7 +190,9 @@ class Ctl(unittest.TestCase):
         other = "b" if d["arm_id"] == "a" else "a"
         self.assertEqual(arms[other]["metrics"]["reward"], {"n": 0, "mean": None})
         dry = self.json_of("route", "--router", "r2", "--text", "x", "--dry-run")
-        self.assertFalse(dry["decision_token"])
+        for absent in ("decision_id", "decision_token", "adapter", "session_left", "budget"):
+            self.assertNotIn(absent, dry)  # What the server left out is no 0 and no "".
+        self.assertEqual((dry["excluded"], dry["excluded_n"]), ([], 0))
 
     def test_a_context_is_shown_by_name_and_a_classifier_trained(self):
         self.run_ctl("router", "add", "seen", "--set", "context=ctx.v1", "--set", "agent=true",
@@ -264,6 +266,10 @@ class Ctl(unittest.TestCase):
                 time.sleep(.05)
             else:
                 self.fail("the pin is not carried out")
+            use = self.json_of("route", "--router", "loras", "--text", "x")["adapter"]
+            # Only llama.cpp has slots: elsewhere 0 would be one, and a lie.
+            self.assertEqual("engine_slot" in use, engine == "LLAMACPP")
+            self.assertIn("expected_load_ms", use)
             self.run_ctl("router", "remove", "loras")
 
     def test_simulations_are_written_one_table_a_file(self):

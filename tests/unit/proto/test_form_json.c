@@ -172,9 +172,23 @@ static void defaults_are_shown_when_asked_for(void **unused)
     (void)unused;
     Shunt__V1__ReportRewardResponse response = SHUNT__V1__REPORT_REWARD_RESPONSE__INIT;
     assert_text(&response.base, 0, "{}");
-    assert_text(&response.base, FORM_DEFAULTS,
+    assert_text(&response.base, FORM_LISTS, "{\"counted\":[]}");
+    assert_text(&response.base, FORM_LISTS | FORM_DEFAULTS,
                 "{\"duplicate\":false,\"counted\":[],\"unweighted\":false,\"position\":0,"
                 "\"orphaned\":false,\"gated\":false}");
+}
+
+static void what_the_sender_left_out_is_not_shown_as_zero(void **unused)
+{
+    (void)unused;
+    Shunt__V1__AdapterUse use = SHUNT__V1__ADAPTER_USE__INIT;
+    use.has_expected_load_ms = true; /* 0 was said; which slot was not. */
+    Shunt__V1__RouteResponse response = SHUNT__V1__ROUTE_RESPONSE__INIT;
+    response.adapter = &use;
+    assert_text(&response.base, FORM_LISTS,
+                "{\"ranking\":[],\"excluded\":[],\"adapter\":{\"expected_load_ms\":0.0}}");
+    use.has_engine_slot = true;
+    assert_text(&use.base, FORM_LISTS, "{\"expected_load_ms\":0.0,\"engine_slot\":0}");
 }
 
 static void maps_of_messages_nest(void **unused)
@@ -209,6 +223,7 @@ int main(void)
         cmocka_unit_test(integers_above_2_63_travel_as_text),
         cmocka_unit_test(bytes_are_base64_both_ways),
         cmocka_unit_test(defaults_are_shown_when_asked_for),
+        cmocka_unit_test(what_the_sender_left_out_is_not_shown_as_zero),
         cmocka_unit_test(maps_of_messages_nest),
         cmocka_unit_test(what_json_cannot_hold_is_still_shown),
     };
