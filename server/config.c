@@ -50,6 +50,7 @@ struct command_line {
     size_t given_n;
     char keys[GIVEN_MAX][CONFIG_SOURCE_CAP]; /* Of --set. */
     bool command_seen;
+    enum config_command asked; /* --help and --version say so whatever else is there. */
 };
 
 static error_t give(struct command_line *c, const char *key, const char *value)
@@ -99,8 +100,12 @@ static error_t take_command(struct command_line *c, const char *word)
                     {"restore", CONFIG_RESTORE},
                     {"version", CONFIG_VERSION},
                     {"help", CONFIG_HELP}};
-    for (size_t i = 0; i < sizeof commands / sizeof *commands && !c->command_seen; i++)
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(word, commands[i].word)) {
+            if (c->command_seen) {
+                (void)err_say(c->detail, ERR_INVALID, "\"%s\": give one command", word);
+                return EINVAL;
+            }
             c->config->command = commands[i].command;
             c->command_seen = true;
             return 0;
@@ -133,12 +138,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
     case OPTION_FROM:
         return take_path(c, "--from", arg, c->config->restore_from);
     case OPTION_VERSION:
-        c->config->command = CONFIG_VERSION;
-        c->command_seen = true;
+        c->asked = CONFIG_VERSION;
         return 0;
     case OPTION_HELP:
-        c->config->command = CONFIG_HELP;
-        c->command_seen = true;
+        c->asked = CONFIG_HELP;
         return 0;
     case ARGP_KEY_ARG:
         return take_command(c, arg);
@@ -262,6 +265,8 @@ static enum err load(int argc, char **argv, struct config *c, struct err_detail 
     (void)err_say(detail, ERR_INVALID, "see shuntd --help");
     enum err e =
         argp_parse(&parser, argc, argv, ARGP_NO_EXIT | ARGP_NO_HELP, NULL, line) ? ERR_INVALID : OK;
+    if (!e && line->asked != CONFIG_SERVE)
+        c->command = line->asked;
     if (e || c->command == CONFIG_VERSION || c->command == CONFIG_HELP)
         goto out;
     e = apply_defaults(c, detail);

@@ -303,8 +303,7 @@ static enum ctl_exit replay(struct ctl *ctl, const struct command_input *in)
 static const struct command_option replay_options[] = {
     {"orders", "N", "shuffle the rows N times, each on a fresh router (default: 20)", NULL,
      COMMAND_LOCAL},
-    {"seed", "N", "of the shuffles and the routers (default: 1); same seed, same table", NULL,
-     COMMAND_LOCAL},
+    {"seed", "N", "of the shuffles and the routers (default: 1)", NULL, COMMAND_LOCAL},
     {"warm", "FILE", "rows to play first and not to count; may be repeated", NULL, COMMAND_LOCAL},
     {"weights", "METRIC=W,...", "what utility is made of (default: quality=1)", NULL,
      COMMAND_LOCAL},
@@ -312,8 +311,8 @@ static const struct command_option replay_options[] = {
     {"no-task", NULL, "do not send the task labels", NULL, COMMAND_SWITCH},
     {"no-text", NULL, "do not send the prompts", NULL, COMMAND_SWITCH},
     {"set", "KEY=VALUE",
-     "a setting (explore_floor=0) or a field of the router by its path "
-     "(metrics.cost_usd.norm_high=0.01); may be repeated",
+     "a setting (explore_floor=0) or a field of the router by path "
+     "(metrics.cost_usd.norm_high=.01); may be repeated",
      NULL, COMMAND_LOCAL},
     {"router", "NAME", "play once, in order, onto this router of --server, which stays", NULL,
      COMMAND_LOCAL},
@@ -335,7 +334,8 @@ static const char about[] =
     "Utility is the sum of weight x value on the unit interval; cost_usd, energy_j and latency_ms "
     "count as weight x (1 - value), where 1 is the largest mean of an arm in the files. (The "
     "server's own score subtracts weight x value, which differs by a constant.)\n\n"
-    "Rows are shuffled by Fisher-Yates over SplitMix64. --json prints one object: rows, orders, "
+    "Rows are shuffled by Fisher-Yates over SplitMix64: same seed, same table. --json prints one "
+    "object: rows, orders, "
     "seconds, utility{mean,sd,worst,last_third}, metrics{NAME{mean,sd}}, regret{mean,sd}, "
     "share{ARM}, random, best_single{arm,utility}, best_per_task, oracle.";
 

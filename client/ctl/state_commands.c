@@ -6,9 +6,12 @@
 #include "shunt/v1/admin.pb-c.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <spawn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A mean of nothing is null for scripts, not 0. */
@@ -193,23 +196,52 @@ static enum ctl_exit print_backup(const struct ctl *ctl, const ProtobufCMessage 
     return CTL_OK;
 }
 
-/* A server cannot replace the directory it has open, so this runs shuntd itself, in our place. */
+/* Runs shuntd and waits. What it prints is for programs; what it says on stderr is for the reader
+ * here, too. */
+static enum ctl_exit shuntd_run(char *const argv[])
+{
+    char shuntd[4352];
+    posix_spawn_file_actions_t files;
+    pid_t pid;
+    int status = 0;
+    ctl_find_shuntd(shuntd, sizeof shuntd);
+    int failed = posix_spawn_file_actions_init(&files);
+    if (failed)
+        return ctl_fail(CTL_REFUSED, "cannot run %s: %s", shuntd, strerror(failed));
+    failed = posix_spawn_file_actions_addopen(&files, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+    if (!failed)
+        failed = posix_spawnp(&pid, shuntd, &files, NULL, argv, environ);
+    posix_spawn_file_actions_destroy(&files);
+    if (failed)
+        return ctl_fail(CTL_REFUSED, "cannot run %s: %s", shuntd, strerror(failed));
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return ctl_fail(CTL_REFUSED, "waiting for %s: %s", shuntd, strerror(errno));
+    if (WIFSIGNALED(status))
+        return ctl_fail(CTL_REFUSED, "%s was ended by signal %d", shuntd, WTERMSIG(status));
+    return WEXITSTATUS(status) == 0 ? CTL_OK : CTL_REFUSED;
+}
+
+/* A server cannot replace the directory it has open, so this runs shuntd itself. */
 static enum ctl_exit restore(struct ctl *ctl, const struct command_input *in)
 {
-    (void)ctl;
-    char shuntd[4352], from[4096], to[4096];
+    char from[4096], to[4096];
     const char *data_dir = command_value(in, "data-dir");
     if (!data_dir)
         return ctl_fail(CTL_USAGE, "restore needs --data-dir DIR: where the copy goes");
-    ctl_find_shuntd(shuntd, sizeof shuntd);
     int a = snprintf(from, sizeof from, "%s", in->positional[0]);
     int b = snprintf(to, sizeof to, "%s", data_dir);
     if (a >= (int)sizeof from || b >= (int)sizeof to)
         return ctl_fail(CTL_USAGE, "a path is too long");
     char name[] = "shuntd", verb[] = "restore", flag_from[] = "--from", flag_dir[] = "--data-dir";
     char *const argv[] = {name, verb, flag_from, from, flag_dir, to, NULL};
-    execvp(shuntd, argv);
-    return ctl_fail(CTL_REFUSED, "cannot run %s: %s", shuntd, strerror(errno));
+    enum ctl_exit code = shuntd_run(argv);
+    if (code != CTL_OK)
+        return code;
+    if (ctl->json)
+        return ctl_print_json(json_pack("{s:b, s:s}", "restored", 1, "data_dir", to));
+    printf("restored into %s; start a server there with shuntd --data-dir %s\n", to, to);
+    return CTL_OK;
 }
 
 #define EXAMPLES_MAX (4UL * 1024 * 1024) /* As many bytes as the server takes. */

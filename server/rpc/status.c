@@ -88,7 +88,7 @@ int status_pushback_ms(enum err e)
 
 void status_message(enum err e, const struct err_detail *detail, char *ret_text, size_t cap)
 {
-    /* The general sentence of ERR_INVALID points at the one that is there. */
+    /* "Correct the value" adds nothing to a sentence that says what is wrong with which. */
     if (detail && detail->text[0] && e == ERR_INVALID)
         (void)snprintf(ret_text, cap, "%s", detail->text);
     else if (detail && detail->text[0])

@@ -12,16 +12,16 @@
 #define ERR_LIST(X)                                                                                \
     X(OK, "OK", "")                                                                                \
     X(ERR_NOMEM, "OUT_OF_MEMORY", "the server is out of memory; retry later")                      \
-    X(ERR_INVALID, "INVALID_VALUE", "a value is not valid; see the message")                       \
+    X(ERR_INVALID, "INVALID_VALUE", "correct the value that is not valid")                         \
     X(ERR_NOT_FINITE, "NOT_FINITE", "send finite numbers only")                                    \
     X(ERR_OUT_OF_RANGE, "OUT_OF_RANGE", "send a value inside the stated range")                    \
     X(ERR_WRONG_DIMENSION, "WRONG_DIMENSION", "send as many values as the router declares")        \
     X(ERR_BAD_NAME, "BAD_NAME", "names are 1 to 64 of A-Z a-z 0-9 . _ / -")                        \
     X(ERR_BAD_ID, "BAD_DECISION_ID", "send a UUID of 36 characters")                               \
     X(ERR_BAD_SELECTOR, "BAD_SELECTOR",                                                            \
-      "send a label selector as Kubernetes has them; the message says where it is wrong")          \
-    X(ERR_TOO_LARGE, "TOO_LARGE", "send less; the limit is in the message")                        \
-    X(ERR_PARSE, "PARSE", "the message or file cannot be read; see where")                         \
+      "send a label selector as Kubernetes has them: tier in (small,medium),!beta")                \
+    X(ERR_TOO_LARGE, "TOO_LARGE", "make it smaller")                                               \
+    X(ERR_PARSE, "PARSE", "correct the message or file; it cannot be read")                        \
     X(ERR_ROUTER_NOT_FOUND, "ROUTER_NOT_FOUND", "create the router first or check its name")       \
     X(ERR_ARM_NOT_FOUND, "ARM_NOT_FOUND", "add the arm first or check its name")                   \
     X(ERR_METRIC_NOT_FOUND, "METRIC_NOT_FOUND", "use a metric of the router's table")              \
@@ -29,7 +29,7 @@
       "put the projection's file into the server's projection.dir first")                          \
     X(ERR_TENANT_NOT_FOUND, "TENANT_NOT_FOUND", "`shuntctl budget` has the tenants with one")      \
     X(ERR_SOURCE_NOT_FOUND, "SOURCE_NOT_FOUND",                                                    \
-      "name a source of the router's settings, or one that reported; the message says which")      \
+      "name a source of the router's settings, or one that has reported")                          \
     X(ERR_STAGE_NOT_FOUND, "STAGE_NOT_FOUND", "name a stage of the router's settings")             \
     X(ERR_DECISION_NOT_FOUND, "DECISION_NOT_FOUND",                                                \
       "send the id and token that RouteRequest gave")                                              \
@@ -50,9 +50,10 @@
     X(ERR_ID_REUSED, "DECISION_ID_REUSED", "use a new decision_id for another request")            \
     X(ERR_FIXED_AT_CREATION, "FIXED_AT_CREATION", "create a new router for this")                  \
     X(ERR_SPEC_MISMATCH, "SPEC_MISMATCH",                                                          \
-      "the statistics belong to another feature spec or metric table")                             \
+      "use a router of the same feature spec, metrics and ridges as the statistics")               \
     X(ERR_LIMIT, "LIMIT", "a documented limit is reached; remove something first")                 \
-    X(ERR_SESSION_NOT_FOUND, "SESSION_NOT_FOUND", "it was ended, expired, or never opened here")   \
+    X(ERR_SESSION_NOT_FOUND, "SESSION_NOT_FOUND",                                                  \
+      "open the session again: it was ended, expired, or never opened here")                       \
     X(ERR_SESSION_BUDGET, "SESSION_BUDGET",                                                        \
       "send the budget that the session was opened with, or take another session_id")              \
     X(ERR_BUDGET_EXHAUSTED, "BUDGET_EXHAUSTED",                                                    \
@@ -71,15 +72,17 @@
     X(ERR_MAP_FULL, "MAP_FULL", "the store's map is full; it is grown and retried")                \
     X(ERR_IO, "IO", "the data directory cannot be written; see the server's log")                  \
     X(ERR_CORRUPT, "CORRUPT", "restore the data directory from a backup")                          \
-    X(ERR_SCHEMA, "SCHEMA", "the data directory was written by another version")                   \
-    X(ERR_LOCKED, "LOCKED", "another server has this data directory open")                         \
+    X(ERR_SCHEMA, "SCHEMA",                                                                        \
+      "start the version that wrote the data directory, or begin with a new one")                  \
+    X(ERR_LOCKED, "LOCKED",                                                                        \
+      "stop the other server that has this data directory open, or choose another directory")      \
     X(ERR_ADDRESS, "ADDRESS", "choose an address that is free on this machine")                    \
     X(ERR_NOT_FOUND, "NOT_FOUND", "check what was named")                                          \
     X(ERR_CANCELLED, "CANCELLED", "the caller went away")                                          \
     X(ERR_SHUTTING_DOWN, "SHUTTING_DOWN", "the server is draining; use another or retry")          \
     X(ERR_ENGINE_DOWN, "ENGINE_DOWN",                                                              \
       "start the inference engine, or correct its address; it is asked again")                     \
-    X(ERR_ENGINE_REFUSED, "ENGINE_REFUSED", "the engine's own words are in the message")           \
+    X(ERR_ENGINE_REFUSED, "ENGINE_REFUSED", "mend what the engine names; it is asked again")       \
     X(ERR_ENGINE_ANSWER, "ENGINE_ANSWER",                                                          \
       "it is not what this kind of engine answers; check kind and address")                        \
     X(ERR_UNSUPPORTED, "UNSUPPORTED", "this build or machine cannot do it")                        \

@@ -3,6 +3,7 @@ import csv
 import gzip
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -342,8 +343,14 @@ class Ctl(unittest.TestCase):
         self.assertNotIn("router list", arms)
         self.assertIn("session end", self.run_ctl("session", code=2))
         self.assertIn("no command", self.run_ctl("arm", "nonsense", code=2))
-        for line in self.run_ctl("--help").splitlines():
-            self.assertLess(len(line), 80)
+        listed = self.run_ctl("--help").split("\nCommands:\n")[1].split("\n\n")[0]
+        commands = re.findall(r"^  ([a-z][a-z-]*(?: [a-z]+)?) ", listed, re.M)
+        self.assertGreater(len(commands), 50)
+        for command in ["", *commands]:
+            for line in self.run_ctl(*command.split(), "--help").splitlines():
+                self.assertLess(len(line), 80, command)
+                # argp's own mistake when a text ends at the margin: the next option moves right.
+                self.assertNotRegex(line, "^ {7,}--", command)
 
     def test_what_a_command_needs_is_asked_for_by_name(self):
         for words, option in ((("budget", "set", "acme", "--metric", "cost_usd"), "--per-request"),
@@ -427,7 +434,11 @@ class Ctl(unittest.TestCase):
         self.assertGreater(self.json_of("backup", copy)["bytes"], 0)
         self.assertIn("EXISTS", self.run_ctl("backup", copy, code=1))
         self.run_ctl("restore", copy, code=2)
-        self.run_ctl("restore", copy, "--data-dir", again)
+        told = self.run_ctl("restore", copy, "--data-dir", again)
+        self.assertRegex(told, "^restored into .*" + again)  # A sentence; JSON where it is asked for.
+        self.assertEqual(self.json_of("restore", copy, "--data-dir", again + "2"),
+                         {"restored": True, "data_dir": again + "2"})
+        self.assertIn("EXISTS", self.run_ctl("restore", copy, "--data-dir", again, code=1))
         other = Shuntd(SHUNTD, again)
         other.start("unix:" + os.path.join(self.dir, "other.sock"))
         listed = self.json_of("router", "list", "--admin", other.admin)["routers"]

@@ -214,7 +214,7 @@ static void what_is_wrong_on_the_command_line_is_named(void **state)
         {{"--data-dir", "/d", "--set", "x=1"}, "no setting \"x\"; there are data_dir"},
         {{"--data-dir", ""}, "expected a path"},
         {{"serve"}, "\"serve\" is no command"},
-        {{"verify", "verify"}, "\"verify\" is no command"},
+        {{"verify", "verify"}, "\"verify\": give one command"},
         {{"verify"}, "--data-dir"},
         {{"restore", "--data-dir", "/d"}, "give --from BACKUP"},
         {{"--data-dir", "/d", "--from", "/b"}, "--from belongs to restore"},
@@ -229,6 +229,7 @@ static void subcommands_are_understood(void **state)
     const char *const restore[] = {"restore", "--from", "/b", "--data-dir", "/d", NULL};
     const char *const version[] = {"version", NULL};
     const char *const help[] = {"--help", NULL};
+    const char *const help_of_one[] = {"restore", "--help", NULL};
     struct config *c = must_load(*state, NULL, verify);
     assert_int_equal(c->command, CONFIG_VERIFY);
     config_free(c);
@@ -240,6 +241,9 @@ static void subcommands_are_understood(void **state)
     assert_int_equal(c->command, CONFIG_VERSION);
     config_free(c);
     c = must_load(*state, NULL, help);
+    assert_int_equal(c->command, CONFIG_HELP);
+    config_free(c);
+    c = must_load(*state, NULL, help_of_one);
     assert_int_equal(c->command, CONFIG_HELP);
     config_free(c);
 }
