@@ -2,13 +2,43 @@
 
 #include <string.h>
 
-/* [A-Za-z0-9._/-] as bits: every request brings a few names, and a table needs no branches. */
-static const uint64_t name_chars[4] = {0x03ffe00000000000, 0x07fffffe87fffffe};
+#define EVERY 0x0101010101010101ULL /* Times a character: eight of them. */
 
-static bool name_char(char c)
+/* Eight characters, the first lowest or highest: they are looked at side by side. */
+static uint64_t word_at(const char *s)
 {
-    unsigned char u = (unsigned char)c;
-    return name_chars[u >> 6] >> (u & 63) & 1;
+    uint64_t w;
+    memcpy(&w, s, sizeof w);
+    return w;
+}
+
+/* Fewer than eight; the rest are letters. */
+static uint64_t short_word(const char *s, size_t len)
+{
+    uint64_t w = 'a' * EVERY;
+    memcpy(&w, s, len);
+    return w;
+}
+
+/* The high bit of every character, each below 128, that is in [low, high]. */
+static uint64_t within(uint64_t w, uint64_t low, uint64_t high)
+{
+    return (w + (128 - low) * EVERY) & ~(w + (127 - high) * EVERY);
+}
+
+/* From - to 9 stand -./0123456789. What is wrong with some of the characters: the high bits of
+ * those outside [A-Za-z0-9._/-]. */
+static uint64_t wrong(uint64_t w)
+{
+    uint64_t ascii = w & 0x7F * EVERY;
+    uint64_t fine =
+        within(ascii | 0x20 * EVERY, 'a', 'z') | within(ascii, '-', '9') | within(ascii, '_', '_');
+    return (w | ~fine) & 0x80 * EVERY;
+}
+
+static uint64_t dots(uint64_t w)
+{
+    return within(w & 0x7F * EVERY, '.', '.') & 0x80 * EVERY;
 }
 
 /* No part between slashes is "." or "..". */
@@ -34,12 +64,13 @@ bool name_valid(const char *s, size_t len)
 {
     if (len == 0 || len > NAME_CAP - 1)
         return false;
-    bool valid = true, dotted = false;
-    for (size_t i = 0; i < len; i++) {
-        valid &= name_char(s[i]);
-        dotted |= s[i] == '.';
+    uint64_t last = len < 8 ? short_word(s, len) : word_at(s + len - 8);
+    uint64_t bad = wrong(last), dotted = dots(last);
+    for (size_t i = 0; i + 8 < len; i += 8) {
+        bad |= wrong(word_at(s + i));
+        dotted |= dots(word_at(s + i));
     }
-    return valid && (!dotted || no_dot_parts(s, len));
+    return bad == 0 && (dotted == 0 || no_dot_parts(s, len));
 }
 
 static bool lower_or_digit(char c)

@@ -19,6 +19,23 @@ static void names_that_walk_paths_or_forge_lines_are_refused(void **unused)
         assert_true(name_valid(good[i], strlen(good[i])));
 }
 
+static void a_character_is_judged_alike_wherever_it_stands(void **unused)
+{
+    (void)unused;
+    const char *fine = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._/-";
+    char name[64];
+    for (size_t len = 1; len <= sizeof name; len++)
+        for (size_t at = 0; at < len; at++)
+            for (int c = 0; c < 256; c++) {
+                memset(name, 'a', sizeof name);
+                name[at] = (char)c;
+                bool dot = c == '.' && len == 1;
+                bool want = c != 0 && strchr(fine, c) && !dot;
+                if (name_valid(name, len) != want)
+                    fail_msg("character %d at %zu of %zu", c, at, len);
+            }
+}
+
 /* The rules and examples of the Kubernetes documentation, "Syntax and character set". */
 static void label_keys_and_values_follow_kubernetes(void **unused)
 {
@@ -81,6 +98,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_that_walk_paths_or_forge_lines_are_refused),
+        cmocka_unit_test(a_character_is_judged_alike_wherever_it_stands),
         cmocka_unit_test(label_keys_and_values_follow_kubernetes),
         cmocka_unit_test(an_id_survives_text_and_back),
         cmocka_unit_test(a_v7_id_holds_its_millisecond),
