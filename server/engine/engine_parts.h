@@ -162,11 +162,12 @@ MUST_USE enum err engine_demand(struct engine_worker *w, const struct router_vie
 /* Gives arms of w->marks that are ELIGIBLE their reason, when w->demand has one; not COOLING. Reads
  * w->decision.x. */
 void engine_constrain(struct engine_worker *w, const struct router_view *router);
-/* Reads the request's session into w->session; what is known of it is on its way from memory
- * then, so that other work comes between this and the next. */
+/* Reads the request's session into w->session, and has what is known of it fetched from memory in
+ * two steps (session_table_expect), between which and the look-up other work comes. */
 MUST_USE enum err engine_session_expect(struct engine_worker *w, const struct router_view *router,
                                         const struct route_in *in, int64_t now_us,
                                         struct err_detail *detail);
+void engine_session_fetch(struct engine_worker *w);
 /* Looks the session up, and opens it unless the request is a dry run. */
 MUST_USE enum err engine_session_enter(struct engine_worker *w, const struct router_view *router,
                                        bool dry_run, struct err_detail *detail);

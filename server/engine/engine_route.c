@@ -34,7 +34,9 @@ struct routing {
     uint64_t seed;
     double answer_share;
     struct budget budget;
-    /* The context's, for the costs under a budget and the scores; square is its scratch. */
+    /* The context's, for the costs under a budget and the scores, open or not; square is its
+     * scratch. */
+    bool passing;
     struct score_pass *pass;
     struct score_square *square;
     struct newcomer_ask newcomers;
@@ -282,6 +284,15 @@ static void keep_forced(struct routing *t)
         t->arms_n--;
 }
 
+/* Once for costs and scores. */
+static void open_pass(struct routing *t)
+{
+    const float *x = t->w->decision.x;
+    if (!t->passing)
+        score_pass_init(t->pass, &x, 1, t->router->d, t->router->arms_n, t->square);
+    t->passing = true;
+}
+
 /* Leaves out what the budget does not afford: of the arms, and the one on probe. */
 static void afford(struct routing *t)
 {
@@ -290,8 +301,7 @@ static void afford(struct routing *t)
     bool may_try = !probing && t->mode == MODE_ONLINE && !t->all_cooling && !holds_arm(t);
     if (probing)
         add_arm(t, (uint32_t)t->forced);
-    const float *x = w->decision.x;
-    score_pass_init(t->pass, &x, 1, t->router->d, t->arms_n, t->square);
+    open_pass(t);
     t->arms_n =
         engine_afford(w, t->router, &t->budget, t->pass, t->arms_n, may_try ? &t->trials : NULL);
     if (t->forced < 0)
@@ -479,7 +489,7 @@ static void choose(struct routing *t)
         .seed = t->seed,
         .holds = holds_arm(t),
         .held = holds_arm(t) ? held_arm(t) : 0,
-        .pass = t->budget.paced ? t->pass : NULL,
+        .pass = t->passing ? t->pass : NULL,
         .cost = t->budget.paced ? t->w->costs : NULL,
         .lambda = t->budget.terms.lambda,
         .budget = t->budget.terms.budget,
@@ -867,9 +877,14 @@ static enum err route_once(struct routing *t, struct route_out *out, struct err_
     TRY(engine_session_expect(t->w, t->router, t->in, t->now_us, detail));
     TRY(find_baseline(t, detail));
     TRY(engine_take_context(t->w, t->router, t->in, detail));
+    engine_session_fetch(t->w);
     TRY(fill_weights(t, detail));
     utility_init(&t->result.utility, t->router, t->overrides);
     t->group = t->result.utility.group;
+    if (t->w->session.named && t->in->ahead == 0) { /* While the session is on its way. */
+        open_pass(t);
+        score_pass_square(t->pass);
+    }
     TRY(engine_session_enter(t->w, t->router, t->in->dry_run, detail));
     if (t->in->defer && t->w->session.view.strict)
         return err_say(detail, ERR_INVALID,

@@ -94,6 +94,12 @@ enum err engine_session_expect(struct engine_worker *w, const struct router_view
     return OK;
 }
 
+void engine_session_fetch(struct engine_worker *w)
+{
+    if (w->session.named)
+        session_table_fetch(w->engine->sessions, &w->session.ask);
+}
+
 enum err engine_session_enter(struct engine_worker *w, const struct router_view *r, bool dry_run,
                               struct err_detail *detail)
 {

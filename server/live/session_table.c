@@ -2,123 +2,198 @@
 
 #include "state/base/hash.h"
 #include "state/base/mem.h"
+#include "state/base/slots.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/random.h>
 
-enum { SHARDS = 64, STEPS_FIRST = 4, SECOND_CHANCES = 64, LINE = 64, BUCKETS_FIRST = 16 };
+enum { SHARDS = 64, RECENT = 5, RING_FIRST = 4, SECOND_CHANCES = 64 };
+enum { LINE = 64, BUCKET = 6, BUCKETS_FIRST = 2, FULL = 4 };
 
-/* A session is asked for after thousands of others: what a request of one without a budget touches
- * stands in two lines of memory, three if the name is long, that begin where a line does; and its
- * neighbours' stay where they are (was_used). */
+/* A session is asked for after thousands of others, so nothing of it is in a cache, nor the way to
+ * its page. What finds one without a budget stands in its first line of memory, with a name of up
+ * to 31 characters; what its next step writes in the two behind that; and its neighbours' stay
+ * where they are (was_used). */
 struct entry {
     uint64_t hash;
-    struct entry *chain; /* Of its bucket. */
-    uint64_t steps;
     int64_t expires_us;
-    uint8_t (*ids)[ID_BYTES]; /* A ring: step k stands at k % ids_cap once it is full. */
-    uint32_t ids_n, ids_cap, ids_at;
-    uint32_t held_arm;
+    uint32_t steps, held_arm; /* It stops counting at the last number there is. */
     bool strict;
     bool was_used; /* Since it was linked. */
     uint8_t metric;
-    _Alignas(LINE) struct session_key key;
-    uint64_t budget, folded, moving; /* Known to the journal; on its way. */
-    struct entry *before, *after;    /* In the shard, in the order in which they were linked. */
-    void *storage;
+    uint8_t recent_n;
+    struct session_key key;
+    uint16_t ring_n;
+    uint8_t ring_at, ring_log;        /* Its capacity is 2 to ring_log; 0: there is no ring. */
+    uint8_t (*ring)[ID_BYTES];        /* Steps before the recent ones: k stands at k % cap. */
+    uint8_t recent[RECENT][ID_BYTES]; /* The last steps, oldest first. */
+    uint64_t budget, folded, moving;  /* Known to the journal; on its way. */
+    struct entry *before, *after;     /* In the shard, in the order in which they were linked. */
+    struct entry *more;               /* Of its bucket, which is full. */
 };
+static_assert(offsetof(struct entry, key.name) == LINE / 2, "vectors compare names in one line");
+static_assert(offsetof(struct entry, budget) == (size_t)3 * LINE, "steps end where a line does");
 
-/* About as many as there are entries, so that those of the sessions in use are near: spread over
- * room for all that could be open, each has a line of memory, and a page, of its own. Written with
- * the mutex held, read without it by session_table_expect: what was outgrown stays until the table
- * goes, less than the last one takes. */
+/* A line of memory. Entries are told apart by a byte of their hash, so that one that is not asked
+ * for is not looked at: it would be one more that is in no cache. Kept dense. Written with the
+ * mutex held, read without it by session_table_expect. */
+struct bucket {
+    _Alignas(LINE) _Atomic uint64_t tags; /* Byte i: of at[i]; 0: nobody stands there. */
+    struct entry *_Atomic at[BUCKET];
+    struct entry *_Atomic more; /* Those for whom there was no room, a chain. */
+};
+static_assert(sizeof(struct bucket) == LINE, "one line is fetched");
+
+/* Two to four entries a bucket, so that those of the sessions in use are near: spread over room for
+ * all that could be open, each has a page of its own. What was outgrown stays until the table goes,
+ * less than the last one takes. */
 struct buckets {
     struct buckets *outgrown;
-    uint32_t n; /* A power of two. */
-    struct entry *_Atomic first[];
+    char *first;  /* In this memory, where a line begins. */
+    uint32_t log; /* How many: 2 to this power, at most 63, */
 };
 
 struct shard {
-    pthread_mutex_t mutex;
-    struct buckets *_Atomic buckets;
+    _Alignas(LINE) pthread_mutex_t mutex;
+    struct buckets *buckets;
     struct entry *oldest, *newest;
     uint32_t n;
 };
 
 struct session_table {
     struct shard shards[SHARDS];
-    uint32_t max, buckets_max; /* Of a shard. */
+    /* Of each shard, side by side since every request looks here: `first` of its buckets, plus
+     * their `log`. */
+    _Alignas(LINE) char *_Atomic index[SHARDS];
+    struct slots *entries;
+    void *storage;
+    uint32_t max, log_max; /* Of a shard's buckets. */
     uint64_t seed;
     _Atomic uint32_t n;
-    _Atomic int64_t ids_room;
+    _Atomic int64_t ring_room; /* Steps that rings may still have room for. */
 };
 
-static struct entry *new_entry(void)
+static void *on_a_line(char *storage)
 {
-    char *storage = mem_calloc(1, sizeof(struct entry) + LINE - 1);
-    if (!storage)
-        return NULL;
-    void *at = storage + (LINE - (uintptr_t)storage % LINE) % LINE;
-    struct entry *e = at;
-    e->storage = storage;
-    return e;
+    return storage + (LINE - (uintptr_t)storage % LINE) % LINE;
+}
+
+static uint32_t ring_cap(const struct entry *e)
+{
+    return e->ring_log ? 1U << e->ring_log : 0;
+}
+
+/* Where step k of the ring stands. */
+static uint8_t *ring_step(const struct entry *e, uint32_t k)
+{
+    return e->ring[(e->ring_at + k) & (ring_cap(e) - 1)];
 }
 
 static void free_entry(struct entry *e)
 {
-    mem_free(e->ids);
-    mem_free(e->storage);
+    mem_free(e->ring);
+    slots_give(e);
 }
 
-static struct buckets *new_buckets(uint32_t n, struct buckets *outgrown)
+static struct buckets *new_buckets(uint32_t log, struct buckets *outgrown)
 {
-    struct buckets *b = mem_calloc(1, sizeof *b + n * sizeof *b->first);
+    struct buckets *b = mem_calloc(1, sizeof *b + LINE + (sizeof(struct bucket) << log));
     if (!b)
         return NULL;
     b->outgrown = outgrown;
-    b->n = n;
+    b->first = on_a_line((char *)(b + 1));
+    b->log = log;
     return b;
 }
 
-static struct buckets *buckets_of(const struct shard *s)
+static void publish(struct session_table *t, uint64_t shard, struct buckets *b)
 {
-    return atomic_load_explicit(&s->buckets, memory_order_acquire);
+    t->shards[shard].buckets = b;
+    atomic_store_explicit(&t->index[shard], b->first + b->log, memory_order_release);
 }
 
-static struct entry *_Atomic *bucket(struct buckets *b, uint64_t hash)
+static struct bucket *bucket_in(char *first, uint32_t log, uint64_t hash)
 {
-    return &b->first[hash / SHARDS & (b->n - 1)];
+    void *b = first + (hash / SHARDS & ((1ULL << log) - 1)) * sizeof(struct bucket);
+    return b;
 }
 
-static struct entry *first_of(struct entry *_Atomic *bucket)
+static struct bucket *bucket(const struct session_table *t, uint64_t hash)
 {
-    return atomic_load_explicit(bucket, memory_order_relaxed);
+    char *index = atomic_load_explicit(&t->index[hash % SHARDS], memory_order_acquire);
+    uint32_t log = (uintptr_t)index % LINE;
+    return bucket_in(index - log, log, hash);
 }
 
-static void set_first(struct entry *_Atomic *bucket, struct entry *e)
+static struct entry *get(struct entry *const _Atomic *at)
 {
-    atomic_store_explicit(bucket, e, memory_order_relaxed);
+    return atomic_load_explicit(at, memory_order_relaxed);
+}
+
+static void set(struct entry *_Atomic *at, struct entry *e)
+{
+    atomic_store_explicit(at, e, memory_order_relaxed);
+}
+
+static uint64_t tag_of(uint64_t hash)
+{
+    uint64_t tag = hash >> 56;
+    return tag ? tag : 1;
+}
+
+/* The high bit of every byte of the bucket's that is the tag. */
+static uint64_t matches(const struct bucket *b, uint64_t tag)
+{
+    const uint64_t low = 0x7F7F7F7F7F7F7F7F;
+    uint64_t other =
+        atomic_load_explicit(&b->tags, memory_order_relaxed) ^ tag * 0x0101010101010101;
+    return ~(((other & low) + low) | other | low);
+}
+
+/* Of a match the first place; BUCKET or more: there is none. */
+static uint32_t place_of(uint64_t matches)
+{
+    return matches ? (uint32_t)__builtin_ctzll(matches) / 8 : BUCKET;
+}
+
+static void set_tag(struct bucket *b, uint32_t i, uint64_t tag)
+{
+    uint64_t tags = atomic_load_explicit(&b->tags, memory_order_relaxed);
+    tags = (tags & ~(0xFFULL << 8 * i)) | tag << 8 * i;
+    atomic_store_explicit(&b->tags, tags, memory_order_relaxed);
+}
+
+static bool init_shards(struct session_table *t)
+{
+    bool room = true;
+    for (uint64_t i = 0; i < SHARDS; i++) {
+        pthread_mutex_init(&t->shards[i].mutex, NULL);
+        struct buckets *b = new_buckets(BUCKETS_FIRST, NULL);
+        if (b)
+            publish(t, i, b);
+        room = room && b;
+    }
+    return room;
 }
 
 enum err session_table_new(uint32_t max, struct session_table **ret_table)
 {
-    struct session_table *t = mem_calloc(1, sizeof *t);
-    if (!t)
+    char *storage = mem_calloc(1, sizeof(struct session_table) + LINE);
+    if (!storage)
         return ERR_NOMEM;
+    struct session_table *t = on_a_line(storage);
+    t->storage = storage;
     t->max = max;
-    t->ids_room = SESSION_STEPS_ALL;
-    for (t->buckets_max = BUCKETS_FIRST; t->buckets_max < max / SHARDS; t->buckets_max *= 2)
+    t->ring_room = SESSION_STEPS_ALL;
+    for (t->log_max = BUCKETS_FIRST; max / SHARDS >> t->log_max; t->log_max++)
         continue;
-    bool room = getrandom(&t->seed, sizeof t->seed, 0) == sizeof t->seed;
-    for (int i = 0; i < SHARDS; i++) {
-        pthread_mutex_init(&t->shards[i].mutex, NULL);
-        struct buckets *b = new_buckets(BUCKETS_FIRST, NULL);
-        atomic_init(&t->shards[i].buckets, b);
-        room = room && b;
-    }
-    if (!room) {
+    bool room = init_shards(t) && getrandom(&t->seed, sizeof t->seed, 0) == sizeof t->seed;
+    t->entries = slots_new(sizeof(struct entry));
+    if (!room || !t->entries) {
         session_table_free(t);
         return ERR_NOMEM;
     }
@@ -137,13 +212,14 @@ void session_table_free(struct session_table *t)
             s->oldest = e->after;
             free_entry(e);
         }
-        for (struct buckets *b = buckets_of(s), *next; b; b = next) {
+        for (struct buckets *b = s->buckets, *next; b; b = next) {
             next = b->outgrown;
             mem_free(b);
         }
         pthread_mutex_destroy(&s->mutex);
     }
-    mem_free(t);
+    slots_release(t->entries);
+    mem_free(t->storage);
 }
 
 /* ---- one shard, its mutex held ---- */
@@ -160,12 +236,24 @@ static struct shard *lock(struct session_table *t, uint64_t hash)
     return s;
 }
 
-static struct entry *find(const struct shard *s, uint64_t hash, const struct session_key *key)
+static bool is_of(const struct entry *e, uint64_t hash, const struct session_key *key)
 {
-    struct entry *e = first_of(bucket(buckets_of(s), hash));
-    while (e && (e->hash != hash || e->key.router_uid != key->router_uid ||
-                 strcmp(e->key.name, key->name) != 0))
-        e = e->chain;
+    return e->hash == hash && e->key.router_uid == key->router_uid &&
+           strcmp(e->key.name, key->name) == 0;
+}
+
+static struct entry *find(const struct session_table *t, uint64_t hash,
+                          const struct session_key *key)
+{
+    const struct bucket *b = bucket(t, hash);
+    for (uint64_t left = matches(b, tag_of(hash)); left; left &= left - 1) {
+        struct entry *e = get(&b->at[place_of(left)]);
+        if (is_of(e, hash, key))
+            return e;
+    }
+    struct entry *e = get(&b->more);
+    while (e && !is_of(e, hash, key))
+        e = e->more;
     return e;
 }
 
@@ -183,20 +271,63 @@ static void link_newest(struct shard *s, struct entry *e)
     s->newest = e;
 }
 
+static uint32_t held_by(const struct bucket *b)
+{
+    return place_of(matches(b, 0));
+}
+
+static void put(struct bucket *b, struct entry *e)
+{
+    uint32_t n = held_by(b);
+    if (n < BUCKET) {
+        set(&b->at[n], e);
+        set_tag(b, n, tag_of(e->hash));
+        return;
+    }
+    e->more = get(&b->more);
+    set(&b->more, e);
+}
+
+static void take_from_chain(struct bucket *b, const struct entry *e)
+{
+    struct entry *before = get(&b->more);
+    if (before == e) {
+        set(&b->more, e->more);
+        return;
+    }
+    while (before->more != e)
+        before = before->more;
+    before->more = e->more;
+}
+
+/* The gap is filled by the first of the chain, else by the last that stands. */
+static void take_out(struct bucket *b, const struct entry *e)
+{
+    struct entry *other = get(&b->more);
+    uint32_t i = 0, last = held_by(b) - 1;
+    while (i < BUCKET && get(&b->at[i]) != e)
+        i++;
+    if (i == BUCKET) {
+        take_from_chain(b, e);
+    } else if (other) {
+        set(&b->more, other->more);
+        set(&b->at[i], other);
+        set_tag(b, i, tag_of(other->hash));
+    } else {
+        other = get(&b->at[last]);
+        set(&b->at[i], other);
+        set_tag(b, i, tag_of(other->hash));
+        set(&b->at[last], NULL);
+        set_tag(b, last, 0);
+    }
+}
+
 static void drop(struct session_table *t, struct shard *s, struct entry *e)
 {
-    struct entry *_Atomic *at = bucket(buckets_of(s), e->hash);
-    struct entry *before = first_of(at);
-    if (before == e) {
-        set_first(at, e->chain);
-    } else {
-        while (before->chain != e)
-            before = before->chain;
-        before->chain = e->chain;
-    }
+    take_out(bucket(t, e->hash), e);
     unlink_use(s, e);
     s->n--;
-    atomic_fetch_add(&t->ids_room, e->ids_cap);
+    atomic_fetch_add(&t->ring_room, ring_cap(e));
     atomic_fetch_sub(&t->n, 1);
     free_entry(e);
 }
@@ -254,22 +385,15 @@ static void make_room(struct session_table *t, struct shard *s, int64_t now_us)
         drop(t, s, victim);
 }
 
-static void chain(struct buckets *b, struct entry *e)
-{
-    struct entry *_Atomic *at = bucket(b, e->hash);
-    e->chain = first_of(at);
-    set_first(at, e);
-}
-
 /* Without memory the chains get longer. */
-static void widen_buckets(const struct session_table *t, struct shard *s)
+static void widen_buckets(struct session_table *t, struct shard *s)
 {
-    struct buckets *old = buckets_of(s), *b;
-    if (s->n < old->n || old->n >= t->buckets_max || !(b = new_buckets(2 * old->n, old)))
+    struct buckets *old = s->buckets, *b;
+    if (s->n >> old->log < FULL || old->log >= t->log_max || !(b = new_buckets(old->log + 1, old)))
         return;
     for (struct entry *e = s->oldest; e; e = e->after)
-        chain(b, e);
-    atomic_store_explicit(&s->buckets, b, memory_order_release);
+        put(bucket_in(b->first, b->log, e->hash), e);
+    publish(t, (uint64_t)(s - t->shards), b);
 }
 
 static enum err add(struct session_table *t, struct shard *s, uint64_t hash,
@@ -280,15 +404,16 @@ static enum err add(struct session_table *t, struct shard *s, uint64_t hash,
         atomic_fetch_sub(&t->n, 1);
         return ERR_LIMIT;
     }
-    struct entry *e = new_entry();
+    struct entry *e = slots_take(t->entries);
     if (!e) {
         atomic_fetch_sub(&t->n, 1);
         return ERR_NOMEM;
     }
+    memset(e, 0, sizeof *e);
     e->key = *key;
     e->hash = hash;
     widen_buckets(t, s);
-    chain(buckets_of(s), e);
+    put(bucket(t, hash), e);
     link_newest(s, e);
     s->n++;
     *ret_entry = e;
@@ -308,25 +433,33 @@ static void open_as(struct entry *e, const struct session_ask *ask)
     e->expires_us = ask->now_us + ask->ttl_us;
 }
 
-/* Where its next step is written, when there is room. */
-static uint32_t next_id(const struct entry *e)
-{
-    uint32_t at = e->ids_at + (e->ids_n < e->ids_cap ? e->ids_n : 0);
-    return at < e->ids_cap ? at : at - e->ids_cap;
-}
-
 /* ---- the calls ---- */
 
 void session_table_expect(const struct session_table *t, struct session_ask *ask)
 {
     ask->hash = hash_of(t, &ask->key);
-    const struct shard *s = &t->shards[ask->hash % SHARDS];
+    __builtin_prefetch(bucket(t, ask->hash));
+}
+
+void session_table_fetch(const struct session_table *t, const struct session_ask *ask)
+{
+    const struct bucket *b = bucket(t, ask->hash);
+    uint32_t i = place_of(matches(b, tag_of(ask->hash)));
     /* It may be gone by then: an address to fetch is not read. */
-    const void *e = first_of(bucket(buckets_of(s), ask->hash));
+    const char *e = (const char *)get(i < BUCKET ? &b->at[i] : &b->more);
     if (!e)
         return;
     __builtin_prefetch(e, 1);
-    __builtin_prefetch((const char *)e + LINE);
+    __builtin_prefetch(e + LINE, 1);
+}
+
+/* Where session_table_step will write, a microsecond from now. */
+static void fetch_step(const struct entry *e)
+{
+    if (e->recent_n < RECENT)
+        __builtin_prefetch(e->recent[e->recent_n], 1);
+    else if (e->ring)
+        __builtin_prefetch(ring_step(e, e->ring_n), 1);
 }
 
 enum err session_table_enter(struct session_table *t, const struct session_ask *ask,
@@ -334,7 +467,7 @@ enum err session_table_enter(struct session_table *t, const struct session_ask *
 {
     uint64_t hash = ask->hash ? ask->hash : hash_of(t, &ask->key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(s, hash, &ask->key);
+    struct entry *e = find(t, hash, &ask->key);
     enum err err = OK;
     if (e && is_over(e, ask->now_us)) {
         drop(t, s, e);
@@ -353,8 +486,7 @@ enum err session_table_enter(struct session_table *t, const struct session_ask *
     }
     if (e) {
         show(e, ret_view);
-        if (e->ids) /* For session_table_step, a few microseconds from now. */
-            __builtin_prefetch(e->ids[next_id(e)], 1);
+        fetch_step(e);
     }
     pthread_mutex_unlock(&s->mutex);
     return err;
@@ -365,7 +497,7 @@ enum err session_table_look(struct session_table *t, const struct session_ask *a
 {
     uint64_t hash = ask->hash ? ask->hash : hash_of(t, &ask->key);
     struct shard *s = lock(t, hash);
-    struct entry fresh = {0}, *e = find(s, hash, &ask->key);
+    struct entry fresh = {0}, *e = find(t, hash, &ask->key);
     enum err err = OK;
     if (!e || is_over(e, ask->now_us)) {
         e = &fresh;
@@ -383,7 +515,7 @@ bool session_table_reserve(struct session_table *t, const struct session_key *ke
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(s, hash, key);
+    struct entry *e = find(t, hash, key);
     bool fits = false;
     memset(ret_view, 0, sizeof *ret_view);
     if (e) {
@@ -401,7 +533,7 @@ void session_table_arrived(struct session_table *t, const struct session_key *ke
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(s, hash, key);
+    struct entry *e = find(t, hash, key);
     if (e) /* One that was ended meanwhile, and opened again, has nothing of it. */
         e->moving -= amount < e->moving ? amount : e->moving;
     pthread_mutex_unlock(&s->mutex);
@@ -413,7 +545,7 @@ void session_table_folded(struct session_table *t, const struct session_account 
     memcpy(key.name, account->name, sizeof key.name);
     uint64_t hash = hash_of(t, &key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(s, hash, &key);
+    struct entry *e = find(t, hash, &key);
     if (e) {
         e->strict = true;
         e->metric = account->metric;
@@ -424,27 +556,49 @@ void session_table_folded(struct session_table *t, const struct session_account 
     pthread_mutex_unlock(&s->mutex);
 }
 
-/* More room for steps, if there is any left for all. */
-static void widen_ids(struct session_table *t, struct entry *e)
+/* Twice as much room for steps, if there is any left for all. */
+static bool widen_ring(struct session_table *t, struct entry *e)
 {
-    uint32_t cap = e->ids_cap ? 2 * e->ids_cap : STEPS_FIRST, more = cap - e->ids_cap;
-    if (cap > SESSION_STEPS_MAX)
+    uint32_t log = e->ring_log ? e->ring_log + 1U : RING_FIRST, more = (1U << log) - ring_cap(e);
+    if (1U << log > SESSION_STEPS_MAX)
+        return false;
+    uint8_t(*ring)[ID_BYTES] = NULL;
+    if (atomic_fetch_sub(&t->ring_room, more) >= more)
+        ring = mem_alloc(sizeof *ring << log);
+    if (!ring) {
+        atomic_fetch_add(&t->ring_room, more);
+        return false;
+    }
+    for (uint32_t i = 0; i < e->ring_n; i++)
+        memcpy(ring[i], ring_step(e, i), ID_BYTES);
+    mem_free(e->ring);
+    e->ring = ring;
+    e->ring_log = (uint8_t)log;
+    e->ring_at = 0;
+    return true;
+}
+
+/* Room for a step among the recent ones: they go into the ring together, so that its memory, which
+ * is elsewhere, is wanted in one step of five. Without a ring the oldest of them is forgotten. */
+static void make_room_for_step(struct session_table *t, struct entry *e)
+{
+    if (e->recent_n < RECENT)
         return;
-    if (atomic_fetch_sub(&t->ids_room, more) < more) {
-        atomic_fetch_add(&t->ids_room, more);
+    while ((uint32_t)e->ring_n + RECENT > ring_cap(e) && widen_ring(t, e))
+        continue;
+    if (!e->ring) {
+        memmove(e->recent[0], e->recent[1], (RECENT - 1) * sizeof *e->recent);
+        e->recent_n--;
         return;
     }
-    uint8_t(*ids)[ID_BYTES] = mem_alloc(cap * sizeof *ids);
-    if (!ids) {
-        atomic_fetch_add(&t->ids_room, more);
-        return;
+    for (uint32_t i = 0; i < RECENT; i++) {
+        memcpy(ring_step(e, e->ring_n), e->recent[i], ID_BYTES);
+        if (e->ring_n < ring_cap(e))
+            e->ring_n++;
+        else
+            e->ring_at = (uint8_t)((e->ring_at + 1U) & (ring_cap(e) - 1));
     }
-    for (uint32_t i = 0; i < e->ids_n; i++)
-        memcpy(ids[i], e->ids[(e->ids_at + i) % e->ids_cap], ID_BYTES);
-    mem_free(e->ids);
-    e->ids = ids;
-    e->ids_cap = cap;
-    e->ids_at = 0;
+    e->recent_n = 0;
 }
 
 void session_table_step(struct session_table *t, const struct session_key *key, uint64_t hash,
@@ -452,18 +606,12 @@ void session_table_step(struct session_table *t, const struct session_key *key, 
 {
     hash = hash ? hash : hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(s, hash, key);
+    struct entry *e = find(t, hash, key);
     if (e) {
         e->held_arm = arm_uid;
-        e->steps++;
-        if (e->ids_n == e->ids_cap)
-            widen_ids(t, e);
-        if (e->ids_cap)
-            memcpy(e->ids[next_id(e)], id, ID_BYTES);
-        if (e->ids_n < e->ids_cap)
-            e->ids_n++;
-        else if (e->ids_cap)
-            e->ids_at = (e->ids_at + 1) % e->ids_cap;
+        e->steps += e->steps < UINT32_MAX;
+        make_room_for_step(t, e);
+        memcpy(e->recent[e->recent_n++], id, ID_BYTES);
     }
     pthread_mutex_unlock(&s->mutex);
 }
@@ -479,20 +627,28 @@ enum err session_table_restore(struct session_table *t, const struct session_acc
     return OK;
 }
 
+/* The last SESSION_STEPS_MAX at most; returns how many. */
+static uint32_t copy_steps(const struct entry *e, uint8_t ret_ids[][ID_BYTES])
+{
+    uint32_t all = (uint32_t)e->ring_n + e->recent_n, n = 0;
+    for (uint32_t i = all > SESSION_STEPS_MAX ? all - SESSION_STEPS_MAX : 0; i < e->ring_n; i++)
+        memcpy(ret_ids[n++], ring_step(e, i), ID_BYTES);
+    memcpy(ret_ids[n], e->recent, e->recent_n * sizeof *e->recent);
+    return n + e->recent_n;
+}
+
 bool session_table_steps(struct session_table *t, const struct session_key *key, int64_t now_us,
                          struct session_view *ret_view, uint8_t ret_ids[][ID_BYTES],
                          uint32_t *ret_ids_n)
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(s, hash, key);
+    struct entry *e = find(t, hash, key);
     bool open = e && !is_over(e, now_us);
     *ret_ids_n = 0;
     if (open) {
         show(e, ret_view);
-        for (uint32_t i = 0; i < e->ids_n; i++)
-            memcpy(ret_ids[i], e->ids[(e->ids_at + i) % e->ids_cap], ID_BYTES);
-        *ret_ids_n = e->ids_n;
+        *ret_ids_n = copy_steps(e, ret_ids);
     }
     pthread_mutex_unlock(&s->mutex);
     return open;
@@ -502,7 +658,7 @@ void session_table_end(struct session_table *t, const struct session_key *key)
 {
     uint64_t hash = hash_of(t, key);
     struct shard *s = lock(t, hash);
-    struct entry *e = find(s, hash, key);
+    struct entry *e = find(t, hash, key);
     if (e)
         drop(t, s, e);
     pthread_mutex_unlock(&s->mutex);

@@ -10,10 +10,10 @@
  * needed: the second chance of a clock), if that has no budget: such a session loses the arm it
  * held, and its steps. One with a budget never goes before it expires (ERR_LIMIT). Of each
  * session the last SESSION_STEPS_MAX decisions are remembered, 16 bytes each, SESSION_STEPS_ALL
- * over all sessions: beyond that a session keeps what it has room for. Restart: sessions with a
- * budget come back (session_table_restore), the others begin anew. Owns: its entries. Threads: any;
- * one mutex for 1/64 of the names, held for well under a microsecond but by session_table_list.
- * Names come from outside, so the hash is seeded. */
+ * over all sessions beside the last five of each: beyond that a session keeps what it has room for.
+ * Restart: sessions with a budget come back (session_table_restore), the others begin anew. Owns:
+ * its entries. Threads: any; one mutex for 1/64 of the names, held for well under a microsecond but
+ * by session_table_list. Names come from outside, so the hash is seeded. */
 #pragma once
 
 #include "state/base/err.h"
@@ -52,11 +52,11 @@ struct session_ask {
 MUST_USE enum err session_table_new(uint32_t max, struct session_table **ret_table);
 void session_table_free(struct session_table *t);
 
-/* Its session will be asked for in a moment: fetches what is kept of it into the CPU's cache,
- * without a lock, and keeps the hash of its key. Without it a request waits for memory several
- * times over.
- */
+/* Its session will be asked for in a moment: keeps the hash of its key, and has what says where the
+ * session stands fetched from memory, without a lock. Then, a little later, the session itself:
+ * a request that does other work between these and the next call waits for neither. */
 void session_table_expect(const struct session_table *t, struct session_ask *ask);
+void session_table_fetch(const struct session_table *t, const struct session_ask *ask);
 /* Opens the session or finds it; an open one may be named without its budget. ERR_SESSION_BUDGET:
  * it was opened with another budget or without one, *ret_view says which. ERR_LIMIT, ERR_NOMEM. */
 MUST_USE enum err session_table_enter(struct session_table *t, const struct session_ask *ask,

@@ -165,6 +165,19 @@ static void add_tiles(const struct score_pass *p, const float **row, uint32_t n,
     }
 }
 
+static bool fits_tile(const struct score_pass *p)
+{
+    return p->d * (p->d + 1) / 2 <= SCORE_TILE;
+}
+
+void score_pass_square(struct score_pass *p)
+{
+    if (p->sparse || p->squared || !fits_tile(p))
+        return;
+    p->tile = next_tile(p);
+    p->squared = true;
+}
+
 void score_pass_spread(struct score_pass *p, const struct arm_view *const *arms, uint32_t n,
                        enum metric_group group, double *ret_spread)
 {
@@ -177,12 +190,10 @@ void score_pass_spread(struct score_pass *p, const struct arm_view *const *arms,
     for (uint32_t i = 0; i < n; i++)
         row[i] = arms[i]->P[group];
     memset(ret_spread, 0, (size_t)n * p->contexts * sizeof *ret_spread);
-    if (p->d * (p->d + 1) / 2 > SCORE_TILE) {
+    if (!fits_tile(p)) {
         add_tiles(p, row, n, ret_spread);
         return;
     }
-    if (!p->squared)
-        p->tile = next_tile(p);
-    p->squared = true;
+    score_pass_square(p);
     add_tile(p, row, n, p->tile, ret_spread);
 }

@@ -41,6 +41,9 @@ bool score_pass_is_sparse(const float *x, uint32_t d);
  * fetched when. square (contexts): scratch that the pass keeps. */
 void score_pass_init(struct score_pass *p, const float *const *x, uint32_t contexts, uint32_t d,
                      uint32_t arms_n, struct score_square *square);
+/* Multiplies the context out (x' P x wants that) ahead of the first score_pass_spread, which does
+ * it otherwise: work for whoever waits for memory meanwhile. */
+void score_pass_square(struct score_pass *p);
 /* ret_z (n, contexts): predictions of metric m. n <= SCORE_BLOCK. */
 void score_pass_predict(const struct score_pass *p, const struct arm_view *const *arms, uint32_t n,
                         uint32_t m, float *ret_z);

@@ -185,6 +185,62 @@ static void the_last_steps_are_remembered_in_order(void **unused)
     session_table_free(t);
 }
 
+static void without_memory_for_more_a_session_remembers_its_last_five_steps(void **unused)
+{
+    (void)unused;
+    static uint8_t ids[SESSION_STEPS_MAX][ID_BYTES];
+    struct session_table *t;
+    struct session_view v;
+    uint32_t n;
+    assert_int_equal(session_table_new(100, &t), OK);
+    struct session_ask ask = ask_of("run", 0, 0);
+    assert_int_equal(session_table_enter(t, &ask, &v), OK);
+    mem_fail_from(1);
+    for (uint8_t k = 0; k < 12; k++) {
+        const uint8_t id[ID_BYTES] = {k};
+        session_table_step(t, &ask.key, v.hash, id, 1);
+    }
+    mem_fail_nth(0);
+    assert_true(session_table_steps(t, &ask.key, 0, &v, ids, &n));
+    assert_int_equal(v.steps, 12);
+#ifdef SHUNT_FAULTS
+    assert_int_equal(n, 5);
+    for (uint32_t i = 0; i < n; i++)
+        assert_int_equal(ids[i][0], 7 + i);
+#endif
+    session_table_free(t);
+}
+
+static void names_that_differ_in_their_last_letter_are_two_sessions(void **unused)
+{
+    (void)unused;
+    char name[NAME_CAP] = "";
+    struct session_table *t;
+    struct session_view v;
+    const uint8_t id[ID_BYTES] = {0};
+    assert_int_equal(session_table_new(1000, &t), OK);
+    for (uint32_t last = 'a'; last <= 'c'; last++)
+        for (uint32_t len = 1; len < NAME_CAP; len++) {
+            memset(name, 'x', len);
+            name[len - 1] = (char)last;
+            name[len] = '\0';
+            struct session_ask ask = ask_of(name, 0, 0);
+            assert_int_equal(session_table_enter(t, &ask, &v), OK);
+            assert_int_equal(v.steps, 0);
+            session_table_step(t, &ask.key, v.hash, id, 100 * last + len);
+        }
+    for (uint32_t last = 'a'; last <= 'c'; last++)
+        for (uint32_t len = 1; len < NAME_CAP; len++) {
+            memset(name, 'x', len);
+            name[len - 1] = (char)last;
+            name[len] = '\0';
+            struct session_ask ask = ask_of(name, 0, 0);
+            assert_int_equal(session_table_look(t, &ask, &v), OK);
+            assert_int_equal(v.held_arm, 100 * last + len);
+        }
+    session_table_free(t);
+}
+
 static void what_the_journal_held_is_there_after_a_start(void **unused)
 {
     (void)unused;
@@ -269,7 +325,7 @@ static void a_table_that_grew_finds_everyone_and_forgets_who_ended(void **unused
         (void)snprintf(name, sizeof name, "run-%u", i);
         struct session_ask ask = ask_of(name, 0, 0);
         session_table_expect(t, &ask);
-        mem_fail_nth(i % 8 ? 2 : 0);
+        mem_fail_nth(i % 8 ? 1 : 0);
         assert_int_equal(session_table_enter(t, &ask, &v), OK);
         mem_fail_nth(0);
         assert_int_equal(v.steps, 0);
@@ -351,6 +407,8 @@ int main(void)
         cmocka_unit_test(a_full_table_forgets_who_has_no_budget_and_refuses_when_all_have),
         cmocka_unit_test(a_full_table_forgets_others_before_those_that_are_used),
         cmocka_unit_test(the_last_steps_are_remembered_in_order),
+        cmocka_unit_test(without_memory_for_more_a_session_remembers_its_last_five_steps),
+        cmocka_unit_test(names_that_differ_in_their_last_letter_are_two_sessions),
         cmocka_unit_test(what_the_journal_held_is_there_after_a_start),
         cmocka_unit_test(racers_for_the_last_cent_get_no_more_than_there_is),
         cmocka_unit_test(running_out_of_memory_is_said_and_leaks_nothing),
