@@ -3,7 +3,7 @@
 
     tests/lint/lint.py [--root DIR] CHECK...
 
-CHECK is includes, names, words, proto or format. Prints FILE:LINE: what is wrong; exits 1 if
+CHECK is includes, names, words, proto, links or format. Prints FILE:LINE: what is wrong; exits 1 if
 anything is, 77 if a tool that the check needs is absent (CTest shows that as skipped).
 """
 import argparse
@@ -161,6 +161,48 @@ def proto(root, files):
             before = line.strip()
 
 
+def anchor(heading):
+    """What a reader's browser makes of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+
+
+def dead_link(root, path, link, known):
+    """Why a link of a Markdown file leads nowhere, or None; other sites are not asked."""
+    if re.match(r"[a-z]+:", link):
+        return None
+    name, _, heading = link.partition("#")
+    target = os.path.normpath(os.path.join(os.path.dirname(path), name)) if name else path
+    if target not in known:
+        return f"{link}: there is no {target}"
+    if heading and target.endswith(".md"):
+        titles = {anchor(l.lstrip("#")) for l in lines_of(root, target) if re.match(r"#+ ", l)}
+        if heading not in titles:
+            return f"{link}: no heading of {target} is called that"
+    return None
+
+
+def links(root, files):
+    """A Markdown file leads only to what is there, and has no two blank lines in a row."""
+    known = set(files)
+    for path in files:  # And every folder that holds one.
+        while path := os.path.dirname(path):
+            known.add(path)
+    named = re.compile(r"(?<![\w/.<-])((?:proto|state|server|client|tests|deploy)/[\w./-]*\w)(?![\w*{/])")
+    for path in [f for f in files if f.endswith(".md")]:
+        before = None
+        for n, line in enumerate(lines_of(root, path)[:-1], 1):
+            if not line.strip() and before is not None and not before.strip():
+                yield f"{path}:{n}: two blank lines in a row"
+            before = line
+            for link in re.findall(r"\]\(([^)\s]+)\)", line):
+                if said := dead_link(root, path, link, known):
+                    yield f"{path}:{n}: {said}"
+            for name in named.findall(line):  # server/rpc/codec stands for its .c and .h.
+                near = os.path.normpath(os.path.join(os.path.dirname(path), name))
+                if not {name, name + ".c", name + ".h", near} & known:
+                    yield f"{path}:{n}: there is no {name}"
+
+
 def format_(root, files):
     tool = shutil.which("clang-format")
     if not tool:
@@ -176,7 +218,8 @@ def format_(root, files):
                 yield line
 
 
-CHECKS = {"includes": includes, "names": names, "words": words, "proto": proto, "format": format_}
+CHECKS = {"includes": includes, "names": names, "words": words, "proto": proto,
+          "links": links, "format": format_}
 
 
 def main():

@@ -20,7 +20,8 @@ CLEAN = {
     "tests/unit/store/test_env.c": '#include <lmdb.h>\n#include "state/model/arm.h"\n',
     "proto/shunt/v1/common.proto": "service A {\n  // What it does.\n  rpc Do(B) returns (C);\n}\n"
                                    "message B {\n  optional int32 n = 1;  // Things, [0, 9].\n}\n",
-    "README.md": "Nothing. /var/lib/x and ../ho" "me/y and https://x.org/wo" "rk/ are no machine's.\n",
+    "README.md": "Nothing. /var/lib/x and ../ho" "me/y and https://x.org/wo" "rk/ are no machine's.\n"
+                 "\n## A heading\n\n[a](state/model/arm.h), [b](state), [c](#a-heading), state/model/arm\n",
 }
 
 # check, file, text, what must be said about it
@@ -47,6 +48,10 @@ PLANTED = [
     ("proto", "proto/shunt/v1/a.proto", "message A { required B b = 1; }\n", "required B b"),
     ("proto", "proto/shunt/v1/a.proto", "message A {\n  map<string, B> m = 1;\n}\n", "map<string, B> m"),
     ("proto", "proto/shunt/v1/a.proto", "service S {\n  rpc Do(A) returns (B);\n}\n", "rpc Do"),
+    ("links", "README.md", "one\n\n\ntwo\n", "README.md:3: two blank lines"),
+    ("links", "server/rpc/README.md", "[x](../ops/gone.c)\n", "there is no server/ops/gone.c"),
+    ("links", "README.md", "[x](state/model#why)\n[x](#no-such)\n", "README.md:2: #no-such: no head"),
+    ("links", "README.md", "As state/model/gone.h says.\n", "there is no state/model/gone.h"),
     ("format", "state/model/ugly.c", "int  f( void ) { return 1 ; }\n", "ugly.c:1:"),
 ]
 
@@ -76,7 +81,7 @@ class Lint(unittest.TestCase):
                                check], stdout=subprocess.PIPE, text=True, env=env)
 
     def test_a_clean_tree_passes(self):
-        for check in ("includes", "names", "words", "proto"):
+        for check in ("includes", "names", "words", "proto", "links"):
             out = self.run_lint(check)
             self.assertEqual(out.returncode, 0, out.stdout)
 
