@@ -222,30 +222,39 @@ static enum err check_local(const struct config *c, const char *key, const char 
                    key, address, strcmp(key, "listen") ? "" : ", set tls.cert and tls.key");
 }
 
-static enum err check_tls(const struct config *c, struct err_detail *detail)
+static enum err check_files(const struct config *c, struct err_detail *detail)
 {
     if (!c->tls.cert[0] != !c->tls.key[0])
         return err_say(detail, ERR_INVALID, "tls.cert and tls.key: give both or neither");
     if (c->tls.client_ca[0] && !c->tls.cert[0])
         return err_say(detail, ERR_INVALID, "tls.client_ca: needs tls.cert and tls.key");
-    const char *files[] = {c->tls.cert, c->tls.key, c->tls.client_ca};
-    for (size_t i = 0; i < 3; i++) {
+    const struct {
+        const char *key, *path;
+    } files[] = {{"tls.cert", c->tls.cert},
+                 {"tls.key", c->tls.key},
+                 {"tls.client_ca", c->tls.client_ca},
+                 {"engines.ca_file", c->engines.ca_file}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         struct stat st;
-        if (!files[i][0])
+        if (!files[i].path[0])
             continue;
-        if (stat(files[i], &st))
-            return err_say(detail, ERR_INVALID, "tls: %s: %s", files[i], strerror(errno));
-        if (files[i] == c->tls.key && st.st_mode & 07)
+        if (stat(files[i].path, &st))
+            return err_say(detail, ERR_INVALID, "%s: %s: %s", files[i].key, files[i].path,
+                           strerror(errno));
+        if (!S_ISREG(st.st_mode))
+            return err_say(detail, ERR_INVALID, "%s: %s is no regular file", files[i].key,
+                           files[i].path);
+        if (files[i].path == c->tls.key && st.st_mode & 07)
             return err_say(detail, ERR_INVALID,
                            "tls.key: %s can be read by everybody on this machine; chmod 0600 it",
-                           files[i]);
+                           files[i].path);
     }
     return OK;
 }
 
 static enum err check(const struct config *c, struct err_detail *detail)
 {
-    TRY(check_tls(c, detail));
+    TRY(check_files(c, detail));
     for (size_t i = 0; i < c->listen.n && !c->tls.cert[0]; i++)
         TRY(check_local(c, "listen", c->listen.text[i], detail));
     for (size_t i = 0; i < c->admin_listen.n; i++)

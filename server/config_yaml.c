@@ -1,9 +1,9 @@
 #include "server/config_yaml.h"
 #include "server/config_settings.h"
+#include "server/ops/input.h"
 #include "state/base/mem.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -175,19 +175,17 @@ static enum err parse(const struct walk *w, const unsigned char *text, size_t le
 static enum err read_file(const struct walk *w, unsigned char **ret_text, size_t *ret_len)
 {
     const char *path = w->config->file;
-    /* Not waiting for a pipe's writer: signals that would end the wait are not taken yet. */
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct err_detail why;
     struct stat st;
-    if (fd < 0 || fstat(fd, &st)) {
-        const int cause = errno;
-        if (fd >= 0)
-            (void)close(fd);
-        return err_say(w->detail, ERR_NOT_FOUND, "%s: %s", path, strerror(cause));
-    }
-    enum err e = OK;
+    int fd = -1;
+    enum err e = input_open(path, &fd, &why);
+    if (e)
+        return err_say(w->detail, e, "%s: %s", path, why.text);
     unsigned char *text = NULL;
     size_t len = 0;
-    if (!S_ISREG(st.st_mode) || st.st_size >> 20 >= CONFIG_YAML_MAX_MIB)
+    if (fstat(fd, &st))
+        e = err_say(w->detail, ERR_NOT_FOUND, "%s: %s", path, strerror(errno));
+    else if (st.st_size >> 20 >= CONFIG_YAML_MAX_MIB)
         e = err_say(w->detail, ERR_PARSE, "%s: not a file of less than %d MiB", path,
                     CONFIG_YAML_MAX_MIB);
     else if (!(text = mem_alloc((size_t)st.st_size + 1)))

@@ -9,6 +9,7 @@
 #include "server/offline.h"
 #include "server/ops/clock.h"
 #include "server/ops/http.h"
+#include "server/ops/input.h"
 #include "server/ops/log.h"
 #include "server/ops/ready.h"
 #include "server/route/classify.h"
@@ -155,23 +156,6 @@ static enum err open_monitoring(struct app *a, struct err_detail *detail)
     return http_open(&o, &a->http, detail);
 }
 
-static enum err read_file(const char *path, size_t max, struct buf *ret, struct err_detail *detail)
-{
-    char chunk[16384];
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return err_say(detail, ERR_NOT_FOUND, "%s", strerror(errno));
-    for (size_t n; ret->len <= max && (n = fread(chunk, 1, sizeof chunk, f)) > 0;)
-        buf_put(ret, chunk, n);
-    bool failed = ferror(f);
-    (void)fclose(f);
-    if (failed) /* Not ERR_IO: that speaks of the data directory. */
-        return err_say(detail, ERR_INVALID, "%s", strerror(errno));
-    if (ret->len > max)
-        return err_say(detail, ERR_TOO_LARGE, "more than %zu bytes", max);
-    return buf_error(ret);
-}
-
 /* A file that cannot be learned from stops the start: a label that is silently missing would be
  * looked for in the wrong place. */
 static enum err train_classifier(struct app *a, struct engine_worker *w, struct err_detail *detail)
@@ -183,7 +167,7 @@ static enum err train_classifier(struct app *a, struct engine_worker *w, struct 
     if (!path[0])
         return OK;
     buf_init(&text);
-    enum err e = read_file(path, CLASSIFY_BYTES_MAX, &text, &why);
+    enum err e = input_read(path, CLASSIFY_BYTES_MAX, &text, &why);
     if (e == OK)
         e = engine_classifier_train(w, (struct slice){text.data, text.len}, &examples, &labels,
                                     NULL, &why);
@@ -200,9 +184,8 @@ static enum err train_classifier(struct app *a, struct engine_worker *w, struct 
 /* Straight to where it stays: buffers on the way would keep copies. */
 static enum err read_secret(const char *path, char *ret, size_t cap, struct err_detail *detail)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_say(detail, ERR_NOT_FOUND, "%s", strerror(errno));
+    int fd = -1;
+    TRY(input_open(path, &fd, detail));
     size_t len = 0;
     ssize_t n = 1;
     while (len < cap && n > 0) {
@@ -247,7 +230,7 @@ static enum err load_projection(struct app *a, const char *file, struct err_deta
     (void)snprintf(name, sizeof name, "%.*s", (int)len, file);
     (void)snprintf(path, sizeof path, "%s/%s", a->config->projection.dir, file);
     buf_init(&bytes);
-    enum err e = read_file(path, PROJECTION_BYTES_MAX, &bytes, &why);
+    enum err e = input_read(path, PROJECTION_BYTES_MAX, &bytes, &why);
     if (e == OK)
         e = projections_add(&a->projections, name, (struct slice){bytes.data, bytes.len}, &why);
     buf_done(&bytes);

@@ -2,14 +2,12 @@
 
 #include "server/engine/jobs.h"
 #include "server/engine/lab_line.h"
+#include "server/ops/input.h"
 #include "server/route/features.h"
 #include "state/base/mem.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -49,17 +47,9 @@ struct lab_file {
 
 enum err lab_file_fd(const char *path, int *ret_fd, struct err_detail *detail)
 {
-    struct stat st;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return err_say(detail, errno == ENOENT ? ERR_NOT_FOUND : ERR_INVALID, "%.900s: %s", path,
-                       strerror(errno));
-    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-        (void)close(fd);
-        return err_say(detail, ERR_INVALID, "%.900s is no regular file", path);
-    }
-    *ret_fd = fd;
-    return OK;
+    struct err_detail why;
+    enum err e = input_open(path, ret_fd, &why);
+    return e == OK ? OK : err_say(detail, e, "%.900s: %.100s", path, why.text);
 }
 
 static enum err open_file(struct lab_file *f, struct err_detail *detail)

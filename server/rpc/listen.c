@@ -1,5 +1,6 @@
 #include "server/rpc/listen.h"
 
+#include "server/ops/input.h"
 #include "state/base/mem.h"
 
 #include <errno.h>
@@ -14,27 +15,29 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { PEM_BYTES_MAX = 1024 * 1024 };
+enum { PEM_BYTES_MAX = 1024 * 1024, PEM_BYTES_USUAL = 128 * 1024 };
 
 static enum err read_pem(const char *path, char **ret_text, struct err_detail *detail)
 {
-    FILE *f = fopen(path, "re");
-    if (!f)
-        return err_say(detail, ERR_INVALID, "%s: %s", path, strerror(errno));
-    char *text = mem_alloc(PEM_BYTES_MAX + 1);
-    enum err e = text ? OK : err_say(detail, ERR_NOMEM, "out of memory for %s", path);
-    if (text) {
-        size_t n = fread(text, 1, PEM_BYTES_MAX, f);
-        text[n] = '\0';
-        if (ferror(f) || !n)
-            e = err_say(detail, ERR_INVALID, "%s: empty or not readable", path);
+    struct err_detail why;
+    struct buf text;
+    buf_init(&text);
+    (void)buf_room(&text, PEM_BYTES_USUAL); /* At once: growing would leave copies of a key. */
+    enum err e = input_read(path, PEM_BYTES_MAX, &text, &why);
+    if (e == OK && (text.len == 0 || memchr(text.data, 0, text.len)))
+        e = err_say(&why, ERR_INVALID, "empty, or not text");
+    buf_put_u8(&text, 0);
+    if (e == OK && (e = buf_error(&text)) != OK)
+        (void)err_say(&why, e, "out of memory");
+    if (e == OK) {
+        *ret_text = (char *)text.data;
+        return OK;
     }
-    (void)fclose(f);
-    if (e == OK)
-        *ret_text = text;
-    else
-        mem_free(text);
-    return e;
+    if (text.data)
+        explicit_bzero(text.data, text.len);
+    buf_done(&text);
+    /* Not ERR_NOT_FOUND: "check what was named" says less than the sentence. */
+    return err_say(detail, e == ERR_NOMEM ? e : ERR_INVALID, "%s: %s", path, why.text);
 }
 
 static void wipe(char *secret)

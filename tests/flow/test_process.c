@@ -104,6 +104,35 @@ static void a_token_file_without_a_token_stops_the_start(void **state)
     server_free(&s);
 }
 
+/* A pipe that nobody writes into was waited for, with every signal blocked. */
+static void a_pipe_in_place_of_a_file_stops_the_start(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"classifier.examples", "engines.token_file",
+                                           "engines.ca_file",     "tls.key",
+                                           "projection.dir",      NULL};
+    for (size_t i = 0; settings[i]; i++) {
+        struct server s;
+        char path[256], setting[300], cert[300];
+        server_init(&s);
+        (void)snprintf(path, sizeof path, "%s/p.f32", s.dir);
+        assert_int_equal(mkfifo(path, 0600), 0);
+        bool folder = strcmp(settings[i], "projection.dir") == 0;
+        (void)snprintf(setting, sizeof setting, "%s=%s", settings[i], folder ? s.dir : path);
+        (void)snprintf(cert, sizeof cert, "tls.cert=%s", s.log); /* A key has one. */
+        s.more[0] = "--set";
+        s.more[1] = setting;
+        if (strcmp(settings[i], "tls.key") == 0) {
+            s.more[2] = "--set";
+            s.more[3] = cert;
+        }
+        assert_false(server_start(&s));
+        assert_in_range(server_wait(&s), 1, 2);
+        assert_true(server_log_has(&s, path, "no regular file"));
+        server_free(&s);
+    }
+}
+
 static void sigterm_and_sigint_end_it_well(void **state)
 {
     (void)state;
@@ -197,6 +226,7 @@ int main(void)
         cmocka_unit_test(a_taken_port_is_a_start_error_that_names_it),
         cmocka_unit_test(a_living_servers_socket_is_not_taken_over),
         cmocka_unit_test(a_token_file_without_a_token_stops_the_start),
+        cmocka_unit_test(a_pipe_in_place_of_a_file_stops_the_start),
         cmocka_unit_test(sigterm_and_sigint_end_it_well),
         cmocka_unit_test(sighup_changes_nothing_and_says_why),
         cmocka_unit_test(what_was_acknowledged_survives_a_kill),

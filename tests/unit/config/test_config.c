@@ -200,7 +200,7 @@ static void what_is_wrong_in_the_file_is_named_with_its_place(void **state)
     const char *const missing[] = {"--data-dir", "/d", "--config", "/nowhere/c.yaml", NULL};
     must_fail(*state, NULL, missing, "/nowhere/c.yaml: No such file");
     const char *const folder[] = {"--data-dir", "/d", "--config", "/", NULL};
-    must_fail(*state, NULL, folder, "not a file");
+    must_fail(*state, NULL, folder, "no regular file");
 }
 
 static void what_is_wrong_on_the_command_line_is_named(void **state)
@@ -288,6 +288,8 @@ static void a_key_that_everybody_can_read_is_refused(void **state)
     must_fail(s, yaml, plain, "give both or neither");
     (void)snprintf(yaml, sizeof yaml, "tls: {client_ca: %s}\n", key);
     must_fail(s, yaml, plain, "needs tls.cert");
+    must_fail(s, "tls: {cert: /, key: /}\n", plain, "tls.cert: / is no regular file");
+    must_fail(s, "engines: {ca_file: /dev/null}\n", plain, "engines.ca_file: /dev/null is no");
     must_fail(s, "tls: {cert: /nowhere/a, key: /nowhere/b}\n", plain, "/nowhere/a: No such file");
     (void)unlink(key);
 }
