@@ -112,9 +112,10 @@ const struct command transfer_commands[] = {
      .request = &shunt__v1__export_arm_request__descriptor,
      .response = &shunt__v1__arm_statistics__descriptor},
     {.words = "arm import",
-     .doc = "Add an arm that begins with what a file says.\vFILE is from `arm export`, - is "
-            "standard input. Task labels that the router lacks are learned first. Counts begin at "
-            "0, so the arm is a newcomer: its first pulls are those of one.",
+     .doc =
+         "Add an arm that begins with what a file says.\vFILE is from `arm export`, - is "
+         "standard input. Task labels that the router lacks are learned with it. Counts begin at "
+         "0, so the arm is a newcomer: its first pulls are those of one.",
      .options = import_options,
      .args = "FILE",
      .positional_min = 1,

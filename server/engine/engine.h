@@ -341,9 +341,9 @@ MUST_USE enum err engine_arm_export(struct engine_worker *w, struct slice router
                                     struct buf *out, struct err_detail *detail);
 /* Begins an arm with such bytes, under the name that they have when `name` is empty. strength: what
  * they are worth at most, in outcomes, (0, 1e6]; 0: all that they say. replace: an arm of this name
- * becomes an older version. Labels that the router lacks are learned first.
- * ERR_SPEC_MISMATCH: they mean something else there. ERR_CORRUPT becomes ERR_PARSE: it is the
- * caller's input. ret_name: the arm's. */
+ * becomes an older version. Labels that the router lacks are learned with it; an import that fails
+ * leaves none. ERR_SPEC_MISMATCH: they mean something else there. ERR_CORRUPT becomes ERR_PARSE: it
+ * is the caller's input. ret_name: the arm's. */
 struct arm_import {
     struct slice router, name, statistics;
     double strength;

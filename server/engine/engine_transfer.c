@@ -19,40 +19,6 @@ enum err engine_arm_export(struct engine_worker *w, struct slice router, struct 
                              (const char *)arm.data);
 }
 
-static enum err learn_labels(struct engine_worker *w, uint32_t router_uid, const struct transfer *t,
-                             struct err_detail *detail)
-{
-    for (uint32_t i = 0; i < t->from.tasks_n; i++) {
-        memset(&w->event, 0, sizeof w->event);
-        w->event.kind = EVENT_LABEL_ADD;
-        w->event.at_us = clock_unix_us();
-        w->event.u.label.router_uid = router_uid;
-        memcpy(w->event.u.label.label, t->from.tasks[i], NAME_CAP);
-        enum err e = engine_submit(w, &w->event, NULL);
-        if (e != OK)
-            return err_say(detail, e,
-                           "the statistics know the task label `%s`, for which the router has no "
-                           "free slot",
-                           t->from.tasks[i]);
-    }
-    return OK;
-}
-
-/* Into the layout of the router as it is now; *ret_router is big enough to live on the heap. */
-static enum err fit(struct engine_worker *w, struct slice router, struct transfer *t,
-                    uint32_t *ret_uid, struct router_config *ret_router, struct err_detail *detail)
-{
-    TRY(engine_look_up_router(w, router, ret_uid, ret_router, detail));
-    TRY(transfer_check_layout(t, ret_router, detail));
-    if (!transfer_has_labels(t, ret_router)) {
-        TRY(learn_labels(w, *ret_uid, t, detail));
-        TRY(engine_look_up_router(w, router, ret_uid, ret_router, detail));
-    }
-    if (!transfer_has_labels(t, ret_router)) /* Removed and created again meanwhile. */
-        return err_say(detail, ERR_SPEC_MISMATCH, "the router changed meanwhile; try again");
-    return transfer_same_slots(t, ret_router) ? OK : transfer_relabel(t, ret_router);
-}
-
 static enum err submit_import(struct engine_worker *w, uint32_t router_uid,
                               const struct transfer *t, const struct arm_import *in,
                               struct err_detail *detail)
@@ -88,7 +54,9 @@ static enum err import(struct engine_worker *w, const struct arm_import *in, str
         return err_say(detail, ERR_NOMEM, "no memory for the import");
     enum err e = settings_check_arm(&t->arm->config, detail);
     if (e == OK)
-        e = fit(w, in->router, t, &uid, router, detail);
+        e = engine_look_up_router(w, in->router, &uid, router, detail);
+    if (e == OK) /* Fold asks the same; only here there is a sentence to say. */
+        e = transfer_check(t, router, detail);
     if (e == OK)
         e = submit_import(w, uid, t, in, detail);
     mem_free(router);

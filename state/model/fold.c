@@ -167,12 +167,6 @@ static void fold_label(struct model *m, const struct event *ev, struct fold_resu
     r->touched = true;
 }
 
-static enum err check_layout(const struct transfer *t, const struct router *r)
-{
-    TRY(transfer_check_layout(t, &r->config, NULL));
-    return transfer_same_slots(t, &r->config) ? OK : ERR_SPEC_MISMATCH;
-}
-
 static enum err check_arm(const struct model *m, const struct event *ev)
 {
     const struct event_arm *e = &ev->u.arm;
@@ -208,9 +202,10 @@ static void drop_arm(struct router *r, uint32_t i)
     r->arms_n--;
 }
 
-/* What came from elsewhere: all of it, or what `strength` outcomes are worth. */
+/* What came from elsewhere, with its labels: all of it, or what `strength` outcomes are worth. */
 static void seed_arm(struct model *m, struct router *r, const struct event_arm *e, struct arm *a)
 {
+    transfer_settle(m->spare_seed, &r->config, m->scratch);
     m->spare_seed->arm->clock = r->outcomes_folded;
     stats_inherit(a, m->spare_seed->arm, &r->config,
                   e->strength > 0 ? e->strength : (double)INFINITY, m->scratch);
@@ -497,8 +492,9 @@ enum err fold_check_reserved(const struct model *model, const struct event *even
     const struct event_arm *e = &event->u.arm;
     if (event->kind != EVENT_ARM_ADD || e->seed.len == 0)
         return OK;
-    return model->spare_seed ? check_layout(model->spare_seed, model_router(model, e->router_uid))
-                             : ERR_CORRUPT;
+    if (!model->spare_seed)
+        return ERR_CORRUPT;
+    return transfer_check(model->spare_seed, &model_router(model, e->router_uid)->config, NULL);
 }
 
 void fold_event(struct model *model, const struct event *event, uint64_t position,

@@ -241,8 +241,8 @@ static bool same_ridges(const struct router_settings *a, const struct router_set
     return true;
 }
 
-enum err transfer_check_layout(const struct transfer *t, const struct router_config *router,
-                               struct err_detail *detail)
+static enum err check_layout(const struct transfer *t, const struct router_config *router,
+                             struct err_detail *detail)
 {
     uint64_t theirs = spec_hash(&t->from.spec), ours = spec_hash(&router->spec);
     if (theirs != ours)
@@ -272,20 +272,20 @@ static int slot_of(const struct router_config *router, const char *label)
     return -1;
 }
 
-bool transfer_has_labels(const struct transfer *t, const struct router_config *router)
+enum err transfer_check(const struct transfer *t, const struct router_config *router,
+                        struct err_detail *detail)
 {
+    TRY(check_layout(t, router, detail));
+    /* The last slot is kept for `other`. */
+    uint32_t lacks = 0, slots = router->spec.task_slots;
+    uint32_t free_n = router->tasks_n + 1 < slots ? slots - 1 - router->tasks_n : 0;
     for (uint32_t i = 0; i < t->from.tasks_n; i++)
-        if (slot_of(router, t->from.tasks[i]) < 0)
-            return false;
-    return true;
-}
-
-bool transfer_same_slots(const struct transfer *t, const struct router_config *router)
-{
-    for (uint32_t i = 0; i < t->from.tasks_n; i++)
-        if (slot_of(router, t->from.tasks[i]) != (int)i)
-            return false;
-    return true;
+        if (slot_of(router, t->from.tasks[i]) < 0 && ++lacks > free_n)
+            return err_say(detail, ERR_LIMIT,
+                           "the statistics know the task label `%s`, for which router `%s` has no "
+                           "free slot",
+                           t->from.tasks[i], router->name);
+    return OK;
 }
 
 /* ret_to[i]: where number i of x goes. Labels go to the router's slots, `other` (the last one, if
@@ -330,19 +330,22 @@ static void move_vector(double *v, const uint32_t *to, uint32_t d, double *scrat
     memcpy(v, scratch, d * sizeof *v);
 }
 
-enum err transfer_relabel(struct transfer *t, const struct router_config *router)
+static void learn_labels(const struct transfer *t, struct router_config *router)
+{
+    for (uint32_t i = 0; i < t->from.tasks_n; i++)
+        if (slot_of(router, t->from.tasks[i]) < 0)
+            memcpy(router->tasks[router->tasks_n++], t->from.tasks[i], NAME_CAP);
+}
+
+void transfer_settle(struct transfer *t, struct router_config *router, double *scratch)
 {
     uint32_t d = spec_d(&router->spec), to[MAX_D] = {0};
-    double *scratch = mem_alloc(packed_n(d) * sizeof *scratch);
-    if (!scratch)
-        return ERR_NOMEM;
+    learn_labels(t, router);
     plan_moves(t, router, to);
     for (int g = 0; g < METRIC_GROUPS; g++)
         move_matrix(t->arm->groups[g].A, to, d, scratch);
     for (uint32_t m = 0; m < router->metrics_n; m++)
         move_vector(t->arm->metrics[m].b, to, d, scratch);
-    mem_free(scratch);
     t->from.tasks_n = router->tasks_n;
     memcpy(t->from.tasks, router->tasks, sizeof router->tasks);
-    return OK;
 }

@@ -37,16 +37,14 @@ MUST_USE enum err transfer_decode(struct slice bytes, struct transfer **ret_tran
                                   struct err_detail *detail);
 void transfer_free(struct transfer *t);
 
-/* ERR_SPEC_MISMATCH: another feature spec or metric table (the sentence has both hashes) or other
- * ridges. Labels are not looked at. */
-MUST_USE enum err transfer_check_layout(const struct transfer *t,
-                                        const struct router_config *router,
-                                        struct err_detail *detail);
-/* Whether every label of it stands in the router's table, and in the same slot. */
-bool transfer_has_labels(const struct transfer *t, const struct router_config *router);
-bool transfer_same_slots(const struct transfer *t, const struct router_config *router);
-/* Moves the labels to the router's slots. Of a transfer whose layout fits and whose labels the
- * router has. ERR_NOMEM leaves it as it was. */
-MUST_USE enum err transfer_relabel(struct transfer *t, const struct router_config *router);
+/* Whether it can be settled in the router. ERR_SPEC_MISMATCH: another feature spec or metric table
+ * (the sentence has both hashes) or other ridges. ERR_LIMIT: it knows more labels than the router
+ * has free slots for. */
+MUST_USE enum err transfer_check(const struct transfer *t, const struct router_config *router,
+                                 struct err_detail *detail);
+/* The router learns the labels that it lacks, and what is known moves to the slots of the router's.
+ * In fold, as part of the arm's beginning: an import that is refused leaves no label behind. Only
+ * of what transfer_check accepted. scratch: a packed matrix of the router's d. */
+void transfer_settle(struct transfer *t, struct router_config *router, double *scratch);
 /* Of name, direction, scale, group and range of every metric, in order; not of weights. */
 uint64_t transfer_metrics_hash(const struct router_config *router);

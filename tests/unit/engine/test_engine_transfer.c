@@ -96,7 +96,7 @@ static void an_import_survives_a_restart_to_the_byte(void **state)
     served_close(&s);
 }
 
-static void labels_that_the_router_lacks_are_learned_first(void **state)
+static void labels_that_the_router_lacks_are_learned_with_it(void **state)
 {
     (void)state;
     struct served s;
@@ -123,6 +123,38 @@ static void labels_that_the_router_lacks_are_learned_first(void **state)
     assert_int_equal(import(&s, "full", &file, "", 0, false, NULL), ERR_LIMIT);
     assert_non_null(strstr(s.detail.text, "`math`"));
     buf_done(&file);
+    served_close(&s);
+}
+
+static uint32_t labels_of(struct served *s, const char *router)
+{
+    struct buf b = exported(s, router, "mine");
+    struct transfer *t;
+    assert_int_equal(transfer_decode((struct slice){b.data, b.len}, &t, NULL), OK);
+    uint32_t n = t->from.tasks_n;
+    transfer_free(t);
+    buf_done(&b);
+    return n;
+}
+
+static void an_import_that_fails_leaves_no_label_behind(void **state)
+{
+    (void)state;
+    struct served s;
+    struct buf file;
+    open_taught(&s, &file); /* Knows math and chat. */
+    served_router(&s, "other", small_table);
+    served_arm(&s, "other", "mine");
+    assert_int_equal(import(&s, "other", &file, "mine", 0, false, NULL), ERR_ARM_EXISTS);
+    assert_int_equal(labels_of(&s, "other"), 0);
+    served_router(&s, "tight", labelled_chat);
+    served_arm(&s, "tight", "mine");
+    assert_int_equal(import(&s, "tight", &file, "mine", 0, false, NULL), ERR_ARM_EXISTS);
+    assert_int_equal(labels_of(&s, "tight"), 1);
+    assert_int_equal(import(&s, "tight", &file, "a", 0, false, NULL), OK);
+    assert_int_equal(labels_of(&s, "tight"), 2);
+    buf_done(&file);
+    served_verify(&s);
     served_close(&s);
 }
 
@@ -177,7 +209,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_import_survives_a_restart_to_the_byte),
-        cmocka_unit_test(labels_that_the_router_lacks_are_learned_first),
+        cmocka_unit_test(labels_that_the_router_lacks_are_learned_with_it),
+        cmocka_unit_test(an_import_that_fails_leaves_no_label_behind),
         cmocka_unit_test(what_does_not_fit_is_refused),
         cmocka_unit_test(a_replacement_is_a_new_version),
     };

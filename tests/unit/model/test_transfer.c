@@ -243,7 +243,6 @@ static void labels_move_to_the_slots_of_the_other_router(void **state)
     static const char *const here[] = {"math", "code"}, *const there[] = {"chat", "code", "math"};
     struct given from, to;
     struct router_config c;
-    struct transfer *t;
     labelled(&c, here, 2);
     given_open(&from, &c);
     labelled(&c, there, 3);
@@ -252,16 +251,10 @@ static void labels_move_to_the_slots_of_the_other_router(void **state)
     teach_task(&from, arm, 0, .9);
     teach_task(&from, arm, 1, .1);
     teach_task(&from, arm, 3, .5); /* `other` */
-    struct buf b = exported(&from, arm), moved;
-    assert_int_equal(import(&to, "a", &b, 0).err, ERR_SPEC_MISMATCH);
-    assert_int_equal(transfer_decode((struct slice){b.data, b.len}, &t, NULL), OK);
-    assert_true(transfer_has_labels(t, &to.router->config));
-    assert_int_equal(transfer_relabel(t, &to.router->config), OK);
-    buf_init(&moved);
-    transfer_encode(t->arm, &t->from, t->arm->clock, &moved);
-    transfer_free(t);
-    struct fold_result r = import(&to, "a", &moved, 0);
+    struct buf b = exported(&from, arm);
+    struct fold_result r = import(&to, "a", &b, 0);
     assert_int_equal(r.err, OK);
+    assert_int_equal(to.router->config.tasks_n, 3);
     static const int slots[][2] = {{0, 2}, {1, 1}, {3, 3}};
     for (int i = 0; i < 3; i++) {
         double x[LABELLED_D], y[LABELLED_D];
@@ -270,32 +263,60 @@ static void labels_move_to_the_slots_of_the_other_router(void **state)
         double before = given_predict(&from, arm, 2, x), after = given_predict(&to, r.uid, 2, y);
         assert_true(fabs(before - after) < 1e-9);
     }
-    buf_done(&moved);
     buf_done(&b);
     given_close(&from);
     given_close(&to);
 }
 
-static void a_label_that_the_router_lacks_is_seen(void **state)
+static void labels_that_the_router_lacks_come_with_the_arm(void **state)
 {
     (void)state;
-    static const char *const here[] = {"math", "code"}, *const there[] = {"math"};
-    struct given from;
-    struct router_config c, other;
-    struct transfer *t;
+    static const char *const here[] = {"math", "code"}, *const there[] = {"chat", "code"};
+    struct given from, to;
+    struct router_config c;
     labelled(&c, here, 2);
-    labelled(&other, there, 1);
     given_open(&from, &c);
+    labelled(&c, there, 2);
+    given_open(&to, &c);
     uint32_t arm = given_arm(&from, "a");
+    teach_task(&from, arm, 0, .9);
     struct buf b = exported(&from, arm);
+    struct fold_result r = import(&to, "a", &b, 0);
+    assert_int_equal(r.err, OK);
+    assert_int_equal(to.router->config.tasks_n, 3);
+    assert_string_equal(to.router->config.tasks[2], "math");
+    double x[LABELLED_D], y[LABELLED_D];
+    task_x(x, 0);
+    task_x(y, 2);
+    assert_true(fabs(given_predict(&from, arm, 2, x) - given_predict(&to, r.uid, 2, y)) < 1e-9);
+    buf_done(&b);
+    given_close(&from);
+    given_close(&to);
+}
+
+static void labels_without_a_slot_refuse_the_arm_and_leave_none_behind(void **state)
+{
+    (void)state;
+    static const char *const here[] = {"math", "code"}, *const there[] = {"chat", "prose"};
+    struct given from, to;
+    struct router_config c;
+    struct transfer *t;
+    struct err_detail detail = {""};
+    labelled(&c, here, 2); /* Of 4 slots one is kept: there is room for one of the two. */
+    given_open(&from, &c);
+    labelled(&c, there, 2);
+    given_open(&to, &c);
+    struct buf b = exported(&from, given_arm(&from, "a"));
+    assert_int_equal(import(&to, "a", &b, 0).err, ERR_LIMIT);
+    assert_int_equal(to.router->config.tasks_n, 2);
+    assert_int_equal(to.router->arms_n, 0);
     assert_int_equal(transfer_decode((struct slice){b.data, b.len}, &t, NULL), OK);
-    assert_true(transfer_has_labels(t, &c));
-    assert_true(transfer_same_slots(t, &c));
-    assert_false(transfer_has_labels(t, &other));
-    assert_false(transfer_same_slots(t, &other));
+    assert_int_equal(transfer_check(t, &to.router->config, &detail), ERR_LIMIT);
+    assert_non_null(strstr(detail.text, "`code`"));
     transfer_free(t);
     buf_done(&b);
     given_close(&from);
+    given_close(&to);
 }
 
 static void other_spec(struct router_config *c)
@@ -333,7 +354,7 @@ static void another_spec_or_table_is_refused_with_both_hashes(void **state)
         assert_int_equal(import(&to, "a", &b, 0).err, ERR_SPEC_MISMATCH);
         assert_int_equal(to.router->arms_n, 0);
         assert_int_equal(transfer_decode((struct slice){b.data, b.len}, &t, NULL), OK);
-        assert_int_equal(transfer_check_layout(t, &to.router->config, &detail), ERR_SPEC_MISMATCH);
+        assert_int_equal(transfer_check(t, &to.router->config, &detail), ERR_SPEC_MISMATCH);
         uint64_t a = i == 0 ? spec_hash(&t->from.spec) : transfer_metrics_hash(&t->from);
         uint64_t z =
             i == 0 ? spec_hash(&to.router->config.spec) : transfer_metrics_hash(&to.router->config);
@@ -419,7 +440,8 @@ int main(void)
         cmocka_unit_test(a_strength_bounds_what_it_is_worth),
         cmocka_unit_test(an_export_changes_nothing_and_fades_as_the_arm_does),
         cmocka_unit_test(labels_move_to_the_slots_of_the_other_router),
-        cmocka_unit_test(a_label_that_the_router_lacks_is_seen),
+        cmocka_unit_test(labels_that_the_router_lacks_come_with_the_arm),
+        cmocka_unit_test(labels_without_a_slot_refuse_the_arm_and_leave_none_behind),
         cmocka_unit_test(another_spec_or_table_is_refused_with_both_hashes),
         cmocka_unit_test(damaged_bytes_are_refused),
         cmocka_unit_test(an_update_does_not_move_what_was_imported),
