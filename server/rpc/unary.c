@@ -34,15 +34,18 @@ struct call {
 };
 
 enum {
-    POSTED_BUSY = 64,   /* Requests kept posted for RouteRequest and ReportReward... */
-    POSTED_QUIET = 4,   /* ...and for everything else. */
+    /* Requests kept posted for decisions and ReportReward, and for everything else. Few: Debian's
+     * core looks for every event's tag among all that are outstanding, one after the other. */
+    POSTED_BUSY = 16,
+    POSTED_QUIET = 1,
     SPARE_CALLS = 512,  /* Beyond max_in_flight: enough to post, and to refuse with. */
     TEXT_SLACK = 262144 /* Bytes of a RouteRequest beside its text: 256 KiB. */
 };
 
 static uint32_t posted_goal(const struct method *m)
 {
-    return m->on[RPC_ROUTER] && !m->standard ? POSTED_BUSY : POSTED_QUIET;
+    bool busy = m->kind == METHOD_ROUTE || m->kind == METHOD_BATCH || m->kind == METHOD_DEFERRED;
+    return busy ? POSTED_BUSY : POSTED_QUIET;
 }
 
 static void on_arrived(struct tag *tag, bool ok);

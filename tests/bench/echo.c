@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { POSTED = 64, ANSWER_MAX = 64 * 1024 };
+enum { POSTED = 16, ANSWER_MAX = 64 * 1024 };
 
 struct slot {
     bool answering;
