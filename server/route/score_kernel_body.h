@@ -14,15 +14,21 @@ enum { HALVES = 2, VECTORS_A_HALF = 16 / LANES };
 typedef float vec __attribute__((vector_size(4 * LANES), may_alias));
 typedef float vec4 __attribute__((vector_size(16), may_alias));
 
-/* Loops whose sums are registers once nothing is left of the loop. */
+/* Loops whose sums are registers once nothing is left of the loop. ROLLED (builds with sanitizers):
+ * loops and functions stay what the text says. Unrolled, clang needs minutes for the checks. */
+#ifdef ROLLED
+#define ALL_OF
+#define INLINE static inline
+#else
 #define ALL_OF _Pragma("GCC unroll 16")
+#define INLINE static inline __attribute__((always_inline))
+#endif
 /* In a register: gcc would read it from memory again for every row. */
 #ifdef __x86_64__
 #define KEEP(x) __asm__("" : "+v"(x))
 #else
 #define KEEP(x) (void)(x)
 #endif
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE vec load(const float *p)
 {
