@@ -38,6 +38,7 @@ struct controller {
                                                  requests; the next one is due then. */
     struct residency_arm *changed;              /* (slots_cap), of the last update. */
     struct residency_load *loads;               /* (slots_cap), of the last controller_loads. */
+    double known_ms, known_bytes;               /* Of the adapters that were measured, summed. */
     bool untold;                                /* Of a slot. */
 };
 
@@ -210,6 +211,16 @@ static uint32_t index_of(const struct controller *c, uint32_t uid)
     return a ? (uint32_t)(a - c->state.arms) : c->state.arms_n;
 }
 
+/* Takes an arm into the sums of what was measured, or out of them: around each of its changes. */
+static void pool(struct controller *c, uint32_t at, int sign)
+{
+    const struct residency_arm *a = &c->state.arms[at];
+    if (a->loads == 0 || c->slots[at].bytes == 0)
+        return;
+    c->known_ms += sign * a->load_ms;
+    c->known_bytes += sign * (double)c->slots[at].bytes;
+}
+
 enum err controller_arm(struct controller *c, uint32_t uid, uint64_t bytes, bool pinned)
 {
     uint32_t at = index_of(c, uid);
@@ -226,7 +237,9 @@ enum err controller_arm(struct controller *c, uint32_t uid, uint64_t bytes, bool
     c->stale |= s->declared ? pinned != s->pinned : fresh && pinned;
     c->stale |= fresh && c->ops->fixed && bytes > 0;
     s->declared = true;
+    pool(c, at, -1);
     s->bytes = bytes;
+    pool(c, at, 1);
     s->pinned = pinned;
     return OK;
 }
@@ -237,6 +250,7 @@ void controller_remove(struct controller *c, uint32_t uid)
     if (at == c->state.arms_n)
         return;
     bool leaves = c->state.arms[at].desired;
+    pool(c, at, -1);
     residency_drop(&c->state, uid);
     memmove(&c->slots[at], &c->slots[at + 1], (c->state.arms_n - at) * sizeof *c->slots);
     c->stale |= leaves && awaits_room(c);
@@ -261,8 +275,10 @@ void controller_measured(struct controller *c, uint32_t uid, double load_ms)
     if (at == c->state.arms_n || !(load_ms >= 0) || !(load_ms < 1e9))
         return;
     struct residency_arm *a = &c->state.arms[at];
+    pool(c, at, -1);
     a->load_ms += (a->loads ? load_step : 1) * (load_ms - a->load_ms);
     a->loads++;
+    pool(c, at, 1);
     c->slots[at].dirty = c->slots[at].untold = c->untold = true;
 }
 
@@ -286,12 +302,17 @@ uint32_t controller_loads(struct controller *c, const struct residency_load **re
     return n;
 }
 
+/* By its size where nobody has measured it: at the rate that the others' loads had, in which what
+ * was declared counts as one adapter of its size. */
 static double load_ms_of(const struct controller *c, uint32_t at)
 {
     const struct residency_arm *a = &c->state.arms[at];
-    if (c->slots[at].bytes == 0)
+    double bytes = (double)c->slots[at].bytes;
+    if (bytes <= 0)
         return 0;
-    return a->loads ? a->load_ms : (double)c->slots[at].bytes / c->settings.bytes_per_ms;
+    if (a->loads)
+        return a->load_ms;
+    return bytes * (bytes / c->settings.bytes_per_ms + c->known_ms) / (bytes + c->known_bytes);
 }
 
 static double price_of(const struct controller *c, uint32_t at)

@@ -61,7 +61,7 @@ struct residency_settings {
     uint64_t bytes;          /* Bytes they may take together; 0: only slots bounds them. */
     double load_weight;      /* Utility of a load of load_ref_ms, [0, 100]. */
     double load_ref_ms;      /* (0, 1e7]. */
-    double bytes_per_ms;     /* Until a load is measured, bytes / bytes_per_ms. */
+    double bytes_per_ms;     /* Of a load, until any is measured; then the others' count, too. */
     double kappa;            /* Share of a planned load's price that is not overlapped, [0, 1]. */
     uint32_t epoch_requests; /* Least length of an epoch; the first one's where epochs double. */
     uint32_t epoch_max;      /* Longest epoch where they double: a guard against drift. */

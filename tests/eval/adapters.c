@@ -3,7 +3,7 @@
  *          [--curves]
  *          [--trace FILE]
  * What each cache policy costs on the workload of server/lab/workload.h, as a table.
- * adapters --check: what the README of server/adapters promises, on ten paired seeds; exits 1 when
+ * adapters --check: what the README of server/adapters promises, on paired seeds; exits 1 when
  * a line does not hold. */
 #include "server/lab/simulate.h"
 #include "state/math/check.h"
@@ -208,7 +208,6 @@ static int check(struct options *o)
     int failed = 0;
     play(o, 20000, 0, &t);
     failed += claim("T=20k: regret of polar", row_of(&t, "polar")->regret.mean, 77);
-    failed += claim("T=20k: regret of polar_plus", row_of(&t, "polar_plus")->regret.mean, 93);
     failed += claim("T=20k: polar over lru", ratio(&t, "lru"), .5);
     failed += claim("T=20k: polar over lfu", ratio(&t, "lfu"), 1);
     failed += claim("T=20k: polar over top_k", ratio(&t, "top_k"), 1);
@@ -216,6 +215,13 @@ static int check(struct options *o)
     failed += claim("T=20k: polar over oblivious with the same learner",
                     ratio(&t, SIMULATE_SAME_LEARNER), .5);
     failed += claim("T=20k: polar over static", ratio(&t, "static"), .08);
+    uint32_t seeds =
+        o->job.seeds; /* Ten are too few for this one: its standard error is 12 then. */
+    o->job.seeds = 40;
+    play(o, 20000, 0, &t);
+    failed +=
+        claim("T=20k, 40 seeds: regret of polar_plus", row_of(&t, "polar_plus")->regret.mean, 93);
+    o->job.seeds = seeds;
     play(o, 80000, 0, &t);
     failed += claim("T=80k: regret of polar", row_of(&t, "polar")->regret.mean, 111);
     failed += claim("T=80k: polar_plus over lru",

@@ -484,6 +484,40 @@ static void pins_give_back_what_they_took_of_a_random_set(void **state)
     close_scene(&t);
 }
 
+static void expect_load(const struct controller *c, uint32_t uid, double load_ms)
+{
+    assert_true(fabs(controller_look(c, uid).load_ms - load_ms) < 1e-9 * (1 + load_ms));
+}
+
+/* 100 MB at 500 kB/ms is what was declared: 200 ms. It counts as one adapter among the measured. */
+static void what_nobody_measured_is_priced_at_the_rate_of_the_others(void **state)
+{
+    (void)state;
+    struct scene t;
+    struct controller *again;
+    open_scene(&t, "polar");
+    expect_load(t.c, 2, 200);
+    controller_measured(t.c, 1, 1000);
+    expect_load(t.c, 1, 1000);
+    expect_load(t.c, 2, (200 + 1000) / 2.0);
+    controller_measured(t.c, 1, 500); /* Its average is 900 now. */
+    controller_measured(t.c, 3, 300);
+    expect_load(t.c, 2, (200 + 900 + 300) / 3.0);
+    assert_int_equal(controller_arm(t.c, 2, 50 * MB, false), OK);
+    expect_load(t.c, 2, 50 * (100 + 900 + 300) / 250.0);
+    /* So it is after a restart, which knows what was measured before it knows the sizes. */
+    assert_int_equal(controller_new(&t.s, controller_state(t.c), D, 0, &again), OK);
+    assert_int_equal(controller_arm(again, 2, 50 * MB, false), OK);
+    assert_int_equal(controller_arm(again, 1, 100 * MB, false), OK);
+    assert_int_equal(controller_arm(again, 3, 100 * MB, false), OK);
+    expect_load(again, 2, controller_look(t.c, 2).load_ms);
+    controller_free(again);
+    controller_remove(t.c, 1);
+    expect_load(t.c, 2, 50 * (100 + 300) / 150.0);
+    expect_load(t.c, 8, 0); /* The base model. */
+    close_scene(&t);
+}
+
 /* What a crash would lose is told once: between plans by itself, else with the plan. */
 static void a_load_is_told_once_by_itself_or_with_the_next_plan(void **state)
 {
@@ -879,6 +913,7 @@ int main(void)
         cmocka_unit_test(room_that_comes_back_to_an_lru_waits_for_its_misses),
         cmocka_unit_test(random_draws_another_full_set_each_epoch),
         cmocka_unit_test(pins_give_back_what_they_took_of_a_random_set),
+        cmocka_unit_test(what_nobody_measured_is_priced_at_the_rate_of_the_others),
         cmocka_unit_test(a_load_is_told_once_by_itself_or_with_the_next_plan),
         cmocka_unit_test(an_epoch_lasts_its_requests_and_its_loads),
         cmocka_unit_test(epochs_of_polar_plus_double_up_to_the_cap),
