@@ -61,8 +61,11 @@ class Ctl(unittest.TestCase):
         return self.server.client_env(self.dir, server)
 
     def run_ctl(self, *args, code=0, server=True, stdin=""):
+        env = dict(self.env(server))
+        if "--help" in args:  # glibc's argp loses two bytes where a command has no options.
+            env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
         p = subprocess.run([SHUNTCTL, *args], input=stdin, stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, text=True, env=self.env(server), timeout=120)
+                           stderr=subprocess.PIPE, text=True, env=env, timeout=120)
         self.assertEqual(p.returncode, code, (args, p.stdout, p.stderr))
         return p.stdout if code == 0 else p.stderr
 
