@@ -38,8 +38,10 @@ struct controller {
                                                  requests; the next one is due then. */
     struct residency_arm *changed;              /* (slots_cap), of the last update. */
     struct residency_load *loads;               /* (slots_cap), of the last controller_loads. */
-    double known_ms, known_bytes;               /* Of the adapters that were measured, summed. */
-    bool untold;                                /* Of a slot. */
+    /* Of the adapters that were measured, summed: whole numbers, so that a sum does not depend on
+     * what came and went before. */
+    uint64_t known_us, known_bytes;
+    bool untold; /* Of a slot. */
 };
 
 static uint64_t first_length(const struct controller *c)
@@ -211,14 +213,15 @@ static uint32_t index_of(const struct controller *c, uint32_t uid)
     return a ? (uint32_t)(a - c->state.arms) : c->state.arms_n;
 }
 
-/* Takes an arm into the sums of what was measured, or out of them: around each of its changes. */
-static void pool(struct controller *c, uint32_t at, int sign)
+/* What an arm adds to the sums of what was measured: taken out before it changes, and back in. */
+static void pool(struct controller *c, uint32_t at, bool in)
 {
     const struct residency_arm *a = &c->state.arms[at];
     if (a->loads == 0 || c->slots[at].bytes == 0)
         return;
-    c->known_ms += sign * a->load_ms;
-    c->known_bytes += sign * (double)c->slots[at].bytes;
+    uint64_t us = (uint64_t)(fmin(fmax(a->load_ms, 0), 1e9) * 1e3), bytes = c->slots[at].bytes;
+    c->known_us += in ? us : -us;
+    c->known_bytes += in ? bytes : -bytes;
 }
 
 enum err controller_arm(struct controller *c, uint32_t uid, uint64_t bytes, bool pinned)
@@ -237,9 +240,9 @@ enum err controller_arm(struct controller *c, uint32_t uid, uint64_t bytes, bool
     c->stale |= s->declared ? pinned != s->pinned : fresh && pinned;
     c->stale |= fresh && c->ops->fixed && bytes > 0;
     s->declared = true;
-    pool(c, at, -1);
+    pool(c, at, false);
     s->bytes = bytes;
-    pool(c, at, 1);
+    pool(c, at, true);
     s->pinned = pinned;
     return OK;
 }
@@ -250,7 +253,7 @@ void controller_remove(struct controller *c, uint32_t uid)
     if (at == c->state.arms_n)
         return;
     bool leaves = c->state.arms[at].desired;
-    pool(c, at, -1);
+    pool(c, at, false);
     residency_drop(&c->state, uid);
     memmove(&c->slots[at], &c->slots[at + 1], (c->state.arms_n - at) * sizeof *c->slots);
     c->stale |= leaves && awaits_room(c);
@@ -275,10 +278,10 @@ void controller_measured(struct controller *c, uint32_t uid, double load_ms)
     if (at == c->state.arms_n || !(load_ms >= 0) || !(load_ms < 1e9))
         return;
     struct residency_arm *a = &c->state.arms[at];
-    pool(c, at, -1);
+    pool(c, at, false);
     a->load_ms += (a->loads ? load_step : 1) * (load_ms - a->load_ms);
     a->loads++;
-    pool(c, at, 1);
+    pool(c, at, true);
     c->slots[at].dirty = c->slots[at].untold = c->untold = true;
 }
 
@@ -312,7 +315,8 @@ static double load_ms_of(const struct controller *c, uint32_t at)
         return 0;
     if (a->loads)
         return a->load_ms;
-    return bytes * (bytes / c->settings.bytes_per_ms + c->known_ms) / (bytes + c->known_bytes);
+    double known_ms = (double)c->known_us / 1e3, known_bytes = (double)c->known_bytes;
+    return bytes * (bytes / c->settings.bytes_per_ms + known_ms) / (bytes + known_bytes);
 }
 
 static double price_of(const struct controller *c, uint32_t at)

@@ -503,6 +503,12 @@ static void what_nobody_measured_is_priced_at_the_rate_of_the_others(void **stat
     controller_measured(t.c, 1, 500); /* Its average is 900 now. */
     controller_measured(t.c, 3, 300);
     expect_load(t.c, 2, (200 + 900 + 300) / 3.0);
+    for (int i = 0; i < 50; i++) { /* Comes, is slow, and goes: nothing is left of it. */
+        assert_int_equal(controller_arm(t.c, 40, 77 * MB, false), OK);
+        controller_measured(t.c, 40, 1e8 / 3 + i);
+        controller_remove(t.c, 40);
+    }
+    expect_load(t.c, 2, (200 + 900 + 300) / 3.0);
     assert_int_equal(controller_arm(t.c, 2, 50 * MB, false), OK);
     expect_load(t.c, 2, 50 * (100 + 900 + 300) / 250.0);
     /* So it is after a restart, which knows what was measured before it knows the sizes. */
@@ -511,6 +517,7 @@ static void what_nobody_measured_is_priced_at_the_rate_of_the_others(void **stat
     assert_int_equal(controller_arm(again, 1, 100 * MB, false), OK);
     assert_int_equal(controller_arm(again, 3, 100 * MB, false), OK);
     expect_load(again, 2, controller_look(t.c, 2).load_ms);
+    assert_true(controller_look(again, 2).load_ms == controller_look(t.c, 2).load_ms);
     controller_free(again);
     controller_remove(t.c, 1);
     expect_load(t.c, 2, 50 * (100 + 300) / 150.0);
